@@ -1,0 +1,207 @@
+// What the native host (native/*.c) offers to src/platform/quickjs.ts, its only caller. Mechanism only: files, sockets, processes and bytes.
+//
+// Rules that hold for every function
+// - A failed system call throws an Error with `code` ("ENOENT"), `syscall` ("openat") and, where one is at hand, `path`;
+//   its message reads "openat /x: No such file or directory". Where "would block" is an ordinary answer, it is a return value, as said below.
+// - Every descriptor made here is close-on-exec, and non-blocking where it can be polled. Descriptors are plain numbers owned by the caller,
+//   who closes them; the host never closes what it was given, except where said.
+// - A callback is held until its watch, timer or relay ends. Promise jobs run after each callback, before the next one.
+// - Byte arguments are read before the call returns; byte results are fresh and belong to the caller.
+
+declare module "holdfast:host" {
+  // --- loop ---------------------------------------------------------------------------------------------------------
+
+  export const READABLE: number;
+  export const WRITABLE: number;
+  /** Exceptional condition (EPOLLPRI), such as a change of a cgroup v2 events file. */
+  export const PRIORITY: number;
+  /** Peer hung up or error; always reported, never asked for. */
+  export const HANGUP: number;
+
+  /** Watches `fd` (level-triggered) and calls back with the union of the ready bits. Watching again replaces events and callback. */
+  export function watch(fd: number, events: number, ready: (events: number) => void): void;
+  /** Ends a watch; must come before close(fd). Not watched: nothing happens. Safe inside any callback. */
+  export function unwatch(fd: number): void;
+  /** Calls `fire` once after `ms` milliseconds. Returns an id that is never used again. */
+  export function setTimer(ms: number, fire: () => void): number;
+  export function clearTimer(id: number): void;
+  /** Blocks the given signals and reports them through a signalfd. Children get the mask and dispositions that the host was started with. */
+  export function onSignals(signals: number[], receive: (signal: number) => void): void;
+  /** Receives every exception that leaves a callback and every promise rejection that nobody handled. Without it, the host prints and aborts. */
+  export function onUncaught(receive: (error: unknown) => void): void;
+  export function monotonicMs(): number;
+  export function realtimeNs(): bigint;
+  /** Collects garbage and gives free heap pages back to the kernel. */
+  export function trimMemory(): void;
+  /** Heap figures in bytes: what the engine has allocated, and how many objects it holds. */
+  export function memoryUsage(): { allocated: number; objects: number };
+
+  // --- this process -------------------------------------------------------------------------------------------------
+
+  export const argv: string[];
+  export function environment(): Record<string, string>;
+  export function pid(): number;
+  export function parentPid(): number;
+  /** Resolved path of the running executable. */
+  export function executable(): string;
+  export function workingDirectory(): string;
+  export function changeDirectory(path: string): void;
+  /** Ends the process at once, without running anything further. */
+  export function exit(code: number): never;
+  /** Forks without exec. Returns 0 in the child, whose loop is its own: watches, timers and signals set before the fork carry over. */
+  export function fork(): number;
+  /** Replaces the program. Only descriptors listed in `keep` stay open (same numbers). Throws if exec fails. */
+  export function execute(path: string, argv: string[], env: string[], keep: number[]): never;
+  export function newSession(): void;
+  export function becomeSubreaper(): void;
+  export function setProcessTitle(name: string): void;
+
+  // --- bytes --------------------------------------------------------------------------------------------------------
+
+  export function encodeUtf8(text: string): Uint8Array;
+  /** Malformed input becomes U+FFFD. */
+  export function decodeUtf8(bytes: Uint8Array): string;
+  /** SHA-256 in lower-case hex. */
+  export function sha256(bytes: Uint8Array): string;
+
+  // --- descriptors and files ----------------------------------------------------------------------------------------
+
+  export const O_RDONLY: number;
+  export const O_WRONLY: number;
+  export const O_RDWR: number;
+  export const O_CREAT: number;
+  export const O_EXCL: number;
+  export const O_TRUNC: number;
+  export const O_APPEND: number;
+  export const O_NONBLOCK: number;
+  export const O_DIRECTORY: number;
+
+  export interface Stat {
+    readonly kind: "file" | "directory" | "fifo" | "socket" | "symlink" | "character" | "block";
+    readonly mode: number;
+    readonly uid: number;
+    readonly gid: number;
+    readonly size: number;
+    readonly device: number;
+    readonly inode: number;
+  }
+
+  export function open(path: string, flags: number, mode?: number): number;
+  export function close(fd: number): void;
+  /** Up to `max` bytes; empty at end of file; null if nothing is there now. */
+  export function read(fd: number, max: number): Uint8Array | null;
+  /** Bytes written, or -1 if nothing can be written now. */
+  export function write(fd: number, bytes: Uint8Array): number;
+  export function sync(fd: number): void;
+  /** The next read and write end of a fresh pipe, both non-blocking. */
+  export function pipe(): [readEnd: number, writeEnd: number];
+  /** Sets or clears O_NONBLOCK of the open file. */
+  export function setNonBlocking(fd: number, on: boolean): void;
+  /** Makes `to` a copy of `from` (dup2); `to` is then not close-on-exec if it is 0, 1 or 2. */
+  export function duplicateTo(from: number, to: number): void;
+  /** Bytes that a read of this pipe, fifo or socket would find now. */
+  export function readableBytes(fd: number): number;
+  /** Whether the other end of this pipe or fifo is open nowhere (poll says POLLERR on a write end, POLLHUP on a read end). */
+  export function peerClosed(fd: number): boolean;
+  /** Asks for a pipe's capacity in bytes; returns what it is now. Refusal (EPERM, EBUSY) changes nothing. */
+  export function setPipeCapacity(fd: number, bytes: number): number;
+  export function eventFd(): number;
+
+  /** The whole file, at most `max` bytes; a longer one throws EFBIG. */
+  export function readFile(path: string, max: number): Uint8Array;
+  /** Without following a final symlink. null if there is no such file. */
+  export function statPath(path: string): Stat | null;
+  export function statFd(fd: number): Stat;
+  export function makeDirectory(path: string, mode: number): void;
+  export function removeDirectory(path: string): void;
+  export function unlink(path: string): void;
+  export function rename(from: string, to: string): void;
+  export function readLink(path: string): string;
+  export function symlink(target: string, path: string): void;
+  export function listDirectory(path: string): string[];
+  export function chmod(path: string, mode: number): void;
+  export function chown(path: string, uid: number, gid: number): void;
+  export function chownFd(fd: number, uid: number, gid: number): void;
+  export function makeFifo(path: string, mode: number): void;
+
+  // --- processes ----------------------------------------------------------------------------------------------------
+
+  export interface SpawnRequest {
+    readonly argv: readonly string[];
+    /** File to execute, searched on PATH of `env` when it has no slash; argv[0] if absent. */
+    readonly file?: string;
+    /** "NAME=value" entries; this process's own environment if absent. */
+    readonly env?: readonly string[];
+    readonly cwd?: string;
+    /** The child's descriptors by index: element 0 becomes its fd 0, and so on; -1 is /dev/null. Everything else is closed by exec. They are made blocking-agnostic: flags are left as they are. */
+    readonly fds: readonly number[];
+    /** Written to the child's /proc/self/oom_score_adj before exec; a refusal is ignored. */
+    readonly oomScoreAdj?: number;
+    readonly newSession?: boolean;
+    /** Signal the child gets when this process dies (PR_SET_PDEATHSIG). */
+    readonly deathSignal?: number;
+  }
+  export interface Exit {
+    readonly pid: number;
+    /** Exit code, or 128 + signal. */
+    readonly status: number;
+    /** Terminating signal, or 0. */
+    readonly signal: number;
+  }
+
+  /** Starts a process. A failure before or in exec comes back over a close-on-exec pipe and throws here, with the step as `syscall`; no child is left then. */
+  export function spawn(request: SpawnRequest): { pid: number; pidfd: number };
+  /** A pidfd, readable when the process has exited; also of a zombie, and of a process that is not our child. */
+  export function openPidfd(pid: number): number;
+  /** Reaps the child behind a pidfd; null while it runs. ECHILD if it is not (or no longer) ours to reap. */
+  export function reapPidfd(pidfd: number): Exit | null;
+  /** Reaps any one exited child; null if there is none. */
+  export function reapAny(): Exit | null;
+  /** The exit of a process that need not be our child (PIDFD_GET_INFO, Linux 6.15+); null if it runs or the kernel cannot tell. */
+  export function exitOfPidfd(pidfd: number): Exit | null;
+  export function killPidfd(pidfd: number, signal: number): void;
+  export function kill(pid: number, signal: number): void;
+
+  // --- sockets and terminals ----------------------------------------------------------------------------------------
+
+  /** Listens on a unix socket; the file is made with `mode`, whatever the umask. EADDRINUSE if the path exists. */
+  export function listen(path: string, mode: number): number;
+  /** A connection, or -1 if none waits. */
+  export function accept(fd: number): number;
+  /** Connects to a unix socket (the handshake does not block; EAGAIN if the listener's backlog is full). */
+  export function connect(path: string): number;
+  export function peerCredentials(fd: number): { pid: number; uid: number; gid: number };
+  /** Receives up to `max` bytes and any descriptors passed along; null if nothing is there now. */
+  export function receiveDescriptors(fd: number, max: number): { bytes: Uint8Array; fds: number[] } | null;
+  /** Sends on a socket without SIGPIPE: bytes sent, or -1 if it would block. */
+  export function send(fd: number, bytes: Uint8Array, offset: number): number;
+  export function resizeTerminal(fd: number, columns: number, rows: number): void;
+
+  // --- mounts -------------------------------------------------------------------------------------------------------
+
+  /** mount(2). `flags` are the MS_ bits; `data` the filesystem's own options. With `directory`, the call is made from inside it, so that relative paths in `data` resolve there. */
+  export function mount(source: string, target: string, type: string, flags: number, data: string, directory?: string): void;
+  /** umount2(2) with MNT_DETACH if `detach`, never following symlinks. */
+  export function unmount(target: string, detach: boolean): void;
+  /** Attaches `file` to a free loop device that frees itself with its last user; returns a descriptor that must stay open until it is mounted, and the device's path. */
+  export function attachLoop(file: string, readOnly: boolean): { fd: number; path: string };
+
+  // --- relay --------------------------------------------------------------------------------------------------------
+
+  /**
+   * Moves bytes from `from` to `to` inside the loop, with splice(2) where both allow it and through a small buffer where not (terminals, append-only files).
+   * A full `to` stops the reading of `from`; nothing is buffered beyond one chunk. While it lives it owns the watches (not the descriptors) of both.
+   * `end` is called once, when `from` ends ("eof": also EIO of a terminal, everything delivered), or a side failed ("read", "write" with the errno's name).
+   * After a "write" end the chunk that could not be written is lost; the caller may start another relay from the same `from`.
+   */
+  export function startRelay(from: number, to: number, end: (why: "eof" | "read" | "write", code: string) => void): number;
+  /** Ends a relay without calling `end`. */
+  export function stopRelay(relay: number): void;
+  export interface RelayState {
+    /** Bytes moved so far. */
+    readonly moved: bigint;
+    /** Whether it waits for room in `to`. */
+    readonly blocked: boolean;
+  }
+  export function relayState(relay: number): RelayState;
+}
