@@ -180,7 +180,14 @@ declare module "holdfast:host" {
   // --- mounts -------------------------------------------------------------------------------------------------------
 
   /** mount(2). `flags` are the MS_ bits; `data` the filesystem's own options. With `directory`, the call is made from inside it, so that relative paths in `data` resolve there. */
-  export function mount(source: string, target: string, type: string, flags: number, data: string, directory?: string): void;
+  export function mount(
+    source: string,
+    target: string,
+    type: string,
+    flags: number,
+    data: string,
+    directory?: string,
+  ): void;
   /** umount2(2) with MNT_DETACH if `detach`, never following symlinks. */
   export function unmount(target: string, detach: boolean): void;
   /** Attaches `file` to a free loop device that frees itself with its last user; returns a descriptor that must stay open until it is mounted, and the device's path. */
@@ -194,7 +201,11 @@ declare module "holdfast:host" {
    * `end` is called once, when `from` ends ("eof": also EIO of a terminal, everything delivered), or a side failed ("read", "write" with the errno's name).
    * After a "write" end the chunk that could not be written is lost; the caller may start another relay from the same `from`.
    */
-  export function startRelay(from: number, to: number, end: (why: "eof" | "read" | "write", code: string) => void): number;
+  export function startRelay(
+    from: number,
+    to: number,
+    end: (why: "eof" | "read" | "write", code: string) => void,
+  ): number;
   /** Ends a relay without calling `end`. */
   export function stopRelay(relay: number): void;
   export interface RelayState {

@@ -68,3 +68,165 @@ export interface Net {
   /** Connects to a unix socket. Rejects with a SystemError. */
   connect(path: string): Promise<ByteStream>;
 }
+
+/** Net as the shim has it: a socket is bound by `start`, and served by the child that it forks. */
+export interface ShimNet extends Net {
+  /** Listens on a unix socket whose file has `mode`; returns the descriptor. EADDRINUSE if the path exists. */
+  listen(path: string, mode: number): number;
+  /** Hands every connection of a listening descriptor to `accept`. Closing the listener closes the descriptor. */
+  serve(fd: number, accept: (stream: ByteStream) => void): Listener;
+  /** Whether somebody listens at `path`. */
+  answers(path: string): boolean;
+  /** The first descriptor that a peer passes over a connection to the listening `fd`; closes the connection, not `fd`. Rejects with ETIMEDOUT after `ms`. */
+  receiveDescriptor(fd: number, ms: number): Promise<number>;
+}
+
+/** UTF-8. Decoding replaces malformed input by U+FFFD. */
+export interface Text {
+  encode(text: string): Uint8Array;
+  decode(bytes: Uint8Array): string;
+}
+
+export interface Stat {
+  readonly kind: "file" | "directory" | "fifo" | "socket" | "symlink" | "character" | "block";
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly device: number;
+  readonly inode: number;
+}
+
+/** The file system. All calls are synchronous and throw a SystemError. */
+export interface Files {
+  /** The whole file as text; EFBIG if it is longer than `max` bytes. */
+  read(path: string, max?: number): string;
+  /** Replaces or makes the file in one step: readers see the old or the new content, whole. */
+  replace(path: string, content: string, mode: number): void;
+  /** Writes to an existing file, such as one of procfs or cgroupfs. */
+  write(path: string, content: string): void;
+  /** Without following a final symlink; null if there is no such file. */
+  stat(path: string): Stat | null;
+  list(path: string): string[];
+  makeDirectory(path: string, mode: number): void;
+  /** Makes the directory and its missing parents. */
+  makeDirectories(path: string, mode: number): void;
+  rename(from: string, to: string): void;
+  /** Removes a file; one that is not there is fine. */
+  remove(path: string): void;
+}
+
+/** Open descriptors, owned by the caller. All are close-on-exec and non-blocking where they can be polled. */
+export interface Descriptors {
+  openRead(path: string): number;
+  openWrite(path: string): number;
+  /** For appending; made with mode 0644 if it is not there. */
+  openAppend(path: string): number;
+  openDirectory(path: string): number;
+  close(fd: number): void;
+  /** Up to `max` bytes; empty at end of file; null if nothing is there now. */
+  read(fd: number, max: number): Uint8Array | null;
+  /** Bytes written; -1 if nothing can be written now. */
+  write(fd: number, bytes: Uint8Array): number;
+  /** All bytes until end of file; blocks. */
+  readToEnd(fd: number): Uint8Array;
+  pipe(): [readEnd: number, writeEnd: number];
+  /** Bytes that a read of this pipe would find now. */
+  readable(fd: number): number;
+  /** Whether nobody holds the other end of this pipe or fifo. */
+  peerClosed(fd: number): boolean;
+  setOwner(fd: number, uid: number, gid: number): void;
+  duplicateTo(from: number, to: number): void;
+  eventFd(): number;
+  /** Calls back whenever the descriptor can be read (or has hung up). One watch a descriptor; end it before close. */
+  watch(fd: number, ready: () => void): void;
+  /** The same for an exceptional condition: the change of a cgroup v2 events file. */
+  watchPriority(fd: number, ready: () => void): void;
+  unwatch(fd: number): void;
+}
+
+export interface SpawnRequest {
+  readonly argv: readonly string[];
+  readonly cwd?: string;
+  /** The child's descriptors by index, -1 for /dev/null; no others reach it. */
+  readonly fds: readonly number[];
+  /** Written to the child's oom_score_adj before exec; a refusal is ignored. */
+  readonly oomScoreAdj?: number;
+  /** Signal the child gets when this process dies. */
+  readonly deathSignal?: number;
+}
+
+export interface Exit {
+  readonly pid: number;
+  /** Exit code, or 128 + signal. */
+  readonly status: number;
+  /** Terminating signal, or 0. */
+  readonly signal: number;
+}
+
+export interface Processes {
+  /** Starts a process; what fails before or in exec throws a SystemError and leaves no child. */
+  spawn(request: SpawnRequest): { pid: number; pidfd: number };
+  openPidfd(pid: number): number;
+  /** Reaps the child behind a pidfd; null while it runs; ECHILD if it is not ours. */
+  reapPidfd(pidfd: number): Exit | null;
+  /** Reaps any one exited child; null if there is none. */
+  reapAny(): Exit | null;
+  kill(pid: number, signal: number): void;
+  killPidfd(pidfd: number, signal: number): void;
+}
+
+export interface Mounts {
+  /** mount(2); with `directory`, relative paths in `data` resolve there. */
+  mount(source: string, target: string, type: string, flags: number, data: string, directory?: string): void;
+  /** umount2(2), detaching lazily if `detach`; EINVAL if nothing is mounted there. */
+  unmount(target: string, detach: boolean): void;
+  /** A free loop device for `file`, freed with its last user; `fd` must stay open until it is mounted. */
+  attachLoop(file: string, readOnly: boolean): { fd: number; path: string };
+}
+
+export type RelayEnd = (why: "eof" | "read" | "write", code: string) => void;
+
+/** Byte transport below the language: see startRelay in host.d.ts. */
+export interface Relays {
+  start(from: number, to: number, end: RelayEnd): number;
+  stop(relay: number): void;
+}
+
+/** The running process itself. */
+export interface ThisProcess {
+  readonly argv: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  pid(): number;
+  parentPid(): number;
+  workingDirectory(): string;
+  exit(code: number): never;
+  /** Forks without exec; 0 in the child. */
+  fork(): number;
+  newSession(): void;
+  becomeSubreaper(): void;
+  onSignals(signals: number[], receive: (signal: number) => void): void;
+  onUncaught(receive: (error: unknown) => void): void;
+  /** Collects garbage and gives free memory back to the kernel. */
+  trimMemory(): void;
+}
+
+export interface Platform {
+  readonly clock: Clock;
+  readonly net: ShimNet;
+  readonly text: Text;
+  readonly files: Files;
+  readonly fds: Descriptors;
+  readonly processes: Processes;
+  readonly mounts: Mounts;
+  readonly relays: Relays;
+  readonly self: ThisProcess;
+  /** SHA-256 in lower-case hex. */
+  sha256(text: string): string;
+  resizeTerminal(fd: number, columns: number, rows: number): void;
+}
+
+export const SIGINT = 2;
+export const SIGKILL = 9;
+export const SIGTERM = 15;
+export const SIGCHLD = 17;

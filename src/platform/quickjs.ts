@@ -1,0 +1,332 @@
+// Platform over the native host: the shim's only way to the outside. Called once, by cmd/shim/main.ts.
+import * as host from "holdfast:host";
+import {
+  type ByteStream,
+  type Descriptors,
+  type Files,
+  isSystemError,
+  type Listener,
+  type PeerCredentials,
+  type Platform,
+  type ShimNet,
+  type StreamHandler,
+  type ThisProcess,
+} from "./platform.ts";
+
+/** Largest file that is read whole: a spec may be megabytes, never more than a ttrpc message by much. */
+const MAX_FILE = 16 << 20;
+const READ_CHUNK = 16 << 10;
+
+/** Everything the shim may do to the outside world. */
+export function quickjsPlatform(): Platform {
+  provideTextCodecs();
+  return {
+    clock: {
+      monotonicMs: host.monotonicMs,
+      realtimeNs: host.realtimeNs,
+      after(ms, fire) {
+        const id = host.setTimer(ms, fire);
+        return { cancel: () => host.clearTimer(id) };
+      },
+    },
+    net,
+    text: { encode: host.encodeUtf8, decode: host.decodeUtf8 },
+    files,
+    fds: descriptors,
+    processes: host,
+    mounts: host,
+    relays: { start: host.startRelay, stop: host.stopRelay },
+    self: thisProcess(),
+    sha256: (text) => host.sha256(host.encodeUtf8(text)),
+    resizeTerminal: host.resizeTerminal,
+  };
+}
+
+/** The protobuf runtime looks these up as globals; the engine has neither. */
+function provideTextCodecs(): void {
+  Object.assign(globalThis, {
+    TextEncoder: class {
+      encode = host.encodeUtf8;
+    },
+    TextDecoder: class {
+      decode = host.decodeUtf8;
+    },
+  });
+}
+
+const files: Files = {
+  read: (path, max = MAX_FILE) => host.decodeUtf8(host.readFile(path, max)),
+  replace(path, content, mode) {
+    const next = `${path}.new`;
+    try {
+      writeAll(host.open(next, host.O_WRONLY | host.O_CREAT | host.O_TRUNC, mode), content, next);
+      host.rename(next, path);
+    } catch (error) {
+      files.remove(next);
+      throw error;
+    }
+  },
+  write: (path, content) => writeAll(host.open(path, host.O_WRONLY), content, path),
+  stat: host.statPath,
+  list: host.listDirectory,
+  makeDirectory: host.makeDirectory,
+  makeDirectories(path, mode) {
+    for (let end = path.indexOf("/", 1); ; end = path.indexOf("/", end + 1)) {
+      const part = end < 0 ? path : path.slice(0, end);
+      if (host.statPath(part) === null) {
+        try {
+          host.makeDirectory(part, mode);
+        } catch (error) {
+          if (!isSystemError(error, "EEXIST")) throw error;
+        }
+      }
+      if (end < 0) return;
+    }
+  },
+  rename: host.rename,
+  remove(path) {
+    try {
+      host.unlink(path);
+    } catch (error) {
+      if (!isSystemError(error, "ENOENT")) throw error;
+    }
+  },
+};
+
+function writeAll(fd: number, content: string, path: string): void {
+  try {
+    let rest = host.encodeUtf8(content);
+    while (rest.length > 0) {
+      const written = host.write(fd, rest);
+      if (written < 0) throw new Error(`write ${path}: would block`);
+      rest = rest.subarray(written);
+    }
+  } finally {
+    host.close(fd);
+  }
+}
+
+const descriptors: Descriptors = {
+  openRead: (path) => host.open(path, host.O_RDONLY | host.O_NONBLOCK),
+  openWrite: (path) => host.open(path, host.O_WRONLY | host.O_NONBLOCK),
+  openAppend: (path) =>
+    host.open(path, host.O_WRONLY | host.O_APPEND | host.O_CREAT | host.O_NONBLOCK, 0o644),
+  openDirectory: (path) => host.open(path, host.O_RDONLY | host.O_DIRECTORY),
+  close: host.close,
+  read: host.read,
+  write: host.write,
+  readToEnd(fd) {
+    host.setNonBlocking(fd, false);
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for (;;) {
+      const chunk = host.read(fd, READ_CHUNK);
+      if (chunk === null || chunk.length === 0) break;
+      chunks.push(chunk);
+      size += chunk.length;
+    }
+    const all = new Uint8Array(size);
+    let offset = 0;
+    for (const chunk of chunks) {
+      all.set(chunk, offset);
+      offset += chunk.length;
+    }
+    return all;
+  },
+  pipe: host.pipe,
+  readable: host.readableBytes,
+  peerClosed: host.peerClosed,
+  setOwner: host.chownFd,
+  duplicateTo: host.duplicateTo,
+  eventFd: host.eventFd,
+  watch: (fd, ready) => host.watch(fd, host.READABLE, ready),
+  watchPriority: (fd, ready) => host.watch(fd, host.PRIORITY, ready),
+  unwatch: host.unwatch,
+};
+
+const net: ShimNet = {
+  async connect(path) {
+    return new SocketStream(host.connect(path));
+  },
+  listen: host.listen,
+  serve(fd, accept): Listener {
+    host.watch(fd, host.READABLE, () => {
+      for (let connection = host.accept(fd); connection >= 0; connection = host.accept(fd)) {
+        accept(new SocketStream(connection));
+      }
+    });
+    return {
+      close() {
+        host.unwatch(fd);
+        host.close(fd);
+      },
+    };
+  },
+  answers(path) {
+    try {
+      host.close(host.connect(path));
+      return true;
+    } catch (error) {
+      // A full backlog means a shim that is busy or stopped, not one that is gone.
+      return isSystemError(error, "EAGAIN");
+    }
+  },
+  receiveDescriptor: (fd, ms) => new Promise((resolve, reject) => receiveDescriptor(fd, ms, resolve, reject)),
+};
+
+function receiveDescriptor(
+  listener: number,
+  ms: number,
+  resolve: (fd: number) => void,
+  reject: (error: unknown) => void,
+): void {
+  let current = listener;
+  const finish = (settle: () => void): void => {
+    host.clearTimer(timer);
+    host.unwatch(current);
+    if (current !== listener) host.close(current);
+    settle();
+  };
+  const timer = host.setTimer(ms, () =>
+    finish(() => reject(new Error(`nobody passed a descriptor within ${ms} ms`))),
+  );
+  const attempt = (step: () => void): void => {
+    try {
+      step();
+    } catch (error) {
+      finish(() => reject(error));
+    }
+  };
+  const receive = (): void => {
+    const message = host.receiveDescriptors(current, 4096);
+    if (message === null) return;
+    const [first, ...others] = message.fds;
+    for (const other of others) host.close(other);
+    if (first !== undefined) finish(() => resolve(first));
+    else if (message.bytes.length === 0)
+      finish(() => reject(new Error("connection closed before a descriptor was passed")));
+  };
+  const acceptOne = (): void => {
+    const connection = host.accept(listener);
+    if (connection < 0) return;
+    host.unwatch(listener);
+    current = connection;
+    host.watch(connection, host.READABLE, () => attempt(receive));
+  };
+  host.watch(listener, host.READABLE, () => attempt(acceptOne));
+}
+
+/** A connected unix socket. Bytes that the kernel does not take are queued, in order, and sent when it has room. */
+class SocketStream implements ByteStream {
+  readonly peer: PeerCredentials;
+  queued = 0;
+  private readonly fd: number;
+  private readonly backlog: Uint8Array[] = [];
+  /** Bytes of backlog[0] that have been sent. */
+  private sent = 0;
+  private reading = true;
+  private open = true;
+  private handler: StreamHandler | undefined;
+
+  constructor(fd: number) {
+    this.fd = fd;
+    this.peer = host.peerCredentials(fd);
+  }
+
+  start(handler: StreamHandler): void {
+    this.handler = handler;
+    this.rewatch();
+  }
+
+  write(bytes: Uint8Array): void {
+    if (!this.open || bytes.length === 0) return;
+    this.backlog.push(bytes);
+    this.queued += bytes.length;
+    if (this.backlog.length === 1) this.flush();
+  }
+
+  pause(): void {
+    this.reading = false;
+    this.rewatch();
+  }
+
+  resume(): void {
+    this.reading = true;
+    this.rewatch();
+  }
+
+  close(): void {
+    this.end();
+  }
+
+  private end(error?: Error): void {
+    if (!this.open) return;
+    this.open = false;
+    this.backlog.length = 0;
+    this.queued = 0;
+    host.unwatch(this.fd);
+    host.close(this.fd);
+    this.handler?.closed(error);
+  }
+
+  private rewatch(): void {
+    if (!this.open || this.handler === undefined) return;
+    const events = (this.reading ? host.READABLE : 0) | (this.queued > 0 ? host.WRITABLE : 0);
+    if (events === 0) host.unwatch(this.fd);
+    else host.watch(this.fd, events, (ready) => this.ready(ready));
+  }
+
+  private ready(events: number): void {
+    try {
+      if (events & host.WRITABLE) {
+        this.flush();
+        if (this.open && this.queued === 0) this.handler?.drained();
+      }
+      if (this.open && this.reading && events & (host.READABLE | host.HANGUP)) this.receive();
+    } catch (error) {
+      this.end(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  private receive(): void {
+    const chunk = host.read(this.fd, READ_CHUNK);
+    if (chunk === null) return;
+    if (chunk.length === 0) this.end();
+    else this.handler?.data(chunk);
+  }
+
+  private flush(): void {
+    try {
+      for (let first = this.backlog[0]; first !== undefined; first = this.backlog[0]) {
+        const count = host.send(this.fd, first, this.sent);
+        if (count < 0) break;
+        this.sent += count;
+        this.queued -= count;
+        if (this.sent < first.length) continue;
+        this.backlog.shift();
+        this.sent = 0;
+      }
+    } catch (error) {
+      this.end(error instanceof Error ? error : new Error(String(error)));
+      return;
+    }
+    this.rewatch();
+  }
+}
+
+function thisProcess(): ThisProcess {
+  return {
+    argv: host.argv,
+    environment: host.environment(),
+    pid: host.pid,
+    parentPid: host.parentPid,
+    workingDirectory: host.workingDirectory,
+    exit: host.exit,
+    fork: host.fork,
+    newSession: host.newSession,
+    becomeSubreaper: host.becomeSubreaper,
+    onSignals: host.onSignals,
+    onUncaught: host.onUncaught,
+    trimMemory: host.trimMemory,
+  };
+}
