@@ -1,0 +1,190 @@
+// A private containerd in a temporary directory, with the shim under test on its PATH. Every e2e test file starts one, the demo and the bench too.
+import { mkdirSync, mkdtempSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Running } from "./command.ts";
+import { Ctr } from "./ctr.ts";
+import { EventLog } from "./events.ts";
+import { eventually } from "./eventually.ts";
+import { Leftovers } from "./leftovers.ts";
+import { parentOf } from "./processes.ts";
+import { buildRootfs, ociSpec, type SpecOptions } from "./rootfs.ts";
+import { isSanitizerBuild, runtimeName, shimBinary } from "./runtime.ts";
+
+export interface DaemonOptions {
+  readonly runtime?: string;
+  /** Put before the rest of the daemon's PATH, to stand in for runc, say. */
+  readonly pathDirectories?: readonly string[];
+  readonly env?: Record<string, string>;
+}
+
+// The CRI plugin wants a network, and the rest of these want devices or file systems that a plain machine lacks.
+const UNUSED_PLUGINS = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.internal.v1.restart",
+  "io.containerd.internal.v1.tracing",
+  "io.containerd.tracing.processor.v1.otlp",
+];
+
+let daemonsStarted = 0;
+
+export class Daemon {
+  readonly directory: string;
+  readonly namespace: string;
+  readonly address: string;
+  readonly rootfs: string;
+  readonly ctr: Ctr;
+  readonly #options: DaemonOptions;
+  readonly #leftovers: Leftovers;
+  readonly #eventLogs: EventLog[] = [];
+  #process: Running | undefined;
+
+  private constructor(options: DaemonOptions) {
+    this.#options = options;
+    // The socket's path is short so that it fits into a unix address.
+    this.directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-")));
+    daemonsStarted += 1;
+    this.namespace = `e2e-${process.pid}-${daemonsStarted}`;
+    this.address = join(this.directory, "c.sock");
+    this.rootfs = buildRootfs(join(this.directory, "rootfs"));
+    const runtime = options.runtime ?? runtimeName;
+    const fifoDirectory = join(this.directory, "fifo");
+    for (const path of [fifoDirectory, join(this.directory, "bin")]) mkdirSync(path);
+    const shim = shimBinary(runtime);
+    symlinkSync(
+      shim,
+      join(this.directory, "bin", `containerd-shim-${runtime.split(".").slice(-2).join("-")}`),
+    );
+    this.#leftovers = new Leftovers(this.directory, this.address, this.namespace);
+    this.ctr = new Ctr({
+      address: this.address,
+      namespace: this.namespace,
+      runtime,
+      rootfs: this.rootfs,
+      fifoDirectory,
+    });
+    this.#writeConfig();
+  }
+
+  /** Makes the directory and starts the daemon. */
+  static async start(options: DaemonOptions = {}): Promise<Daemon> {
+    const daemon = new Daemon(options);
+    await daemon.launch();
+    return daemon;
+  }
+
+  #writeConfig(): void {
+    const config = [
+      "version = 2",
+      `root = ${JSON.stringify(join(this.directory, "root"))}`,
+      `state = ${JSON.stringify(join(this.directory, "state"))}`,
+      `disabled_plugins = ${JSON.stringify(UNUSED_PLUGINS)}`,
+      "[grpc]",
+      `  address = ${JSON.stringify(this.address)}`,
+      "[debug]",
+      '  level = "debug"',
+    ];
+    writeFileSync(join(this.directory, "config.toml"), `${config.join("\n")}\n`);
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? -1;
+  }
+
+  /** What the daemon has logged since its last start. */
+  get log(): string {
+    return this.#process?.stderrText ?? "";
+  }
+
+  /** Starts the daemon and resolves when it serves its API. */
+  async launch(): Promise<void> {
+    const path = [
+      join(this.directory, "bin"),
+      ...(this.#options.pathDirectories ?? []),
+      process.env.PATH ?? "",
+    ];
+    const daemon = new Running(["containerd", "--config", join(this.directory, "config.toml")], {
+      env: { PATH: path.join(":"), ...this.#options.env },
+      timeoutMs: 3_600_000,
+    });
+    this.#process = daemon;
+    await daemon.printed(/containerd successfully booted/);
+  }
+
+  /** SIGKILL, as when it crashes; resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.#process?.kill("SIGKILL");
+    await this.#process?.exited;
+  }
+
+  /** SIGTERM, as at a service stop; resolves when it is gone. */
+  async stop(): Promise<void> {
+    this.#process?.kill("SIGTERM");
+    await this.#process?.exited;
+  }
+
+  async crashAndRestart(): Promise<void> {
+    await this.kill();
+    await this.launch();
+  }
+
+  /** Starts listening; resolves once events arrive, so that nothing after it is missed. */
+  async events(): Promise<EventLog> {
+    const source = this.ctr.spawn(["events"], { timeoutMs: 3_600_000 });
+    const log = new EventLog(source);
+    this.#eventLogs.push(log);
+    let round = 0;
+    await eventually("the first event", async () => {
+      round += 1;
+      await this.ctr.do(["namespaces", "label", this.namespace, `round=${round}`]);
+      return log.all.length > 0;
+    });
+    return log;
+  }
+
+  bundle(id: string): string {
+    return join(this.directory, "state", "io.containerd.runtime.v2.task", this.namespace, id);
+  }
+
+  /** Where runc keeps its state of a container. */
+  runtimeState(id: string): string {
+    return join("/run/containerd/runc", this.namespace, id);
+  }
+
+  /** The pid of the shim of a running container: the parent that its init got when runc had gone. */
+  async shimPid(id: string): Promise<number> {
+    return parentOf((await this.ctr.task(id)).pid);
+  }
+
+  /** Writes a spec for Ctr.startSpec and returns its path. */
+  writeSpec(id: string, options: Omit<SpecOptions, "rootfs" | "cgroupsPath">): string {
+    const path = join(this.directory, `${id}.json`);
+    const spec = ociSpec({ ...options, rootfs: this.rootfs, cgroupsPath: `/${this.namespace}/${id}` });
+    writeFileSync(path, JSON.stringify(spec));
+    return path;
+  }
+
+  /** What containers have left behind: empty when all is well. Waits a while for shims that are still on their way out. */
+  leftovers(): Promise<string[]> {
+    return this.#leftovers.settle(this.pid, this.ctr.ids);
+  }
+
+  /** Ends everything that was started and removes the directory, whatever state a failed test left it in. */
+  async close(): Promise<void> {
+    for (const log of this.#eventLogs) log.close();
+    await this.kill();
+    await this.#leftovers.destroy(this.ctr.ids);
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** A bound for hangs that fits the build under test, in ms. */
+export function patience(ms: number): number {
+  return isSanitizerBuild ? ms * 6 : ms;
+}

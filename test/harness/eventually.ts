@@ -1,0 +1,16 @@
+// Waits for a state of the system that announces itself by no event we could await, such as a process that vanishes from /proc.
+
+/** Looks again and again until `look` returns something other than undefined, null or false. Rejects after `timeoutMs`, naming `what`. */
+export async function eventually<T>(
+  what: string,
+  look: () => T | undefined | null | false | Promise<T | undefined | null | false>,
+  timeoutMs = 20_000,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined && found !== null && found !== false) return found;
+    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
+    await new Promise((next) => setTimeout(next, 10));
+  }
+}

@@ -1,0 +1,136 @@
+// Finds what a test's containers left on the machine: processes, sockets, mounts, runtime state, control groups, bundles. Daemon uses it.
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { run } from "./command.ts";
+import { eventually } from "./eventually.ts";
+import { isRunning, type ProcessInfo, processesMentioning } from "./processes.ts";
+
+const SOCKETS = "/run/containerd/s";
+const RUNTIME_STATE = "/run/containerd/runc";
+const CONTROL_GROUPS = "/sys/fs/cgroup";
+
+/** The socket that containerd's shims use for a group of containers (WIRE.md, section 2). */
+export function shimSocket(address: string, namespace: string, group: string): string {
+  return join(
+    SOCKETS,
+    createHash("sha256")
+      .update(join(address, namespace, group))
+      .digest("hex"),
+  );
+}
+
+function children(directory: string): string[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => join(directory, entry.name));
+  } catch {
+    return [];
+  }
+}
+
+/** Mount points below a directory, the deepest first. */
+export function mountsBelow(directory: string): string[] {
+  const lines = readFileSync("/proc/self/mountinfo", "utf8").trim().split("\n");
+  const points = lines.map((line) => line.split(" ")[4] ?? "");
+  return points.filter((point) => point.startsWith(`${directory}/`)).sort((a, b) => b.length - a.length);
+}
+
+export class Leftovers {
+  readonly #directory: string;
+  readonly #address: string;
+  readonly #namespace: string;
+
+  constructor(directory: string, address: string, namespace: string) {
+    this.#directory = directory;
+    this.#address = address;
+    this.#namespace = namespace;
+  }
+
+  /** Shims, their helpers and container processes; not the daemon itself, nor its clients. */
+  #processes(daemonPid: number): ProcessInfo[] {
+    const own = [
+      ...processesMentioning(`${this.#directory}/`),
+      ...processesMentioning(`/${this.#namespace}/`),
+    ];
+    const unique = new Map(own.map((info) => [info.pid, info]));
+    return [...unique.values()].filter((info) => info.pid !== daemonPid && info.executable !== "ctr");
+  }
+
+  #controlGroups(): string[] {
+    const roots = [CONTROL_GROUPS, ...children(CONTROL_GROUPS)].map((root) => join(root, this.#namespace));
+    return roots.flatMap((root) => children(root));
+  }
+
+  #sockets(groups: Iterable<string>): string[] {
+    return [...groups].map((group) => shimSocket(this.#address, this.#namespace, group)).filter(existsSync);
+  }
+
+  #bundles(): string[] {
+    return children(join(this.#directory, "state", "io.containerd.runtime.v2.task", this.#namespace));
+  }
+
+  #list(daemonPid: number, groups: Iterable<string>): string[] {
+    return [
+      ...this.#processes(daemonPid).map((info) => `process ${info.pid} (${info.state}): ${info.commandLine}`),
+      ...this.#sockets(groups).map((path) => `socket ${path}`),
+      ...mountsBelow(this.#directory).map((path) => `mount ${path}`),
+      ...children(join(RUNTIME_STATE, this.#namespace)).map((path) => `runtime state ${path}`),
+      ...this.#controlGroups().map((path) => `control group ${path}`),
+      ...this.#bundles().map((path) => `bundle ${path}`),
+    ];
+  }
+
+  /** Waits until nothing is left; returns what still is when patience ends. */
+  async settle(daemonPid: number, groups: Iterable<string>): Promise<string[]> {
+    let left: string[] = [];
+    try {
+      await eventually("nothing to be left", () => {
+        left = this.#list(daemonPid, groups);
+        return left.length === 0;
+      });
+    } catch {
+      return left;
+    }
+    return [];
+  }
+
+  /** Removes by force what is there: the last resort after a failed test. The daemon must have ended. */
+  async destroy(groups: Iterable<string>): Promise<void> {
+    const everything = (): ProcessInfo[] => [
+      ...processesMentioning(`${this.#directory}/`),
+      ...processesMentioning(`/${this.#namespace}/`),
+    ];
+    for (const frozen of children(join(CONTROL_GROUPS, "freezer", this.#namespace))) {
+      await run(["sh", "-c", `echo THAWED > ${join(frozen, "freezer.state")}`]);
+    }
+    await eventually("its processes to end", () => {
+      const left = everything().filter((info) => isRunning(info.pid));
+      for (const info of left) endProcess(info.pid);
+      return left.length === 0;
+    });
+    for (const path of mountsBelow(this.#directory)) await run(["umount", "--lazy", path]);
+    for (const path of this.#sockets(groups)) rmSync(path, { force: true });
+    rmSync(join(RUNTIME_STATE, this.#namespace), { recursive: true, force: true });
+    for (const root of [CONTROL_GROUPS, ...children(CONTROL_GROUPS)])
+      removeGroup(join(root, this.#namespace));
+  }
+}
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It ended by itself in between.
+  }
+}
+
+function removeGroup(path: string): void {
+  for (const child of children(path)) removeGroup(child);
+  try {
+    rmdirSync(path);
+  } catch {
+    // Absent, or a controller that keeps it: nothing of a container is in it.
+  }
+}

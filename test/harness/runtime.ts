@@ -1,0 +1,43 @@
+// Which shim is under test. Every e2e file reads it: HOLDFAST_TEST_RUNTIME names the runtime (Debian's Go shim is io.containerd.runc.v2),
+// HOLDFAST_TEST_SHIM names another binary for our runtime, such as the sanitizer build.
+import { accessSync, constants } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const repository = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+/** Debian's shim, the one that users have today. */
+export const GO_RUNTIME = "io.containerd.runc.v2";
+export const OUR_RUNTIME = "io.containerd.holdfast.v2";
+
+export const runtimeName: string = process.env.HOLDFAST_TEST_RUNTIME ?? OUR_RUNTIME;
+
+/** True while the tests run against Debian's shim, to show that they state what users expect. */
+export const isGoShim: boolean = runtimeName === GO_RUNTIME;
+
+/** True for the build with AddressSanitizer and forced garbage collection: slower, and much larger. */
+export const isSanitizerBuild: boolean = process.env.HOLDFAST_TEST_SANITIZER === "1";
+
+/** Path of the shim's binary. Throws when it is not there. */
+export function shimBinary(runtime: string = runtimeName): string {
+  const name = `containerd-shim-${runtime.split(".").slice(-2).join("-")}`;
+  const candidates =
+    runtime === OUR_RUNTIME
+      ? [resolve(process.env.HOLDFAST_TEST_SHIM ?? join(repository, "dist", name))]
+      : (process.env.PATH ?? "").split(":").map((directory) => join(directory, name));
+  const found = candidates.find((path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (found === undefined) throw new Error(`no ${name} in ${candidates.join(", ")}: run "npm run build"`);
+  return found;
+}
+
+/** For the `skip` of a test that states something the Go shim is known to get wrong: the reason there, false with our shim. */
+export function failsOnGoShim(reason: string): string | false {
+  return isGoShim ? `the Go shim fails this: ${reason}` : false;
+}
