@@ -7,7 +7,7 @@ export function useTextEncoding(text: Text): void {
   configureTextEncoding({
     encodeUtf8: (value) => text.encode(value) as Uint8Array<ArrayBuffer>,
     decodeUtf8: (bytes) => text.decode(bytes),
-    // Asked only by the runtime's text format, which we do not use.
+    // Only reflection asks, which we do not use.
     checkUtf8: () => true,
   });
 }
