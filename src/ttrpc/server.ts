@@ -1,0 +1,280 @@
+// A ttrpc server: services by name, and one ServerConnection for each accepted stream. Used by the shim for the task service and by the daemon.
+
+import type { ByteStream, Clock } from "../platform/platform.ts";
+import { Channel } from "./channel.ts";
+import type {
+  CallContext,
+  CallInfo,
+  MethodDefinition,
+  ServiceDefinition,
+  ServiceImplementation,
+} from "./definition.ts";
+import { decodeRequest, type Request } from "./envelope.ts";
+import { Flag, type Frame, FrameType, tooLarge } from "./frame.ts";
+import { type CallHost, ServerCall } from "./server-call.ts";
+import { Code, TtrpcError } from "./status.ts";
+
+const NO_BYTES = new Uint8Array(0);
+
+export interface RegisteredMethod {
+  readonly definition: MethodDefinition;
+  /** Bound to the implementation. */
+  readonly handle: (request: unknown, context: CallContext) => unknown;
+}
+
+/** Serves one call that streams, and sets its sink: serverStreaming of server-stream.ts. Kept apart so that a server of unary methods does not carry it. */
+export type StreamingSupport = (
+  call: ServerCall,
+  method: RegisteredMethod,
+  payload: Uint8Array | undefined,
+  remoteClosed: boolean,
+) => void;
+
+export interface ServerOptions {
+  readonly streaming?: StreamingSupport;
+  /** Told of each call when it ends, answered or not. `error.code` is CANCELLED where the peer went away. */
+  finished?(call: CallInfo, durationMs: number, error: TtrpcError | undefined): void;
+}
+
+export class TtrpcServer {
+  readonly #clock: Clock;
+  readonly #options: ServerOptions;
+  readonly #services = new Map<string, ReadonlyMap<string, RegisteredMethod>>();
+  readonly #connections = new Set<ServerConnection>();
+  #stopping = false;
+  #settled: (() => void)[] = [];
+
+  constructor(clock: Clock, options: ServerOptions = {}) {
+    this.#clock = clock;
+    this.#options = options;
+  }
+
+  /**
+   * Serves `implementation` under the definition's full name and under `aliases`, which have the same messages. A method that is
+   * left out is UNIMPLEMENTED. Throws if a name is taken, or if a method streams and the server cannot.
+   */
+  register<D extends ServiceDefinition>(
+    definition: D,
+    implementation: Partial<ServiceImplementation<D>>,
+    aliases: readonly string[] = [],
+  ): void {
+    const methods = new Map<string, RegisteredMethod>();
+    for (const [key, method] of Object.entries(definition.methods)) {
+      // Typed by the signature above; from here on a handler is a function of what its codec decodes.
+      const handler = (implementation as Record<string, RegisteredMethod["handle"] | undefined>)[key];
+      if (!handler) continue;
+      if ((method.requestStream || method.responseStream) && !this.#options.streaming) {
+        throw new Error(`${definition.fullName}/${method.name} streams, and this server has no streaming`);
+      }
+      methods.set(method.name, { definition: method, handle: handler.bind(implementation) });
+    }
+    for (const name of [definition.fullName, ...aliases]) {
+      if (this.#services.has(name)) throw new Error(`service ${name} is registered twice`);
+      this.#services.set(name, methods);
+    }
+  }
+
+  /** Serves a connection until it ends. After close() or shutdown() it is closed at once. */
+  accept(stream: ByteStream): void {
+    if (this.#stopping) {
+      stream.close();
+      return;
+    }
+    const connection: ServerConnection = new ServerConnection(stream, this.#clock, {
+      begin: (call, request, flags) => this.#begin(call, request, flags),
+      finished: (call, error) =>
+        this.#options.finished?.(call, this.#clock.monotonicMs() - call.startedMs, error),
+      quiet: () => this.#checkSettled(),
+      closed: () => this.#connections.delete(connection),
+    });
+    this.#connections.add(connection);
+  }
+
+  /** The calls that are running now. */
+  activeCalls(): CallInfo[] {
+    return [...this.#connections].flatMap((connection) => [...connection.calls.values()]);
+  }
+
+  /** Takes no more connections or calls; resolves when the running ones are answered and all answers are handed to the kernel. */
+  shutdown(): Promise<void> {
+    this.#stopping = true;
+    return new Promise((resolve) => {
+      this.#settled.push(resolve);
+      this.#checkSettled();
+    });
+  }
+
+  /** Closes all connections at once and cancels their calls. */
+  close(): void {
+    this.#stopping = true;
+    for (const connection of [...this.#connections]) connection.close();
+  }
+
+  #checkSettled(): void {
+    if (this.#settled.length === 0) return;
+    for (const connection of this.#connections) if (connection.busy) return;
+    for (const resolve of this.#settled.splice(0)) resolve();
+  }
+
+  #begin(call: ServerCall, request: Request, flags: number): void {
+    const method = this.#find(request);
+    if (method instanceof TtrpcError) call.fail(method);
+    else if (call.arm(request.timeoutMs)) {
+      const { requestStream, responseStream } = method.definition;
+      if ((requestStream || responseStream) && this.#options.streaming) {
+        this.#options.streaming(call, method, request.payload, (flags & Flag.REMOTE_CLOSED) !== 0);
+      } else void serveUnary(call, method, request.payload ?? NO_BYTES);
+    }
+  }
+
+  #find({ service, method }: Request): RegisteredMethod | TtrpcError {
+    if (this.#stopping) return new TtrpcError(Code.UNAVAILABLE, "server is shutting down");
+    const methods = this.#services.get(service);
+    if (!methods) return new TtrpcError(Code.UNIMPLEMENTED, `unknown service ${service}`);
+    return methods.get(method) ?? new TtrpcError(Code.UNIMPLEMENTED, `unknown method ${service}/${method}`);
+  }
+}
+
+async function serveUnary(call: ServerCall, method: RegisteredMethod, payload: Uint8Array): Promise<void> {
+  try {
+    const request = decodePayload(method, payload);
+    call.reply(method.definition.responseType, await method.handle(request, call));
+  } catch (error) {
+    call.fail(TtrpcError.from(error));
+  }
+}
+
+/** The decoded request. Throws INTERNAL if it is malformed, as the Go server does. */
+export function decodePayload(method: RegisteredMethod, payload: Uint8Array): unknown {
+  try {
+    return method.definition.requestType.decode(payload);
+  } catch (error) {
+    const reason = TtrpcError.from(error).rawMessage;
+    throw new TtrpcError(Code.INTERNAL, `malformed ${method.definition.name} request: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+interface ConnectionOwner {
+  begin(call: ServerCall, request: Request, flags: number): void;
+  finished(call: ServerCall, error: TtrpcError | undefined): void;
+  /** A call ended, or all answers were sent, or the connection is gone. */
+  quiet(): void;
+  closed(): void;
+}
+
+/** One client: its streams, and the rules for their ids. */
+class ServerConnection implements CallHost {
+  readonly calls = new Map<number, ServerCall>();
+  readonly clock: Clock;
+  readonly #owner: ConnectionOwner;
+  readonly #channel: Channel;
+  #lastId = 0;
+
+  constructor(stream: ByteStream, clock: Clock, owner: ConnectionOwner) {
+    this.clock = clock;
+    this.#owner = owner;
+    this.#channel = new Channel(
+      stream,
+      { frame: (frame) => this.#frame(frame), drained: () => owner.quiet(), closed: () => this.#closed() },
+      true,
+    );
+  }
+
+  get peer() {
+    return this.#channel.stream.peer;
+  }
+
+  get busy(): boolean {
+    return this.calls.size > 0 || this.#channel.stream.queued > 0;
+  }
+
+  write(frame: Uint8Array): void {
+    this.#channel.write(frame);
+    this.#owner.quiet();
+  }
+
+  whenWritable(): Promise<void> | undefined {
+    return this.#channel.whenWritable();
+  }
+
+  hold(): void {
+    this.#channel.hold();
+  }
+
+  release(): void {
+    this.#channel.release();
+  }
+
+  forget(call: ServerCall, error: TtrpcError | undefined): void {
+    if (this.calls.get(call.id) === call) this.calls.delete(call.id);
+    this.#owner.finished(call, error);
+  }
+
+  close(): void {
+    this.#channel.close();
+  }
+
+  #closed(): void {
+    this.#owner.closed();
+    const gone = new TtrpcError(Code.CANCELLED, "the client went away");
+    for (const call of [...this.calls.values()]) call.drop(gone);
+    this.#owner.quiet();
+  }
+
+  #frame(frame: Frame): void {
+    const { streamId, type, flags, data } = frame;
+    if (!data) this.#reject(streamId, tooLarge(frame.length));
+    else if (streamId % 2 === 0) this.#refuse(streamId, "is even: streams of a client are odd");
+    else if (type === FrameType.REQUEST) this.#request(streamId, flags, data);
+    else if (type === FrameType.DATA) this.#data(streamId, flags, data);
+    // Other types are for later versions of the protocol, and ignored.
+  }
+
+  #request(id: number, flags: number, data: Uint8Array): void {
+    if (id <= this.#lastId) {
+      this.#refuse(id, "was used: stream ids have to rise");
+      return;
+    }
+    this.#lastId = id;
+    let request: Request;
+    try {
+      request = decodeRequest(data);
+    } catch (error) {
+      this.#refuse(id, `has a malformed request: ${TtrpcError.from(error).rawMessage}`);
+      return;
+    }
+    const call = new ServerCall(this, id, request);
+    this.calls.set(id, call);
+    this.#owner.begin(call, request, flags);
+  }
+
+  #data(id: number, flags: number, data: Uint8Array): void {
+    const call = this.calls.get(id);
+    if (!call) this.#refuse(id, "is not open");
+    else if (call.sink) call.sink.data(flags, data);
+    // The bare end of a unary stream says nothing new.
+    else if (!(flags & Flag.REMOTE_CLOSED) || data.length > 0)
+      this.#refuse(id, "is a unary call: it takes no data");
+  }
+
+  #refuse(id: number, why: string): void {
+    this.#reject(id, new TtrpcError(Code.INVALID_ARGUMENT, `stream ${id} ${why}`));
+  }
+
+  /** Answers a breach of the protocol on its stream. A call that runs there is given up, so that a stream has one answer. */
+  #reject(id: number, error: TtrpcError): void {
+    const call = this.calls.get(id) ?? new ServerCall(this, id, BREACH);
+    call.abort(error);
+  }
+}
+
+/** Stands for the request of a stream that has none, so that its refusal is seen by observers too. */
+const BREACH: Request = {
+  service: "",
+  method: "",
+  payload: undefined,
+  timeoutMs: undefined,
+  metadata: new Map(),
+};
