@@ -1,17 +1,12 @@
 // Exit statuses as a user of ctr sees them: every code of a process, and the end by every signal.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { inParallel } from "../harness/parallel.ts";
+import { after, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
-import { type EventLog, exitStatusOf } from "../harness/events.ts";
+import { exitStatusOf } from "../harness/events.ts";
+import { inParallel } from "../harness/parallel.ts";
 
-let daemon: Daemon;
-let events: EventLog;
-
-before(async () => {
-  daemon = await Daemon.start();
-  events = await daemon.events();
-});
+const daemon = await Daemon.start();
+const events = await daemon.events();
 after(() => daemon.close());
 
 // A cross-section for whole containers, which cost more than execs: the ends of the range, and the codes shells give a meaning.
@@ -37,4 +32,4 @@ test("ctr tasks exec exits with the process's exit code, for every code from 0 t
   await daemon.ctr.remove("codes");
 });
 
-test("nothing is left behind", async () => assert.deepEqual(await daemon.leftovers(), []));
+test("nothing is left behind", async () => assert.equal(await daemon.leftovers(), ""));

@@ -170,9 +170,9 @@ export class Daemon {
     return path;
   }
 
-  /** What containers have left behind: empty when all is well. Waits a while for shims that are still on their way out. */
-  leftovers(): Promise<string[]> {
-    return this.#leftovers.settle(this.pid, this.ctr.ids);
+  /** What containers have left behind, a line each: "" when all is well. Waits a while for shims that are still on their way out. */
+  async leftovers(): Promise<string> {
+    return (await this.#leftovers.settle(this.pid, this.ctr.ids)).join("\n");
   }
 
   /** Ends everything that was started and removes the directory, whatever state a failed test left it in. */

@@ -75,6 +75,12 @@ export class EventLog {
     return this.first(`exit of ${containerId}/${execId}`, fits, timeoutMs);
   }
 
+  execStarted(containerId: string, execId: string): Promise<DaemonEvent> {
+    const fits = ({ topic, body }: DaemonEvent): boolean =>
+      topic === "/tasks/exec-started" && body.container_id === containerId && body.exec_id === execId;
+    return this.first(`start of ${containerId}/${execId}`, fits);
+  }
+
   topicOf(topic: string, containerId: string, timeoutMs = 30_000): Promise<DaemonEvent> {
     const fits = (event: DaemonEvent): boolean =>
       event.topic === topic && event.body.container_id === containerId;

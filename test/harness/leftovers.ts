@@ -1,7 +1,7 @@
 // Finds what a test's containers left on the machine: processes, sockets, mounts, runtime state, control groups, bundles. Daemon uses it.
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { run } from "./command.ts";
 import { eventually } from "./eventually.ts";
 import { isRunning, type ProcessInfo, processesMentioning } from "./processes.ts";
@@ -60,7 +60,7 @@ export class Leftovers {
 
   #controlGroups(): string[] {
     const roots = [CONTROL_GROUPS, ...children(CONTROL_GROUPS)].map((root) => join(root, this.#namespace));
-    return roots.flatMap((root) => children(root));
+    return [...new Set(roots.flatMap((root) => children(root).map((group) => basename(group))))];
   }
 
   #sockets(groups: Iterable<string>): string[] {
@@ -77,7 +77,7 @@ export class Leftovers {
       ...this.#sockets(groups).map((path) => `socket ${path}`),
       ...mountsBelow(this.#directory).map((path) => `mount ${path}`),
       ...children(join(RUNTIME_STATE, this.#namespace)).map((path) => `runtime state ${path}`),
-      ...this.#controlGroups().map((path) => `control group ${path}`),
+      ...this.#controlGroups().map((path) => `control group ${this.#namespace}/${path}`),
       ...this.#bundles().map((path) => `bundle ${path}`),
     ];
   }
