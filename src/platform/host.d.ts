@@ -97,6 +97,8 @@ declare module "holdfast:host" {
   export function pipe(): [readEnd: number, writeEnd: number];
   /** Sets or clears O_NONBLOCK of the open file. */
   export function setNonBlocking(fd: number, on: boolean): void;
+  /** A second descriptor of the same open file. */
+  export function duplicate(fd: number): number;
   /** Makes `to` a copy of `from` (dup2); `to` is then not close-on-exec if it is 0, 1 or 2. */
   export function duplicateTo(from: number, to: number): void;
   /** Bytes that a read of this pipe, fifo or socket would find now. */

@@ -136,6 +136,8 @@ export interface Descriptors {
   /** Whether nobody holds the other end of this pipe or fifo. */
   peerClosed(fd: number): boolean;
   setOwner(fd: number, uid: number, gid: number): void;
+  /** A second descriptor of the same open file. */
+  duplicate(fd: number): number;
   duplicateTo(from: number, to: number): void;
   eventFd(): number;
   /** Calls back whenever the descriptor can be read (or has hung up). One watch a descriptor; end it before close. */

@@ -19,7 +19,6 @@ const READ_CHUNK = 16 << 10;
 
 /** Everything the shim may do to the outside world. */
 export function quickjsPlatform(): Platform {
-  provideTextCodecs();
   return {
     clock: {
       monotonicMs: host.monotonicMs,
@@ -40,18 +39,6 @@ export function quickjsPlatform(): Platform {
     sha256: (text) => host.sha256(host.encodeUtf8(text)),
     resizeTerminal: host.resizeTerminal,
   };
-}
-
-/** The protobuf runtime looks these up as globals; the engine has neither. */
-function provideTextCodecs(): void {
-  Object.assign(globalThis, {
-    TextEncoder: class {
-      encode = host.encodeUtf8;
-    },
-    TextDecoder: class {
-      decode = host.decodeUtf8;
-    },
-  });
 }
 
 const files: Files = {
@@ -137,6 +124,7 @@ const descriptors: Descriptors = {
   readable: host.readableBytes,
   peerClosed: host.peerClosed,
   setOwner: host.chownFd,
+  duplicate: host.duplicate,
   duplicateTo: host.duplicateTo,
   eventFd: host.eventFd,
   watch: (fd, ready) => host.watch(fd, host.READABLE, ready),
@@ -220,97 +208,97 @@ function receiveDescriptor(
 class SocketStream implements ByteStream {
   readonly peer: PeerCredentials;
   queued = 0;
-  private readonly fd: number;
-  private readonly backlog: Uint8Array[] = [];
+  readonly #fd: number;
+  readonly #backlog: Uint8Array[] = [];
   /** Bytes of backlog[0] that have been sent. */
-  private sent = 0;
-  private reading = true;
-  private open = true;
-  private handler: StreamHandler | undefined;
+  #sent = 0;
+  #reading = true;
+  #open = true;
+  #handler: StreamHandler | undefined;
 
   constructor(fd: number) {
-    this.fd = fd;
+    this.#fd = fd;
     this.peer = host.peerCredentials(fd);
   }
 
   start(handler: StreamHandler): void {
-    this.handler = handler;
-    this.rewatch();
+    this.#handler = handler;
+    this.#rewatch();
   }
 
   write(bytes: Uint8Array): void {
-    if (!this.open || bytes.length === 0) return;
-    this.backlog.push(bytes);
+    if (!this.#open || bytes.length === 0) return;
+    this.#backlog.push(bytes);
     this.queued += bytes.length;
-    if (this.backlog.length === 1) this.flush();
+    if (this.#backlog.length === 1) this.#flush();
   }
 
   pause(): void {
-    this.reading = false;
-    this.rewatch();
+    this.#reading = false;
+    this.#rewatch();
   }
 
   resume(): void {
-    this.reading = true;
-    this.rewatch();
+    this.#reading = true;
+    this.#rewatch();
   }
 
   close(): void {
-    this.end();
+    this.#end();
   }
 
-  private end(error?: Error): void {
-    if (!this.open) return;
-    this.open = false;
-    this.backlog.length = 0;
+  #end(error?: Error): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#backlog.length = 0;
     this.queued = 0;
-    host.unwatch(this.fd);
-    host.close(this.fd);
-    this.handler?.closed(error);
+    host.unwatch(this.#fd);
+    host.close(this.#fd);
+    this.#handler?.closed(error);
   }
 
-  private rewatch(): void {
-    if (!this.open || this.handler === undefined) return;
-    const events = (this.reading ? host.READABLE : 0) | (this.queued > 0 ? host.WRITABLE : 0);
-    if (events === 0) host.unwatch(this.fd);
-    else host.watch(this.fd, events, (ready) => this.ready(ready));
+  #rewatch(): void {
+    if (!this.#open || this.#handler === undefined) return;
+    const events = (this.#reading ? host.READABLE : 0) | (this.queued > 0 ? host.WRITABLE : 0);
+    if (events === 0) host.unwatch(this.#fd);
+    else host.watch(this.#fd, events, (ready) => this.#ready(ready));
   }
 
-  private ready(events: number): void {
+  #ready(events: number): void {
     try {
       if (events & host.WRITABLE) {
-        this.flush();
-        if (this.open && this.queued === 0) this.handler?.drained();
+        this.#flush();
+        if (this.#open && this.queued === 0) this.#handler?.drained();
       }
-      if (this.open && this.reading && events & (host.READABLE | host.HANGUP)) this.receive();
+      if (this.#open && this.#reading && events & (host.READABLE | host.HANGUP)) this.#receive();
     } catch (error) {
-      this.end(error instanceof Error ? error : new Error(String(error)));
+      this.#end(error instanceof Error ? error : new Error(String(error)));
     }
   }
 
-  private receive(): void {
-    const chunk = host.read(this.fd, READ_CHUNK);
+  #receive(): void {
+    const chunk = host.read(this.#fd, READ_CHUNK);
     if (chunk === null) return;
-    if (chunk.length === 0) this.end();
-    else this.handler?.data(chunk);
+    if (chunk.length === 0) this.#end();
+    else this.#handler?.data(chunk);
   }
 
-  private flush(): void {
+  #flush(): void {
     try {
-      for (let first = this.backlog[0]; first !== undefined; first = this.backlog[0]) {
-        const count = host.send(this.fd, first, this.sent);
+      for (let first = this.#backlog[0]; first !== undefined; first = this.#backlog[0]) {
+        const count = host.send(this.#fd, first, this.#sent);
         if (count < 0) break;
-        this.sent += count;
+        this.#sent += count;
         this.queued -= count;
-        if (this.sent < first.length) continue;
-        this.backlog.shift();
-        this.sent = 0;
+        if (this.#sent < first.length) continue;
+        this.#backlog.shift();
+        this.#sent = 0;
       }
     } catch (error) {
-      this.end(error instanceof Error ? error : new Error(String(error)));
+      this.#end(error instanceof Error ? error : new Error(String(error)));
       return;
     }
-    this.rewatch();
+    this.#rewatch();
   }
 }
 

@@ -1,0 +1,88 @@
+// The cgroup of one container: its figures and its OOM kills, whichever version the host has. Used by src/task.
+import { METRICS_V1, METRICS_V2 } from "../api/any.ts";
+import type { Any } from "../api/generated/google/protobuf/any.ts";
+import type { Platform } from "../platform/platform.ts";
+import { errorText, type Log } from "../shim/log.ts";
+import type { CgroupFiles } from "./files.ts";
+import { type CgroupPaths, parseCgroupPaths, parseHierarchy } from "./hierarchy.ts";
+import { OomWatch, oomSource } from "./oom.ts";
+import { metricsV1 } from "./stats-v1.ts";
+import { metricsV2 } from "./stats-v2.ts";
+
+export class Cgroup {
+  readonly #platform: Platform;
+  readonly #paths: CgroupPaths;
+  readonly #oom: OomWatch | undefined;
+
+  constructor(platform: Platform, paths: CgroupPaths, oom: OomWatch | undefined) {
+    this.#platform = platform;
+    this.#paths = paths;
+    this.#oom = oom;
+  }
+
+  /** The figures of now, as the message that containerd knows. What the kernel does not tell is left out. */
+  stats(): Any {
+    const files = cgroupFiles(this.#platform);
+    return this.#paths.version === 1
+      ? { typeUrl: METRICS_V1, value: metricsV1(this.#paths, files) }
+      : { typeUrl: METRICS_V2, value: metricsV2(this.#paths, files) };
+  }
+
+  /** Tells of an OOM kill that nobody was told of yet, before it returns. */
+  checkOom(): void {
+    this.#oom?.settle();
+  }
+
+  close(): void {
+    this.#oom?.close();
+  }
+}
+
+/** The cgroup that a process is in, watched for OOM kills; undefined if the host has none or the process is gone. */
+export function findCgroup(platform: Platform, log: Log, pid: number, onOom: () => void): Cgroup | undefined {
+  const files = cgroupFiles(platform);
+  const hierarchy = parseHierarchy(files.read("/proc/self/mountinfo") ?? "");
+  const membership = files.read(`/proc/${pid}/cgroup`);
+  if (hierarchy === undefined || membership === undefined) return undefined;
+  const paths = parseCgroupPaths(hierarchy, membership);
+  const source = oomSource(paths);
+  let watch: OomWatch | undefined;
+  try {
+    if (source !== undefined) watch = new OomWatch(source, platform, onOom);
+  } catch (error) {
+    log.warning("cannot watch for OOM kills", { pid, error: errorText(error) });
+  }
+  return new Cgroup(platform, paths, watch);
+}
+
+/** Puts this process into the cgroup of that path, in every hierarchy; the empty path changes nothing. Throws if it cannot be joined. */
+export function joinCgroup(platform: Platform, path: string): void {
+  if (path === "") return;
+  const hierarchy = parseHierarchy(platform.files.read("/proc/self/mountinfo"));
+  const mounts = hierarchy?.mode === "unified" && hierarchy.v2 ? [hierarchy.v2] : (hierarchy?.v1 ?? []);
+  const slash = path.startsWith("/") ? "" : "/";
+  const directories = mounts.map((mount) => `${mount.path}${slash}${path}`);
+  const present = directories.filter((directory) => platform.files.stat(directory) !== null);
+  if (present.length === 0) throw new Error(`failed to join cgroup ${path}: no such cgroup`);
+  for (const directory of present) platform.files.write(`${directory}/cgroup.procs`, "0");
+}
+
+/** A file of a cgroup that is gone, or that its controller does not have, reads as absent. */
+function cgroupFiles(platform: Platform): CgroupFiles {
+  return {
+    read(path) {
+      try {
+        return platform.files.read(path);
+      } catch {
+        return undefined;
+      }
+    },
+    list(path) {
+      try {
+        return platform.files.list(path);
+      } catch {
+        return [];
+      }
+    },
+  };
+}

@@ -1,0 +1,318 @@
+// Runs the OCI runtime's commands (runc, or any other with its command line) for one container. Used by src/task and src/shim.
+import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
+import type { Child, Reaper } from "../reaper/reaper.ts";
+import type { RuntimeOptions } from "./options.ts";
+
+/** Most of a failed command's output that is kept, in bytes. */
+const MAX_OUTPUT = 64 << 10;
+/** Largest answer of a command that is asked for one (`ps`, `features`), in bytes. */
+const MAX_ANSWER = 4 << 20;
+
+/** A command of the runtime that failed, with all that it said. */
+export class RuntimeError extends Error {
+  readonly argv: readonly string[];
+  readonly status: number;
+  /** The last error of the runtime's own log; its stderr where the log has none. */
+  readonly reason: string;
+
+  constructor(argv: readonly string[], status: number, reason: string) {
+    super(reason === "" ? `${argv.join(" ")} did not complete: exit status ${status}` : reason);
+    this.argv = argv;
+    this.status = status;
+    this.reason = reason;
+  }
+}
+
+/** What `create` and `exec` need to hook up the new process. */
+export interface ProcessSetup {
+  readonly pidFile: string;
+  /** The process's stdin, stdout and stderr; -1 for /dev/null. */
+  readonly fds: readonly [number, number, number];
+  /** A unix socket, relative to the bundle, that gets the terminal's descriptor. */
+  readonly consoleSocket?: string;
+  /** Called with the running command, so that a caller who loses interest can kill it. */
+  readonly running?: (command: Child) => void;
+}
+
+interface Command {
+  readonly args: readonly string[];
+  readonly fds?: readonly [number, number, number];
+  readonly running?: (command: Child) => void;
+}
+
+/** The runtime of one container. Every method rejects with a RuntimeError, or a SystemError if the runtime cannot be started. */
+export class Runc {
+  readonly #platform: Platform;
+  readonly #reaper: Reaper;
+  readonly #id: string;
+  readonly #bundle: string;
+  readonly #options: RuntimeOptions;
+  readonly #root: string;
+  readonly #oomScoreAdj: number;
+  /** Log files by number: a command takes the first free one, so that parallel commands never read each other's errors. */
+  readonly #logsInUse = new Set<number>();
+
+  constructor(
+    platform: Platform,
+    reaper: Reaper,
+    container: { id: string; bundle: string; namespace: string },
+    options: RuntimeOptions,
+    oomScoreAdj: number,
+  ) {
+    this.#platform = platform;
+    this.#reaper = reaper;
+    this.#id = container.id;
+    this.#bundle = container.bundle;
+    this.#options = options;
+    this.#root = `${options.root}/${container.namespace}`;
+    this.#oomScoreAdj = oomScoreAdj;
+  }
+
+  async create(setup: ProcessSetup): Promise<void> {
+    const args = ["create", "--bundle", this.#bundle, ...setupFlags(setup)];
+    if (this.#options.noPivotRoot) args.push("--no-pivot");
+    if (this.#options.noNewKeyring) args.push("--no-new-keyring");
+    await this.#run({ ...setup, args: [...args, this.#id] });
+  }
+
+  async start(): Promise<void> {
+    await this.#run({ args: ["start", this.#id] });
+  }
+
+  /** Runs a process in the container. `processFile` holds its specification. */
+  async exec(processFile: string, setup: ProcessSetup): Promise<void> {
+    await this.#run({
+      ...setup,
+      args: ["exec", "--process", processFile, "--detach", ...setupFlags(setup), this.#id],
+    });
+  }
+
+  async kill(signal: number, all: boolean): Promise<void> {
+    await this.#run({ args: ["kill", ...(all ? ["--all"] : []), this.#id, String(signal)] });
+  }
+
+  /** Frees what the runtime holds of the container. One that the runtime does not know is fine. */
+  async delete(force: boolean): Promise<void> {
+    try {
+      await this.#run({ args: ["delete", ...(force ? ["--force"] : []), this.#id] });
+    } catch (error) {
+      if (!(error instanceof RuntimeError && error.reason.includes("does not exist"))) throw error;
+    }
+  }
+
+  async pause(): Promise<void> {
+    await this.#run({ args: ["pause", this.#id] });
+  }
+
+  async resume(): Promise<void> {
+    await this.#run({ args: ["resume", this.#id] });
+  }
+
+  /** All pids in the container, as the host sees them. */
+  async pids(): Promise<number[]> {
+    const list: unknown = JSON.parse(await this.#ask(["ps", "--format", "json", this.#id]));
+    return Array.isArray(list) ? list.filter((pid) => typeof pid === "number") : [];
+  }
+
+  /** Applies limits; `resources` is the JSON of an OCI LinuxResources. */
+  async update(resources: string): Promise<void> {
+    const { files, fds } = this.#platform;
+    const path = `${this.#bundle}/resources.json`;
+    files.replace(path, resources, 0o600);
+    const input = fds.openRead(path);
+    try {
+      files.remove(path);
+      await this.#run({ args: ["update", "--resources", "-", this.#id], fds: [input, -1, -1] });
+    } finally {
+      fds.close(input);
+    }
+  }
+
+  async #ask(args: readonly string[]): Promise<string> {
+    const [readEnd, writeEnd] = this.#platform.fds.pipe();
+    const answer = collect(this.#platform, readEnd, MAX_ANSWER);
+    try {
+      await this.#run({ args, fds: [-1, writeEnd, -1] }, () => this.#platform.fds.close(writeEnd));
+      return await answer;
+    } finally {
+      answer.cancel();
+    }
+  }
+
+  async #run(command: Command, spawned: () => void = () => {}): Promise<void> {
+    const log = this.#takeLog();
+    const errors = command.fds === undefined || command.fds[2] === -1 ? this.#platform.fds.pipe() : undefined;
+    const output = errors && collect(this.#platform, errors[0], MAX_OUTPUT);
+    try {
+      const argv = [...this.#prefix(log), ...command.args];
+      const [stdin, stdout, stderr] = command.fds ?? [-1, -1, -1];
+      // The command's stdout joins its stderr where nobody asked for it: some runtimes say there what went wrong.
+      const end = errors?.[1] ?? stderr;
+      let child: Child;
+      try {
+        child = this.#spawn(argv, [stdin, stdout === -1 && command.fds === undefined ? end : stdout, end]);
+      } finally {
+        if (errors !== undefined) this.#platform.fds.close(errors[1]);
+        spawned();
+      }
+      command.running?.(child);
+      const { status } = await child.exited;
+      if (status !== 0) throw new RuntimeError(argv, status, this.#lastError(log) || (output?.soFar() ?? ""));
+    } finally {
+      output?.cancel();
+      this.#logsInUse.delete(log);
+    }
+  }
+
+  #spawn(argv: readonly string[], fds: readonly number[]): Child {
+    return this.#reaper.spawn({
+      argv,
+      fds,
+      cwd: this.#bundle,
+      oomScoreAdj: this.#oomScoreAdj,
+      deathSignal: SIGKILL,
+    });
+  }
+
+  #prefix(log: number): string[] {
+    const argv = [
+      this.#options.binary,
+      "--root",
+      this.#root,
+      "--log",
+      this.#logPath(log),
+      "--log-format",
+      "json",
+    ];
+    if (this.#options.systemdCgroup) argv.push("--systemd-cgroup");
+    return argv;
+  }
+
+  /** Reserves a log file and empties it, so that the logs of thousands of commands never fill /run (containerd issue 8972). */
+  #takeLog(): number {
+    let log = 0;
+    while (this.#logsInUse.has(log)) log++;
+    this.#logsInUse.add(log);
+    this.#platform.files.remove(this.#logPath(log));
+    return log;
+  }
+
+  #logPath(log: number): string {
+    return `${this.#bundle}/log${log === 0 ? "" : `-${log}`}.json`;
+  }
+
+  /** The message of the log's last line of level "error"; empty if there is none. */
+  #lastError(log: number): string {
+    let text: string;
+    try {
+      text = this.#platform.files.read(this.#logPath(log));
+    } catch {
+      return "";
+    }
+    let last = "";
+    for (const line of text.split("\n")) {
+      const entry = parseEntry(line);
+      if (entry !== undefined) last = entry;
+    }
+    return last;
+  }
+}
+
+/** The message of one log line of level "error". Anything else, broken JSON included, is not of interest. */
+function parseEntry(line: string): string | undefined {
+  try {
+    const entry: unknown = JSON.parse(line);
+    if (typeof entry !== "object" || entry === null) return undefined;
+    const { level, msg } = entry as { level?: unknown; msg?: unknown };
+    return level === "error" && typeof msg === "string" ? msg.trim() : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function setupFlags(setup: ProcessSetup): string[] {
+  const flags = ["--pid-file", setup.pidFile];
+  if (setup.consoleSocket !== undefined) flags.push("--console-socket", setup.consoleSocket);
+  return flags;
+}
+
+/** The bytes that come out of a pipe, as text, up to a bound; closes the read end when it is done. */
+interface Collected extends Promise<string> {
+  /** What has come until now. */
+  soFar(): string;
+  /** Stops reading and frees the pipe. Does nothing once the end was reached. */
+  cancel(): void;
+}
+
+/** Collects all that is written to a pipe. More than `max` bytes are read, so that the writer does not block, and dropped. */
+export function collect(platform: Platform, fd: number, max: number): Collected {
+  const { fds, text } = platform;
+  let collected = "";
+  let size = 0;
+  let open = true;
+  let finish: (text: string) => void = () => {};
+  const done = new Promise<string>((resolve) => {
+    finish = resolve;
+  });
+  const cancel = (): void => {
+    if (!open) return;
+    open = false;
+    fds.unwatch(fd);
+    fds.close(fd);
+    finish(collected);
+  };
+  const readSome = (): boolean => {
+    const chunk = fds.read(fd, 16 << 10);
+    if (chunk === null) return false;
+    if (chunk.length === 0) {
+      cancel();
+      return false;
+    }
+    if (size < max) collected += text.decode(chunk.subarray(0, max - size));
+    size += chunk.length;
+    return true;
+  };
+  fds.watch(fd, readSome);
+  const soFar = (): string => {
+    while (open && readSome());
+    return collected.trim();
+  };
+  return Object.assign(done, { soFar, cancel });
+}
+
+/** Reads the pid that the runtime wrote. Throws if there is no file, or no pid in it. */
+export function readPidFile(platform: Platform, path: string): number {
+  const pid = Number(platform.files.read(path, 64));
+  if (!Number.isInteger(pid) || pid <= 0) throw new Error(`${path}: not a pid`);
+  return pid;
+}
+
+/** What the runtime's `features` command prints, on one line; undefined if it cannot be run, or does not know the command. */
+export async function readFeatures(
+  platform: Platform,
+  reaper: Reaper,
+  binary: string,
+): Promise<string | undefined> {
+  const [readEnd, writeEnd] = platform.fds.pipe();
+  const output = collect(platform, readEnd, MAX_ANSWER);
+  try {
+    const child = reaper.spawn({ argv: [binary, "features"], fds: [-1, writeEnd, -1] });
+    platform.fds.close(writeEnd);
+    const { status } = await child.exited;
+    return status === 0 ? JSON.stringify(JSON.parse(await output)) : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    output.cancel();
+  }
+}
+
+/** Whether a failed kill means that the process is gone. The texts are those of runc, crun and youki. */
+export function isAlreadyGone(error: unknown): boolean {
+  if (isSystemError(error, "ESRCH")) return true;
+  if (!(error instanceof RuntimeError)) return false;
+  const reason = error.reason.toLowerCase();
+  return ["process already finished", "container not running", "no such process"].some((text) =>
+    reason.includes(text),
+  );
+}

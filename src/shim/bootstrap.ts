@@ -1,0 +1,118 @@
+// `start`: finds or starts the shim of a container's group and answers with its address. Called by cmd/shim/main.ts, in the bundle.
+import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS } from "../api/any.ts";
+import { BootstrapParams, BootstrapResult } from "../api/generated/bootstrap.ts";
+import { Any } from "../api/generated/google/protobuf/any.ts";
+import { joinCgroup } from "../cgroup/cgroup.ts";
+import type { Platform } from "../platform/platform.ts";
+import { readSpec } from "../runc/bundle.ts";
+import { readOptions } from "../runc/options.ts";
+import type { Arguments } from "./args.ts";
+import { type ServeConfig, serve } from "./serve.ts";
+import { bindSocket, socketPath } from "./socket.ts";
+
+/** Annotations that put containers into one shim, first match first. */
+const GROUP_ANNOTATIONS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+const LOG_LEVEL_DEBUG = -4;
+
+/** What the daemon says on stdin: nothing, options, or since containerd 2.3 all parameters. */
+interface Request {
+  readonly params: BootstrapParams | undefined;
+  readonly options: Any | undefined;
+}
+
+/** Starts the shim. The calling process ends with the answer on stdout; the forked one serves. Throws if the shim cannot be started. */
+export function start(platform: Platform, args: Arguments): void {
+  const { self, files, fds } = platform;
+  const bundle = self.workingDirectory();
+  const request = readRequest(platform, args);
+  const { annotations } = readSpec(platform, bundle);
+  const group =
+    GROUP_ANNOTATIONS.map((name) => annotations[name]).find((key) => key !== undefined) ?? args.id;
+  const directory = request.params?.socketDir;
+  const path = socketPath(platform, {
+    address: args.address,
+    namespace: args.namespace,
+    group,
+    ...(directory && { directory }),
+  });
+  const listener = bindSocket(platform, path);
+  if (listener !== undefined) {
+    try {
+      joinCgroup(platform, readOptions(platform, request.options).shimCgroup);
+      const config = serveConfig(platform, args, request, bundle, listener, path);
+      if (self.fork() === 0) {
+        serve(platform, config);
+        return;
+      }
+    } catch (error) {
+      fds.close(listener);
+      files.remove(path);
+      throw error;
+    }
+  }
+  const address = `unix://${path}`;
+  files.replace(`${bundle}/address`, address, 0o600);
+  fds.write(1, encodeAnswer(platform, request, address));
+  self.exit(0);
+}
+
+function readRequest(platform: Platform, args: Arguments): Request {
+  const input = platform.fds.readToEnd(0);
+  if (input.length === 0) return { params: undefined, options: undefined };
+  const params = decode(BootstrapParams, input);
+  // Options can decode as parameters by accident; nobody else repeats the id and the namespace of the command line.
+  if (params !== undefined && params.instanceId === args.id && params.namespace === args.namespace) {
+    return {
+      params,
+      options: params.extensions.find(({ value }) => value !== undefined && isOptions(value))?.value,
+    };
+  }
+  const options = decode(Any, input);
+  if (options === undefined) throw new Error("stdin: neither options nor bootstrap parameters");
+  return { params: undefined, options };
+}
+
+function decode<T>(codec: { decode(input: Uint8Array): T }, input: Uint8Array): T | undefined {
+  try {
+    return codec.decode(input);
+  } catch {
+    return undefined;
+  }
+}
+
+function isOptions(any: Any): boolean {
+  return holds(any, RUNC_OPTIONS) || holds(any, RUNTIME_OPTIONS);
+}
+
+/** Daemons before 2.3 take the plain address for version 2 of the task API; newer ones are told of version 3. */
+function encodeAnswer(platform: Platform, request: Request, address: string): Uint8Array {
+  if (request.params === undefined) return platform.text.encode(address);
+  const result: BootstrapResult = { version: 3, address, protocol: "ttrpc", capabilities: [], metadata: {} };
+  return BootstrapResult.encode(result).finish();
+}
+
+function serveConfig(
+  platform: Platform,
+  args: Arguments,
+  { params }: Request,
+  bundle: string,
+  listener: number,
+  socket: string,
+): ServeConfig {
+  const { TTRPC_ADDRESS } = platform.self.environment;
+  const derived = args.address === "" ? "" : `${args.address}.ttrpc`;
+  return {
+    namespace: args.namespace,
+    bundle,
+    listener,
+    socket,
+    eventsAddress: params?.containerdTtrpcAddress || TTRPC_ADDRESS || derived,
+    oomScoreAdj: daemonOomScore(platform),
+    debug: args.debug || (params !== undefined && params.logLevel <= LOG_LEVEL_DEBUG),
+  };
+}
+
+/** Who runs `start` is the daemon. */
+function daemonOomScore({ files, self }: Platform): number {
+  return Number(files.read(`/proc/${self.parentPid()}/oom_score_adj`, 64));
+}

@@ -1,0 +1,129 @@
+// The long-lived shim: wires reaper, events and task service to the socket, and knows how to leave. Called by bootstrap.ts in the forked child.
+import { TaskDefinition } from "../api/generated/task.ts";
+import { TaskV3Definition } from "../api/task-v3.ts";
+import { Publisher } from "../events/publisher.ts";
+import { type Platform, SIGCHLD, SIGINT, SIGTERM, type Timer } from "../platform/platform.ts";
+import { Reaper } from "../reaper/reaper.ts";
+import { within } from "../task/deadline.ts";
+import { TaskService } from "../task/service.ts";
+import { TtrpcServer } from "../ttrpc/server.ts";
+import { recordCrash } from "./crash.ts";
+import { Lifetime } from "./lifetime.ts";
+import { createLog, errorText, type Log } from "./log.ts";
+
+/** How long leaving may wait for the daemon to take the last events, in ms: it gives Shutdown 3 s. */
+const FLUSH_TIMEOUT = 2_000;
+/** How long nothing must have happened before memory is given back, in ms. */
+const TRIM_AFTER = 300;
+
+export interface ServeConfig {
+  readonly namespace: string;
+  readonly bundle: string;
+  /** The bound socket's descriptor and path. */
+  readonly listener: number;
+  readonly socket: string;
+  /** The daemon's events socket; empty for none. */
+  readonly eventsAddress: string;
+  /** The daemon's OOM score. */
+  readonly oomScoreAdj: number;
+  readonly debug: boolean;
+}
+
+/** Turns this process into the shim. Returns at once; the loop does the rest. */
+export function serve(platform: Platform, config: ServeConfig): void {
+  const { self, net, clock } = platform;
+  self.newSession();
+  detachStdio(platform);
+  const log = createLog(platform, config.debug, openLogFifo(platform, config.bundle));
+  self.onUncaught((error) => {
+    log.error("internal error", { error: errorText(error) });
+    recordCrash(platform, config.bundle, error);
+  });
+  self.becomeSubreaper();
+  raiseOomScore(platform, log, config.oomScoreAdj);
+
+  const reaper = new Reaper(platform);
+  const events = new Publisher(platform, log, config.namespace, config.eventsAddress);
+  const idle = new Idle(platform);
+  const server = new TtrpcServer(clock, {
+    finished(call, ms, error) {
+      log.debug("call", { method: call.method, ms: Math.round(ms), error: error?.message ?? "" });
+      idle.touch();
+    },
+    connectionsChanged: (count) => lifetime.connectionsChanged(count),
+  });
+  let leaving = false;
+  const leave = async (): Promise<void> => {
+    if (leaving) return;
+    leaving = true;
+    listener.close();
+    platform.files.remove(config.socket);
+    await within(clock, FLUSH_TIMEOUT, Promise.all([server.shutdown(), events.flushed()]));
+    self.exit(0);
+  };
+  const lifetime = new Lifetime(clock, leave);
+  const service = new TaskService(
+    { platform, reaper, events, log, namespace: config.namespace, oomScoreAdj: config.oomScoreAdj },
+    { containersChanged: (count) => lifetime.containersChanged(count), shutdown: leave },
+  );
+  server.register(TaskDefinition, service, [TaskV3Definition.fullName]);
+  self.onSignals([SIGCHLD, SIGTERM, SIGINT], (signal) => {
+    idle.touch();
+    if (signal === SIGCHLD) reaper.childChanged();
+    else leave();
+  });
+  const listener = net.serve(config.listener, (stream) => server.accept(stream));
+  log.debug("shim serves", { socket: config.socket, pid: self.pid() });
+  idle.touch();
+}
+
+/** The daemon waits for the end of the pipes that `start` was given, so nothing of them may be kept. */
+function detachStdio({ fds }: Platform): void {
+  const input = fds.openRead("/dev/null");
+  const output = fds.openWrite("/dev/null");
+  for (const fd of [0, 1, 2]) fds.duplicateTo(fd === 0 ? input : output, fd);
+  fds.close(input);
+  fds.close(output);
+}
+
+/**
+ * The daemon reads the shim's log from a fifo in the bundle. Both ends are held, so that a daemon that is away is no error; when
+ * nobody reads for long, lines are dropped rather than waited for. Without a fifo there is no log.
+ */
+function openLogFifo({ fds, files, text }: Platform, bundle: string): (line: string) => void {
+  const path = `${bundle}/log`;
+  if (files.stat(path)?.kind !== "fifo") return () => {};
+  fds.openRead(path);
+  const fd = fds.openWrite(path);
+  fds.duplicateTo(fd, 2);
+  return (line) => {
+    fds.write(fd, text.encode(line));
+  };
+}
+
+/** The shim goes before its daemon when memory runs out (WIRE.md section 2). */
+function raiseOomScore(platform: Platform, log: Log, daemons: number): void {
+  try {
+    platform.files.write("/proc/self/oom_score_adj", String(Math.min(daemons + 1, 1000)));
+  } catch (error) {
+    log.warning("failed to adjust the OOM score", { error: errorText(error) });
+  }
+}
+
+/** Gives memory back when nothing has happened for a while: a burst of calls leaves a heap several times the size that an idle shim needs. */
+class Idle {
+  readonly #platform: Platform;
+  #timer: Timer | undefined;
+
+  constructor(platform: Platform) {
+    this.#platform = platform;
+  }
+
+  touch(): void {
+    this.#timer?.cancel();
+    this.#timer = this.#platform.clock.after(TRIM_AFTER, () => {
+      this.#timer = undefined;
+      this.#platform.self.trimMemory();
+    });
+  }
+}

@@ -1,0 +1,453 @@
+// One container: its init, its execs, and what the runtime is asked to do with them. Used by service.ts.
+import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
+import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
+import { timestampFromNs } from "../api/timestamp.ts";
+import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
+import { topics } from "../events/topics.ts";
+import { SIGKILL } from "../platform/platform.ts";
+import type { Child } from "../reaper/reaper.ts";
+import { mountRootfs, readSpec, type Spec, unmountRootfs } from "../runc/bundle.ts";
+import { type RuntimeOptions, readOptions } from "../runc/options.ts";
+import { isAlreadyGone, type ProcessSetup, Runc, readPidFile } from "../runc/runc.ts";
+import { writeJournal } from "../shim/journal.ts";
+import { errorText } from "../shim/log.ts";
+import { openStdio } from "../stdio/stdio.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+import type { ShimContext } from "./context.ts";
+import { within } from "./deadline.ts";
+import { Process, type ProcessExit } from "./process.ts";
+import { Queue } from "./queue.ts";
+
+/** How long Delete waits for the last output, in ms (WIRE.md section 3). */
+const DRAIN_TIMEOUT = 10_000;
+/** How long an init's exit is held for its execs' exits, in ms: they are dying already, but a hung runtime must not hide an exit. */
+const EXECS_TIMEOUT = 4_000;
+
+/** A caller that may lose interest. */
+export interface Caller {
+  /** Calls back if the caller goes away; the returned function takes that back. */
+  onCancel(abandon: () => void): () => void;
+}
+
+export class Container {
+  readonly id: string;
+  readonly bundle: string;
+  readonly init: Process;
+  cgroup: Cgroup | undefined;
+  readonly #context: ShimContext;
+  readonly #options: RuntimeOptions;
+  readonly #spec: Spec;
+  readonly #runc: Runc;
+  readonly #execs = new Map<string, Process>();
+  /** The processes of execs that were not started yet, as JSON. */
+  readonly #execSpecs = new Map<Process, string>();
+  /** Starts on their way: an exit is not told before the start that it ends. */
+  readonly #starts = new Set<Promise<unknown>>();
+  readonly #queue = new Queue();
+  #execCount = 0;
+
+  private constructor(context: ShimContext, request: CreateTaskRequest) {
+    const { platform, reaper, namespace, oomScoreAdj } = context;
+    this.#context = context;
+    this.id = request.id;
+    this.bundle = request.bundle;
+    this.#options = readOptions(platform, request.options);
+    this.#spec = readSpec(platform, request.bundle);
+    this.init = new Process("init", request.id, request);
+    this.#runc = new Runc(
+      platform,
+      reaper,
+      { id: request.id, bundle: request.bundle, namespace },
+      this.#options,
+      oomScoreAdj,
+    );
+  }
+
+  /** Mounts the root file system and has the runtime make the container. A failure leaves nothing behind. */
+  static async create(context: ShimContext, request: CreateTaskRequest, caller: Caller): Promise<Container> {
+    const container = new Container(context, request);
+    container.#save();
+    try {
+      mountRootfs(context.platform, request.bundle, request.rootfs);
+      const command = (setup: ProcessSetup): Promise<void> =>
+        explain("OCI runtime create failed", container.#runc.create(setup));
+      const child = await container.#make(container.init, `${request.bundle}/init.pid`, command, caller);
+      container.#created(request, child);
+    } catch (error) {
+      await container.#undoCreate();
+      throw error;
+    }
+    return container;
+  }
+
+  /** The init, or the exec of that id. Throws NOT_FOUND. */
+  process(execId: string): Process {
+    if (execId === "") return this.init;
+    const exec = this.#execs.get(execId);
+    if (exec === undefined) throw new TtrpcError(Code.NOT_FOUND, `process does not exist ${execId}`);
+    return exec;
+  }
+
+  /** Registers an exec, to be started later. */
+  addExec(request: ExecProcessRequest): void {
+    this.init.demand("exec");
+    if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
+    if (this.#execs.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
+    const spec = this.#readProcessSpec(request);
+    const exec = new Process("exec", request.execId, request);
+    this.#execs.set(exec.id, exec);
+    this.#execSpecs.set(exec, spec);
+    this.#context.events.publish(topics.execAdded, { containerId: this.id, execId: exec.id });
+  }
+
+  start(process: Process, caller: Caller): Promise<void> {
+    return process === this.init
+      ? this.#queue.run(() => this.#startInit())
+      : this.#startExec(process, caller);
+  }
+
+  async kill(process: Process, signal: number, all: boolean): Promise<void> {
+    process.demand("kill");
+    if (process !== this.init) {
+      process.signal(signal);
+      return;
+    }
+    try {
+      await this.#runc.kill(signal, all);
+    } catch (error) {
+      if (isAlreadyGone(error)) throw new TtrpcError(Code.NOT_FOUND, "process already finished");
+      throw error;
+    }
+  }
+
+  pause(): Promise<void> {
+    return this.#queue.run(async () => {
+      this.init.demand("pause");
+      this.init.state = "pausing";
+      try {
+        await explain("OCI runtime pause failed", this.#runc.pause());
+      } catch (error) {
+        this.#leavePausing("running");
+        throw error;
+      }
+      this.#leavePausing("paused");
+      this.#context.events.publish(topics.paused, { containerId: this.id });
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.#queue.run(async () => {
+      this.init.demand("resume");
+      await explain("OCI runtime resume failed", this.#runc.resume());
+      if (this.init.state === "paused") this.init.state = "running";
+      this.#context.events.publish(topics.resumed, { containerId: this.id });
+    });
+  }
+
+  /** Applies limits; `resources` is the JSON of an OCI LinuxResources. */
+  update(resources: string): Promise<void> {
+    return this.#queue.run(async () => {
+      this.init.demand("update");
+      try {
+        JSON.parse(resources);
+      } catch (error) {
+        throw new TtrpcError(Code.INVALID_ARGUMENT, `resources: ${errorText(error)}`);
+      }
+      await this.#runc.update(resources);
+    });
+  }
+
+  /** Every pid in the container, with the id of its exec where it is one. */
+  async pids(): Promise<{ pid: number; execId: string | undefined }[]> {
+    const execIds = new Map([...this.#execs.values()].map((exec) => [exec.pid, exec.id]));
+    return (await this.#runc.pids()).map((pid) => ({ pid, execId: execIds.get(pid) }));
+  }
+
+  /** Removes an exec that is not running. Waits for its last output, in bounds. */
+  async deleteExec(exec: Process): Promise<void> {
+    exec.demand("delete");
+    if (exec.state === "stopped") await this.#drain(exec);
+    this.#execs.delete(exec.id);
+    this.#execSpecs.delete(exec);
+    exec.deleted();
+  }
+
+  /** Removes the container: waits for the last output, in bounds, frees the runtime's state and unmounts the root file system. */
+  delete(): Promise<void> {
+    return this.#queue.run(async () => {
+      this.init.demand("delete");
+      if (this.init.state === "created") await this.#killCreated();
+      await this.#drain(this.init);
+      await this.#deleteFromRuntime();
+      for (const exec of this.#execs.values()) exec.deleted();
+      this.init.deleted();
+      this.cgroup?.close();
+      unmountRootfs(this.#context.platform, this.bundle);
+      this.#context.events.publish(topics.delete, {
+        containerId: this.id,
+        id: "",
+        pid: this.init.pid,
+        ...exitFields(this.init.exit),
+      });
+    });
+  }
+
+  // --- making and starting processes
+
+  /** Has the runtime make a process with its stdio, and claims it. On failure the stdio is closed again. */
+  async #make(
+    process: Process,
+    pidFile: string,
+    command: (setup: ProcessSetup) => Promise<void>,
+    caller: Caller,
+  ): Promise<Child> {
+    const { platform, reaper } = this.#context;
+    const stdio = openStdio(platform, this.bundle, process.config, {
+      uid: this.#options.ioUid,
+      gid: this.#options.ioGid,
+    });
+    process.attach(stdio);
+    const release = reaper.hold();
+    let forget = (): void => {};
+    try {
+      await command({
+        pidFile,
+        fds: stdio.childFds,
+        ...(stdio.consoleSocket !== undefined && { consoleSocket: stdio.consoleSocket }),
+        running(runtime) {
+          forget = caller.onCancel(() => runtime.kill(SIGKILL));
+        },
+      });
+      const pid = readPidFile(platform, pidFile);
+      await stdio.attached();
+      const child = reaper.claim(pid);
+      process.became(child);
+      return child;
+    } catch (error) {
+      stdio.close();
+      throw error;
+    } finally {
+      forget();
+      release();
+    }
+  }
+
+  #created(request: CreateTaskRequest, child: Child): void {
+    const { platform, events, log } = this.#context;
+    this.#save();
+    this.cgroup = findCgroup(platform, log, child.pid, () => this.#reportOom());
+    const { rootfs, checkpoint, stdin, stdout, stderr, terminal } = request;
+    events.publish(topics.create, {
+      containerId: this.id,
+      bundle: this.bundle,
+      rootfs,
+      io: { stdin, stdout, stderr, terminal },
+      checkpoint,
+      pid: child.pid,
+    });
+    child.exited.then((exit) => this.#initExited(exit.status));
+  }
+
+  /** Whatever a failed create has left: a runtime that was killed half-way leaves a container that nobody asked for. */
+  async #undoCreate(): Promise<void> {
+    const { platform, log } = this.#context;
+    this.init.deleted();
+    try {
+      await this.#runc.delete(true);
+    } catch (error) {
+      log.warning("failed to undo a create in the runtime", { id: this.id, error });
+    }
+    unmountRootfs(platform, this.bundle);
+  }
+
+  async #startInit(): Promise<void> {
+    this.init.demand("start");
+    await this.#track(async () => {
+      await explain("OCI runtime start failed", this.#runc.start());
+      this.init.started();
+      this.#context.events.publish(topics.start, { containerId: this.id, pid: this.init.pid });
+    });
+  }
+
+  async #startExec(exec: Process, caller: Caller): Promise<void> {
+    exec.demand("start");
+    if (this.init.state === "stopped" || this.init.state === "deleted") {
+      throw new TtrpcError(Code.FAILED_PRECONDITION, `cannot exec in a ${this.init.state} container`);
+    }
+    const spec = this.#execSpecs.get(exec);
+    if (spec === undefined)
+      throw new TtrpcError(Code.FAILED_PRECONDITION, `exec ${exec.id} is being started`);
+    this.#execSpecs.delete(exec);
+    await this.#track(() => this.#runExec(exec, spec, caller));
+  }
+
+  async #runExec(exec: Process, spec: string, caller: Caller): Promise<void> {
+    const { files } = this.#context.platform;
+    // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
+    const base = `${this.bundle}/exec-${this.#execCount++}`;
+    try {
+      files.replace(`${base}.json`, spec, 0o600);
+      const command = (setup: ProcessSetup): Promise<void> =>
+        explain("OCI runtime exec failed", this.#runc.exec(`${base}.json`, setup));
+      const child = await this.#make(exec, `${base}.pid`, command, caller);
+      exec.started();
+      this.#context.events.publish(topics.execStarted, {
+        containerId: this.id,
+        execId: exec.id,
+        pid: child.pid,
+      });
+      child.exited.then((exit) => this.#execExited(exec, exit.status));
+    } catch (error) {
+      exec.exited({ status: 255, at: this.#now() });
+      throw error;
+    } finally {
+      files.remove(`${base}.json`);
+      files.remove(`${base}.pid`);
+    }
+  }
+
+  async #track(start: () => Promise<void>): Promise<void> {
+    const started = start();
+    this.#starts.add(started);
+    try {
+      await started;
+    } finally {
+      this.#starts.delete(started);
+    }
+  }
+
+  /** The exec's process as the runtime wants it: the request decides whether it has a terminal. */
+  #readProcessSpec(request: ExecProcessRequest): string {
+    try {
+      const spec = JSON.parse(this.#context.platform.text.decode(request.spec?.value ?? new Uint8Array(0)));
+      return JSON.stringify({ ...spec, terminal: request.terminal });
+    } catch (error) {
+      throw new TtrpcError(
+        Code.INVALID_ARGUMENT,
+        `exec ${request.execId}: process specification: ${errorText(error)}`,
+      );
+    }
+  }
+
+  // --- exits
+
+  #execExited(exec: Process, status: number): void {
+    exec.exited({ status, at: this.#now() });
+    this.#publishExit(exec);
+  }
+
+  /** An init's exit is the last of its container's: it is held until no start is on its way and all execs have been told (containerd issue 9719). */
+  async #initExited(status: number): Promise<void> {
+    const exit: ProcessExit = { status, at: this.#now() };
+    try {
+      this.#save(exit);
+    } catch (error) {
+      this.#context.log.error("failed to write the exit to the journal", { id: this.id, error });
+    }
+    if (!(await within(this.#context.platform.clock, EXECS_TIMEOUT, this.#restEnded()))) {
+      this.#context.log.warning("execs outlive their init", { id: this.id });
+    }
+    if (this.init.state === "paused") await this.#thaw();
+    this.init.exited(exit);
+    this.#publishExit(this.init);
+  }
+
+  async #restEnded(): Promise<void> {
+    if (!this.#spec.privatePidNamespace) await this.#killAll();
+    await Promise.allSettled(this.#starts);
+    const running = [...this.#execs.values()].filter((exec) => exec.state === "running");
+    await Promise.allSettled(running.map((exec) => exec.wait()));
+  }
+
+  /** A container in somebody else's pid namespace does not end with its init by itself. */
+  async #killAll(): Promise<void> {
+    for (const exec of this.#execs.values()) exec.signal(SIGKILL);
+    try {
+      await this.#runc.kill(SIGKILL, true);
+    } catch (error) {
+      if (!isAlreadyGone(error))
+        this.#context.log.warning("failed to kill init's children", { id: this.id, error });
+    }
+  }
+
+  /** A frozen cgroup cannot be removed. */
+  async #thaw(): Promise<void> {
+    try {
+      await this.#runc.resume();
+    } catch (error) {
+      this.#context.log.warning("failed to resume an exited container", { id: this.id, error });
+    }
+  }
+
+  #publishExit(process: Process): void {
+    this.cgroup?.checkOom();
+    this.#context.events.publish(topics.exit, {
+      containerId: this.id,
+      id: process.id,
+      pid: process.pid,
+      ...exitFields(process.exit),
+    });
+  }
+
+  #reportOom(): void {
+    this.#context.events.publish(topics.oom, { containerId: this.id });
+  }
+
+  // --- deleting
+
+  async #killCreated(): Promise<void> {
+    await this.#runc.delete(true);
+    await within(this.#context.platform.clock, EXECS_TIMEOUT, this.init.wait());
+  }
+
+  async #deleteFromRuntime(): Promise<void> {
+    try {
+      await this.#runc.delete(false);
+    } catch {
+      // Something still holds on in there. The init is gone, so this is the end of it.
+      await explain("failed to delete task", this.#runc.delete(true));
+    }
+  }
+
+  async #drain(process: Process): Promise<void> {
+    const drained = process.stdio?.drained;
+    if (drained === undefined || (await within(this.#context.platform.clock, DRAIN_TIMEOUT, drained))) return;
+    this.#context.log.warning("output is still held open: what comes now is lost", {
+      id: this.id,
+      process: process.id,
+    });
+  }
+
+  // --- bookkeeping
+
+  #leavePausing(state: "running" | "paused"): void {
+    if (this.init.state === "pausing") this.init.state = state;
+  }
+
+  #now(): bigint {
+    return this.#context.platform.clock.realtimeNs();
+  }
+
+  #save(exit?: ProcessExit): void {
+    const { binary, root, systemdCgroup } = this.#options;
+    const entry = { runtime: { binary, root, systemdCgroup }, pid: this.init.pid, ...(exit && { exit }) };
+    writeJournal(this.#context.platform, this.bundle, entry);
+  }
+}
+
+/** An exit as it stands in events and responses. */
+export function exitFields(exit: ProcessExit | undefined): {
+  exitStatus: number;
+  exitedAt: Timestamp | undefined;
+} {
+  return { exitStatus: exit?.status ?? 0, exitedAt: exit && timestampFromNs(exit.at) };
+}
+
+/** Says what was attempted in front of what went wrong. */
+async function explain<T>(attempt: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw new Error(`${attempt}: ${errorText(error)}`, { cause: error });
+  }
+}

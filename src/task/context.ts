@@ -1,0 +1,15 @@
+// What all containers of a shim share. Made once, by src/shim/serve.ts.
+import type { EventSink } from "../events/topics.ts";
+import type { Platform } from "../platform/platform.ts";
+import type { Reaper } from "../reaper/reaper.ts";
+import type { Log } from "../shim/log.ts";
+
+export interface ShimContext {
+  readonly platform: Platform;
+  readonly reaper: Reaper;
+  readonly events: EventSink;
+  readonly log: Log;
+  readonly namespace: string;
+  /** The OOM score of whatever the shim starts: its daemon's, not its own (containerd issue 3380). */
+  readonly oomScoreAdj: number;
+}

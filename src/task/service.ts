@@ -1,0 +1,218 @@
+// The task service, v2 and v3 of which are the same on the wire: requests in, containers asked, responses out. Served by src/shim/serve.ts.
+import { pack, RUNC_PROCESS_DETAILS } from "../api/any.ts";
+import type { Empty } from "../api/generated/google/protobuf/empty.ts";
+import { type ProcessInfo, Status } from "../api/generated/process.ts";
+import { ProcessDetails } from "../api/generated/runc_options.ts";
+import type * as api from "../api/generated/task.ts";
+import type { CallContext } from "../ttrpc/definition.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { Container, exitFields } from "./container.ts";
+import type { ShimContext } from "./context.ts";
+import type { Process } from "./process.ts";
+
+/** How many answers to Delete are kept for a client that asks again. */
+const REMEMBERED_DELETES = 16;
+
+const empty: Empty = {};
+
+/** What the service tells the one who serves it. */
+export interface ServiceOwner {
+  /** A container came or went: now there are `count`, those being made included. */
+  containersChanged(count: number): void;
+  /** Shutdown was asked for, and no container is left. */
+  shutdown(): void;
+}
+
+export class TaskService {
+  readonly #context: ShimContext;
+  readonly #owner: ServiceOwner;
+  /** null while a container is being made: the id is taken, but nothing can be asked of it. */
+  readonly #containers = new Map<string, Container | null>();
+  readonly #deletes = new Map<string, api.DeleteResponse>();
+
+  constructor(context: ShimContext, owner: ServiceOwner) {
+    this.#context = context;
+    this.#owner = owner;
+  }
+
+  async create(request: api.CreateTaskRequest, call: CallContext): Promise<api.CreateTaskResponse> {
+    const { id } = request;
+    if (this.#containers.has(id)) throw new TtrpcError(Code.ALREADY_EXISTS, `container ${id} already exists`);
+    if (request.checkpoint !== "") throw new TtrpcError(Code.UNIMPLEMENTED, "restore from a checkpoint");
+    this.#put(id, null);
+    try {
+      const container = await Container.create(this.#context, request, call);
+      this.#put(id, container);
+      this.#deletes.delete(deleteKey(request));
+      return { pid: container.init.pid };
+    } catch (error) {
+      this.#remove(id);
+      throw error;
+    }
+  }
+
+  async start(request: api.StartRequest, call: CallContext): Promise<api.StartResponse> {
+    const [container, process] = this.#find(request);
+    await container.start(process, call);
+    return { pid: process.pid };
+  }
+
+  async delete(request: api.DeleteRequest): Promise<api.DeleteResponse> {
+    const key = deleteKey(request);
+    const again = this.#deletes.get(key);
+    if (again !== undefined) return again;
+    const [container, process] = this.#find(request);
+    try {
+      await (request.execId === "" ? container.delete() : container.deleteExec(process));
+    } catch (error) {
+      // Two Deletes at once: the one that came second found it done.
+      const answer = this.#deletes.get(key);
+      if (answer !== undefined) return answer;
+      throw error;
+    }
+    const answer = { pid: process.pid, ...exitFields(process.exit) };
+    this.#remember(key, answer);
+    if (request.execId === "") this.#remove(request.id);
+    return answer;
+  }
+
+  async exec(request: api.ExecProcessRequest): Promise<Empty> {
+    this.#container(request.id).addExec(request);
+    this.#deletes.delete(deleteKey(request));
+    return empty;
+  }
+
+  async state(request: api.StateRequest): Promise<api.StateResponse> {
+    const [container, process] = this.#find(request);
+    const { stdin, stdout, stderr, terminal } = process.config;
+    return {
+      id: process.id,
+      bundle: container.bundle,
+      pid: process.pid,
+      status: statusOf(container, process),
+      stdin,
+      stdout,
+      stderr,
+      terminal,
+      ...exitFields(process.exit),
+      execId: request.execId,
+    };
+  }
+
+  async kill(request: api.KillRequest): Promise<Empty> {
+    const [container, process] = this.#find(request);
+    await container.kill(process, request.signal, request.all);
+    return empty;
+  }
+
+  async pause(request: api.PauseRequest): Promise<Empty> {
+    await this.#container(request.id).pause();
+    return empty;
+  }
+
+  async resume(request: api.ResumeRequest): Promise<Empty> {
+    await this.#container(request.id).resume();
+    return empty;
+  }
+
+  async resizePty(request: api.ResizePtyRequest): Promise<Empty> {
+    const [, process] = this.#find(request);
+    process.demand("resize");
+    process.resize(request.width, request.height);
+    return empty;
+  }
+
+  async closeIO(request: api.CloseIORequest): Promise<Empty> {
+    this.#find(request)[1].closeStdin();
+    return empty;
+  }
+
+  async update(request: api.UpdateTaskRequest): Promise<Empty> {
+    const resources = this.#context.platform.text.decode(request.resources?.value ?? new Uint8Array(0));
+    await this.#container(request.id).update(resources);
+    return empty;
+  }
+
+  async wait(request: api.WaitRequest): Promise<api.WaitResponse> {
+    return exitFields(await this.#find(request)[1].wait());
+  }
+
+  async stats(request: api.StatsRequest): Promise<api.StatsResponse> {
+    const { cgroup } = this.#container(request.id);
+    if (cgroup === undefined) throw new TtrpcError(Code.NOT_FOUND, "cgroup does not exist");
+    return { stats: cgroup.stats() };
+  }
+
+  async pids(request: api.PidsRequest): Promise<api.PidsResponse> {
+    const pids = await this.#container(request.id).pids();
+    const processes = pids.map(({ pid, execId }): ProcessInfo => {
+      return execId === undefined
+        ? { pid }
+        : { pid, info: pack(RUNC_PROCESS_DETAILS, ProcessDetails, { execId }) };
+    });
+    return { processes };
+  }
+
+  async connect(request: api.ConnectRequest): Promise<api.ConnectResponse> {
+    const container = this.#containers.get(request.id);
+    return { shimPid: this.#context.platform.self.pid(), taskPid: container?.init.pid ?? 0, version: "" };
+  }
+
+  async shutdown(): Promise<Empty> {
+    if (this.#containers.size === 0) this.#owner.shutdown();
+    return empty;
+  }
+
+  async checkpoint(): Promise<Empty> {
+    throw new TtrpcError(Code.UNIMPLEMENTED, "checkpoint");
+  }
+
+  #container(id: string): Container {
+    const container = this.#containers.get(id);
+    if (!container) throw new TtrpcError(Code.NOT_FOUND, "container not created");
+    return container;
+  }
+
+  #find(request: { id: string; execId: string }): [Container, Process] {
+    const container = this.#container(request.id);
+    return [container, container.process(request.execId)];
+  }
+
+  #put(id: string, container: Container | null): void {
+    this.#containers.set(id, container);
+    this.#owner.containersChanged(this.#containers.size);
+  }
+
+  #remove(id: string): void {
+    this.#containers.delete(id);
+    this.#owner.containersChanged(this.#containers.size);
+  }
+
+  #remember(key: string, answer: api.DeleteResponse): void {
+    this.#deletes.set(key, answer);
+    const oldest = this.#deletes.keys().next().value;
+    if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#deletes.delete(oldest);
+  }
+}
+
+function deleteKey(request: { id: string; execId?: string }): string {
+  return JSON.stringify([request.id, request.execId ?? ""]);
+}
+
+/** An exec of a container that is paused is paused with it. */
+function statusOf(container: Container, process: Process): Status {
+  const { state } =
+    container.init.state === "paused" || container.init.state === "pausing" ? container.init : process;
+  switch (state) {
+    case "created":
+      return Status.CREATED;
+    case "running":
+      return Status.RUNNING;
+    case "pausing":
+      return Status.PAUSING;
+    case "paused":
+      return Status.PAUSED;
+    default:
+      return Status.STOPPED;
+  }
+}
