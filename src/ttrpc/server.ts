@@ -34,6 +34,8 @@ export interface ServerOptions {
   readonly streaming?: StreamingSupport;
   /** Told of each call when it ends, answered or not. `error.code` is CANCELLED where the peer went away. */
   finished?(call: CallInfo, durationMs: number, error: TtrpcError | undefined): void;
+  /** Told how many connections there are, whenever one came or went. */
+  connectionsChanged?(count: number): void;
 }
 
 export class TtrpcServer {
@@ -85,9 +87,13 @@ export class TtrpcServer {
       finished: (call, error) =>
         this.#options.finished?.(call, this.#clock.monotonicMs() - call.startedMs, error),
       quiet: () => this.#checkSettled(),
-      closed: () => this.#connections.delete(connection),
+      closed: () => {
+        this.#connections.delete(connection);
+        this.#options.connectionsChanged?.(this.#connections.size);
+      },
     });
     this.#connections.add(connection);
+    this.#options.connectionsChanged?.(this.#connections.size);
   }
 
   /** The calls that are running now. */
