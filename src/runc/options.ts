@@ -118,5 +118,6 @@ function parseBasicString(text: string): string | undefined {
 }
 
 function unquote(key: string): string {
-  return key.startsWith('"') && key.endsWith('"') ? key.slice(1, -1) : key;
+  const quoted = (key.startsWith('"') && key.endsWith('"')) || (key.startsWith("'") && key.endsWith("'"));
+  return quoted ? key.slice(1, -1) : key;
 }

@@ -1,0 +1,27 @@
+// The shim's log lines, as logrus would write them.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { Platform } from "../../src/platform/platform.ts";
+import { createLog, timestamp } from "../../src/shim/log.ts";
+
+test("a timestamp is the one that Date gives, with nanoseconds", () => {
+  const day = { min: 0n, max: 4_102_444_800_000n };
+  fc.assert(
+    fc.property(fc.bigInt(day), fc.integer({ min: 0, max: 999_999 }), (ms, ns) => {
+      const expected = new Date(Number(ms)).toISOString().slice(0, -1);
+      assert.equal(timestamp(ms * 1_000_000n + BigInt(ns)), `${expected}${String(ns).padStart(6, "0")}Z`);
+    }),
+  );
+});
+
+test("a line quotes what is not plain, and debug lines come only when asked for", () => {
+  const lines: string[] = [];
+  const platform = { clock: { realtimeNs: () => 0n } } as Platform;
+  const log = createLog(platform, false, (line) => lines.push(line));
+  log.debug("not seen");
+  log.error('it "broke"', { id: "c1", error: new Error("no such\nfile"), path: "" });
+  assert.deepEqual(lines, [
+    'time="1970-01-01T00:00:00.000000000Z" level=error msg="it \\"broke\\"" id=c1 error="no such\\nfile" path="" runtime=io.containerd.holdfast.v2\n',
+  ]);
+});
