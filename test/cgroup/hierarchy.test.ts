@@ -3,7 +3,10 @@ import { test } from "node:test";
 import { parseCgroupPaths, parseHierarchy } from "../../src/cgroup/hierarchy.ts";
 
 function mountinfo(...mounts: [root: string, path: string, type: string, options: string][]): string {
-  const lines = mounts.map(([root, path, type, options]) => `30 24 0:26 ${root} ${path} rw,relatime shared:4 - ${type} ${type} ${options}\n`);
+  const lines = mounts.map(
+    ([root, path, type, options]) =>
+      `30 24 0:26 ${root} ${path} rw,relatime shared:4 - ${type} ${type} ${options}\n`,
+  );
   return `24 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n${lines.join("")}`;
 }
 
@@ -22,7 +25,8 @@ function directory(mounts: string, procCgroup: string, controller: string): stri
 
 test("the host's mode is told by what is mounted", () => {
   const hybrid = legacy + mountinfo(["/", "/sys/fs/cgroup/unified", "cgroup2", "rw"]);
-  const unifiedWithSystemd = unified + mountinfo(["/", "/sys/fs/cgroup/systemd", "cgroup", "rw,name=systemd"]);
+  const unifiedWithSystemd =
+    unified + mountinfo(["/", "/sys/fs/cgroup/systemd", "cgroup", "rw,name=systemd"]);
   assert.equal(parseHierarchy(unified)?.mode, "unified");
   assert.equal(parseHierarchy(legacy)?.mode, "legacy");
   assert.equal(parseHierarchy(hybrid)?.mode, "hybrid");

@@ -15,7 +15,9 @@ test("a recorded container has the figures that containerd's own shim gave for i
   const { paths, files } = recorded("v1");
   const type = oracle("cgroups_v1.proto").lookupType("io.containerd.cgroups.v1.Metrics");
   const ours = type.toObject(type.decode(metricsV1(paths, files)), { longs: Number });
-  const given: unknown = JSON.parse(readFileSync(join(import.meta.dirname, "recorded/v1/metrics.json"), "utf8"));
+  const given: unknown = JSON.parse(
+    readFileSync(join(import.meta.dirname, "recorded/v1/metrics.json"), "utf8"),
+  );
   // The daemon answers this request in JSON with the proto's own names, and leaves zeros out as we do.
   assert.deepEqual(JSON.parse(JSON.stringify(ours)), given);
 });
@@ -24,17 +26,33 @@ test("a container without any cgroup has CPU figures of zero and nothing else", 
   const found = Metrics.decode(metricsV1({ version: 1, directory: () => undefined }, inMemory(1, {}).files));
   assert.deepEqual(found.cpu?.usage, { total: 0n, kernel: 0n, user: 0n, perCpu: [] });
   const present = Object.entries(found).filter(([, value]) => value !== undefined && !Array.isArray(value));
-  assert.deepEqual(present.map(([name]) => name), ["cpu"]);
+  assert.deepEqual(
+    present.map(([name]) => name),
+    ["cpu"],
+  );
 });
 
 test("a pids limit of max is no limit, which v1 clients know as 0", () => {
-  assert.deepEqual(metrics(inMemory(1, { "pids.current": "5\n", "pids.max": "max\n" })).pids, { current: 5n, limit: 0n });
-  assert.deepEqual(metrics(inMemory(1, { "pids.current": "5\n", "pids.max": "64\n" })).pids, { current: 5n, limit: 64n });
+  assert.deepEqual(metrics(inMemory(1, { "pids.current": "5\n", "pids.max": "max\n" })).pids, {
+    current: 5n,
+    limit: 0n,
+  });
+  assert.deepEqual(metrics(inMemory(1, { "pids.current": "5\n", "pids.max": "64\n" })).pids, {
+    current: 5n,
+    limit: 64n,
+  });
 });
 
 test("user and system time come in nanoseconds", () => {
-  const found = metrics(inMemory(1, { "cpuacct.stat": "user 13\nsystem 2\n", "cpuacct.usage": "149999999\n" }));
-  assert.deepEqual(found.cpu?.usage, { total: 149999999n, user: 130_000_000n, kernel: 20_000_000n, perCpu: [] });
+  const found = metrics(
+    inMemory(1, { "cpuacct.stat": "user 13\nsystem 2\n", "cpuacct.usage": "149999999\n" }),
+  );
+  assert.deepEqual(found.cpu?.usage, {
+    total: 149999999n,
+    user: 130_000_000n,
+    kernel: 20_000_000n,
+    perCpu: [],
+  });
 });
 
 test("memory without swap accounting keeps its kernel figures", () => {
@@ -58,8 +76,10 @@ test("memory without swap accounting keeps its kernel figures", () => {
 test("block I/O counted for the subtree is taken, with the devices' names", () => {
   const found = metrics(
     inMemory(1, {
-      "/proc/partitions": "major minor  #blocks  name\n\n   8        0  500107608 sda\n   8        1     524288 sda1\n",
-      "blkio.io_service_bytes_recursive": "8:0 Read 4096\n8:0 Write 0\n8:0 Total 4096\n253:7 Read 1\nTotal 4097\n",
+      "/proc/partitions":
+        "major minor  #blocks  name\n\n   8        0  500107608 sda\n   8        1     524288 sda1\n",
+      "blkio.io_service_bytes_recursive":
+        "8:0 Read 4096\n8:0 Write 0\n8:0 Total 4096\n253:7 Read 1\nTotal 4097\n",
       "blkio.time_recursive": "8:0 77\n",
       "blkio.sectors_recursive": "8:1 8\n",
       "blkio.throttle.io_service_bytes": "8:0 Read 999\n",
@@ -71,8 +91,12 @@ test("block I/O counted for the subtree is taken, with the devices' names", () =
     { op: "Total", device: "/dev/sda", major: 8n, minor: 0n, value: 4096n },
     { op: "Read", device: "", major: 253n, minor: 7n, value: 1n },
   ]);
-  assert.deepEqual(found?.ioTimeRecursive, [{ op: "", device: "/dev/sda", major: 8n, minor: 0n, value: 77n }]);
-  assert.deepEqual(found?.sectorsRecursive, [{ op: "", device: "/dev/sda1", major: 8n, minor: 1n, value: 8n }]);
+  assert.deepEqual(found?.ioTimeRecursive, [
+    { op: "", device: "/dev/sda", major: 8n, minor: 0n, value: 77n },
+  ]);
+  assert.deepEqual(found?.sectorsRecursive, [
+    { op: "", device: "/dev/sda1", major: 8n, minor: 1n, value: 8n },
+  ]);
 });
 
 test("block I/O falls back on the throttling counters where the scheduler counts nothing", () => {
@@ -83,8 +107,14 @@ test("block I/O falls back on the throttling counters where the scheduler counts
       "blkio.throttle.io_serviced": "254:0 Read 2\nTotal 2\n",
     }),
   ).blkio;
-  assert.deepEqual(found?.ioServiceBytesRecursive.map((entry) => entry.value), [8192n]);
-  assert.deepEqual(found?.ioServicedRecursive.map((entry) => entry.value), [2n]);
+  assert.deepEqual(
+    found?.ioServiceBytesRecursive.map((entry) => entry.value),
+    [8192n],
+  );
+  assert.deepEqual(
+    found?.ioServicedRecursive.map((entry) => entry.value),
+    [2n],
+  );
 });
 
 test("huge pages are told by size, reservations apart", () => {
@@ -119,6 +149,8 @@ test("the OOM counters and RDMA devices are told", () => {
 });
 
 test("a counter that dips below zero, and a file that is empty, count as 0", () => {
-  const found = metrics(inMemory(1, { "memory.stat": "", "memory.usage_in_bytes": "-4096\n", "memory.failcnt": "" }));
+  const found = metrics(
+    inMemory(1, { "memory.stat": "", "memory.usage_in_bytes": "-4096\n", "memory.failcnt": "" }),
+  );
   assert.deepEqual(found.memory?.usage, { limit: 0n, usage: 0n, max: 0n, failcnt: 0n });
 });

@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type OomIo, OomTally, OomWatch, oomSource } from "../../src/cgroup/oom.ts";
+import { recorded } from "./recorded.ts";
+
+const V1 = {
+  version: 1,
+  counter: "/cg/memory.oom_control",
+  eventControl: "/cg/cgroup.event_control",
+} as const;
+const V2 = { version: 2, counter: "/cg/memory.events" } as const;
+
+function control(kills: number): string {
+  return `oom_kill_disable 0\nunder_oom 0\noom_kill ${kills}\n`;
+}
+
+function events(kills: number, max = 0): string {
+  return `low 0\nhigh 0\nmax ${max}\noom ${kills}\noom_kill ${kills}\noom_group_kill 0\n`;
+}
+
+/** Files by path, and descriptors that remember what was done with them. */
+class FakeIo implements OomIo {
+  readonly contents = new Map<string, string>();
+  readonly open = new Map<number, string>();
+  readonly watched = new Map<number, { kind: "data" | "priority"; ready: () => void }>();
+  readonly written: [path: string, content: string][] = [];
+  #next = 10;
+
+  readonly fds: OomIo["fds"] = {
+    openRead: (path) => {
+      if (!this.contents.has(path)) throw new Error(`open ${path}: ENOENT`);
+      return this.#make(path);
+    },
+    eventFd: () => this.#make("eventfd"),
+    close: (fd) => assert.ok(!this.watched.has(fd) && this.open.delete(fd), `close of ${fd}`),
+    read: (fd) => {
+      const path = this.open.get(fd);
+      return path === "eventfd" ? new Uint8Array(8) : new TextEncoder().encode(this.contents.get(path ?? ""));
+    },
+    watch: (fd, ready) => void this.watched.set(fd, { kind: "data", ready }),
+    watchPriority: (fd, ready) => void this.watched.set(fd, { kind: "priority", ready }),
+    unwatch: (fd) => void this.watched.delete(fd),
+  };
+  readonly files: { write(path: string, content: string): void } = {
+    write: (path, content) => void this.written.push([path, content]),
+  };
+  readonly text: OomIo["text"] = { decode: (bytes) => new TextDecoder().decode(bytes) };
+
+  #make(path: string): number {
+    this.open.set(this.#next, path);
+    return this.#next++;
+  }
+
+  notify(): void {
+    for (const { ready } of [...this.watched.values()]) ready();
+  }
+}
+
+test("the files to watch lie in the memory cgroup", () => {
+  assert.deepEqual(oomSource(recorded("v1").paths), {
+    version: 1,
+    counter: "/sys/fs/cgroup/memory/default/m1/memory.oom_control",
+    eventControl: "/sys/fs/cgroup/memory/default/m1/cgroup.event_control",
+  });
+  assert.deepEqual(oomSource(recorded("v2").paths), {
+    version: 2,
+    counter: "/sys/fs/cgroup/system.slice/cri-1.scope/memory.events",
+  });
+  assert.equal(oomSource({ version: 1, directory: () => undefined }), undefined);
+});
+
+test("v1: a notification is an OOM, though the kill is counted only later, and is not told twice", () => {
+  const tally = new OomTally(1, control(0));
+  assert.equal(tally.notified(control(0)), true);
+  assert.equal(tally.settled(control(1)), false);
+  assert.equal(tally.notified(control(1)), true);
+  assert.equal(tally.settled(control(2)), false);
+});
+
+test("v1: a kill that no notification told of is told when init has exited", () => {
+  const tally = new OomTally(1, control(0));
+  assert.equal(tally.settled(control(1)), true);
+  assert.equal(tally.settled(control(1)), false);
+});
+
+test("v1: notifications count on a kernel that has no counter", () => {
+  const tally = new OomTally(1, "oom_kill_disable 0\nunder_oom 0\n");
+  assert.equal(tally.notified("oom_kill_disable 0\nunder_oom 0\n"), true);
+  assert.equal(tally.settled("oom_kill_disable 0\nunder_oom 0\n"), false);
+});
+
+test("v2: only a rise of oom_kill is an OOM, not memory pressure", () => {
+  const tally = new OomTally(2, events(0));
+  assert.equal(tally.notified(events(0, 7)), false);
+  assert.equal(tally.notified(events(1, 9)), true);
+  assert.equal(tally.notified(events(1, 12)), false);
+  assert.equal(tally.settled(events(3, 12)), true);
+});
+
+test("kills from before the watch are not told", () => {
+  assert.equal(new OomTally(2, events(4)).settled(events(4)), false);
+  assert.equal(new OomTally(1, control(4)).settled(control(4)), false);
+});
+
+for (const [source, text] of [
+  [V1, control],
+  [V2, events],
+] as const) {
+  const name = `v${source.version}`;
+
+  test(`${name}: a watch tells of each OOM and holds one descriptor`, () => {
+    const io = new FakeIo();
+    io.contents.set(source.counter, text(0));
+    let told = 0;
+    const watch = new OomWatch(source, io, () => told++);
+    assert.equal(io.open.size, 1);
+    io.contents.set(source.counter, text(1));
+    io.notify();
+    io.contents.set(source.counter, text(2));
+    io.notify();
+    assert.equal(told, 2);
+    assert.equal(io.open.size, 1);
+    watch.settle();
+    assert.equal(told, 2);
+    watch.close();
+    assert.equal(io.open.size, 0);
+    assert.equal(io.watched.size, 0);
+  });
+
+  test(`${name}: settling tells of a kill whose notification has not come yet`, () => {
+    const io = new FakeIo();
+    io.contents.set(source.counter, text(0));
+    let told = 0;
+    const watch = new OomWatch(source, io, () => told++);
+    io.contents.set(source.counter, text(1));
+    watch.settle();
+    assert.equal(told, 1);
+    watch.close();
+    watch.settle();
+    assert.equal(told, 1);
+  });
+
+  test(`${name}: the removal of the cgroup is no OOM and ends the watch`, () => {
+    const io = new FakeIo();
+    io.contents.set(source.counter, text(0));
+    let told = 0;
+    const watch = new OomWatch(source, io, () => told++);
+    io.contents.delete(source.counter);
+    io.notify();
+    assert.equal(told, 0);
+    assert.equal(io.open.size, 0);
+    watch.settle();
+    watch.close();
+    assert.equal(told, 0);
+  });
+
+  test(`${name}: a cgroup that is gone already cannot be watched, and leaves no descriptor`, () => {
+    const io = new FakeIo();
+    assert.throws(() => new OomWatch(source, io, () => {}), /ENOENT/);
+    assert.equal(io.open.size, 0);
+  });
+}
+
+test("v1: the eventfd is registered for memory.oom_control, and v2 needs only a priority poll", () => {
+  const io = new FakeIo();
+  io.contents.set(V1.counter, control(0));
+  new OomWatch(V1, io, () => {});
+  assert.deepEqual(io.written, [[V1.eventControl, "11 10"]]);
+  assert.deepEqual([...io.open], [[11, "eventfd"]]);
+  assert.equal(io.watched.get(11)?.kind, "data");
+
+  const unified = new FakeIo();
+  unified.contents.set(V2.counter, events(0));
+  new OomWatch(V2, unified, () => {});
+  assert.deepEqual(unified.written, []);
+  assert.deepEqual(
+    [...unified.watched.values()].map(({ kind }) => kind),
+    ["priority"],
+  );
+});
+
+test("v1: a refused registration leaves no descriptor", () => {
+  const io = new FakeIo();
+  io.contents.set(V1.counter, control(0));
+  io.files.write = () => {
+    throw new Error("write: EACCES");
+  };
+  assert.throws(() => new OomWatch(V1, io, () => {}), /EACCES/);
+  assert.equal(io.open.size, 0);
+});
