@@ -107,8 +107,11 @@ export class OomWatch {
   /** Looks at the counter once more: call it when init has exited. A late OOM is told before this returns. */
   settle(): void {
     if (this.#fd < 0) return;
+    // A notification that waits to be delivered is told now, so that it is not told again later.
+    const waiting = this.#source.version === 1 && this.#io.fds.read(this.#fd, 8) !== null;
     const text = this.#read();
-    if (text !== undefined && this.#tally.settled(text)) this.#onOom();
+    if (text === undefined) return;
+    if (waiting ? this.#tally.notified(text) : this.#tally.settled(text)) this.#onOom();
   }
 
   close(): void {
@@ -120,7 +123,8 @@ export class OomWatch {
 
   #notified(): void {
     if (this.#fd < 0) return;
-    if (this.#source.version === 1) this.#io.fds.read(this.#fd, 8);
+    // settle() may have taken the notification already.
+    if (this.#source.version === 1 && this.#io.fds.read(this.#fd, 8) === null) return;
     const text = this.#rearm();
     // Removing a cgroup wakes its watchers too.
     if (text === undefined) this.close();

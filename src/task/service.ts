@@ -13,6 +13,9 @@ import type { Process } from "./process.ts";
 /** How many answers to Delete are kept for a client that asks again. */
 const REMEMBERED_DELETES = 16;
 
+/** How often an ended container that nobody deletes looks for its bundle, in ms. */
+const ABANDONED_CHECK = 20_000;
+
 const empty: Empty = {};
 
 /** What the service tells the one who serves it. */
@@ -44,6 +47,10 @@ export class TaskService {
       const container = await Container.create(this.#context, request, call);
       this.#put(id, container);
       this.#deletes.delete(deleteKey(request));
+      container.init.wait().then(
+        () => this.#watchAbandoned(container),
+        () => {},
+      );
       return { pid: container.init.pid };
     } catch (error) {
       this.#remove(id);
@@ -186,6 +193,27 @@ export class TaskService {
   #remove(id: string): void {
     this.#containers.delete(id);
     this.#owner.containersChanged(this.#containers.size);
+  }
+
+  /** A daemon that has lost its Delete has removed the bundle all the same: nobody will ask for the container again (containerd issue 7496). */
+  #watchAbandoned(container: Container): void {
+    const { clock, files } = this.#context.platform;
+    clock.after(ABANDONED_CHECK, () => {
+      if (this.#containers.get(container.id) !== container) return;
+      if (files.stat(container.bundle) !== null) this.#watchAbandoned(container);
+      else void this.#deleteAbandoned(container);
+    });
+  }
+
+  async #deleteAbandoned(container: Container): Promise<void> {
+    const { log } = this.#context;
+    log.warning("bundle is gone: deleting its container", { id: container.id });
+    try {
+      await container.delete();
+    } catch (error) {
+      log.warning("failed to delete an abandoned container", { id: container.id, error });
+    }
+    this.#remove(container.id);
   }
 
   #remember(key: string, answer: api.DeleteResponse): void {

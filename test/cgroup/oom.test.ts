@@ -24,6 +24,8 @@ class FakeIo implements OomIo {
   readonly open = new Map<number, string>();
   readonly watched = new Map<number, { kind: "data" | "priority"; ready: () => void }>();
   readonly written: [path: string, content: string][] = [];
+  /** Whether the eventfd holds a notification that nobody has read. */
+  signalled = false;
   #next = 10;
 
   readonly fds: OomIo["fds"] = {
@@ -35,7 +37,8 @@ class FakeIo implements OomIo {
     close: (fd) => assert.ok(!this.watched.has(fd) && this.open.delete(fd), `close of ${fd}`),
     read: (fd) => {
       const path = this.open.get(fd);
-      return path === "eventfd" ? new Uint8Array(8) : new TextEncoder().encode(this.contents.get(path ?? ""));
+      if (path === "eventfd") return this.#takeSignal();
+      return new TextEncoder().encode(this.contents.get(path ?? ""));
     },
     watch: (fd, ready) => void this.watched.set(fd, { kind: "data", ready }),
     watchPriority: (fd, ready) => void this.watched.set(fd, { kind: "priority", ready }),
@@ -46,12 +49,19 @@ class FakeIo implements OomIo {
   };
   readonly text: OomIo["text"] = { decode: (bytes) => new TextDecoder().decode(bytes) };
 
+  #takeSignal(): Uint8Array | null {
+    const signalled = this.signalled;
+    this.signalled = false;
+    return signalled ? new Uint8Array(8) : null;
+  }
+
   #make(path: string): number {
     this.open.set(this.#next, path);
     return this.#next++;
   }
 
   notify(): void {
+    this.signalled = true;
     for (const { ready } of [...this.watched.values()]) ready();
   }
 }
@@ -160,6 +170,20 @@ for (const [source, text] of [
     assert.equal(io.open.size, 0);
   });
 }
+
+test("v1: a notification that settling found waiting is told once", () => {
+  const io = new FakeIo();
+  io.contents.set(V1.counter, control(0));
+  let told = 0;
+  const watch = new OomWatch(V1, io, () => told++);
+  const [waiting] = io.watched.values();
+  io.signalled = true;
+  io.contents.set(V1.counter, control(1));
+  watch.settle();
+  waiting?.ready();
+  watch.settle();
+  assert.equal(told, 1);
+});
 
 test("v1: the eventfd is registered for memory.oom_control, and v2 needs only a priority poll", () => {
   const io = new FakeIo();
