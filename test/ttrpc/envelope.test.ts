@@ -82,7 +82,7 @@ test("requests agree with protobufjs in both directions", () => {
         const flat = [...pairs].flatMap(([key, values]) => values.map((value) => ({ key, value })));
         assert.deepEqual(read.metadata, flat);
 
-        const theirs = type.encode(type.fromObject(read)).finish();
+        const theirs = Uint8Array.from(type.encode(type.fromObject(read)).finish());
         const back = decodeRequest(theirs);
         assert.deepEqual([back.service, back.method, back.timeoutMs], [service, method, timeoutMs]);
         assert.deepEqual(back.metadata, pairs);
