@@ -29,9 +29,14 @@ export class Ctr {
     this.#settings = settings;
   }
 
-  #argv(args: readonly string[]): string[] {
+  /** The flags that every ctr call needs, to build command lines for a terminal. */
+  get base(): readonly string[] {
     const { address, namespace } = this.#settings;
-    return ["ctr", "--address", address, "--namespace", namespace, ...args];
+    return ["--address", address, "--namespace", namespace];
+  }
+
+  #argv(args: readonly string[]): string[] {
+    return ["ctr", ...this.base, ...args];
   }
 
   /** Any ctr command, to its end, whatever its exit status. */

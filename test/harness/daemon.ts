@@ -109,10 +109,14 @@ export class Daemon {
       ...(this.#options.pathDirectories ?? []),
       process.env.PATH ?? "",
     ];
-    const daemon = new Running(["containerd", "--config", join(this.directory, "config.toml")], {
-      env: { PATH: path.join(":"), ...this.#options.env },
-      timeoutMs: 3_600_000,
-    });
+    // Should this process die, the daemon dies too: nobody would know of it.
+    const daemon = new Running(
+      ["setpriv", "--pdeathsig", "KILL", "containerd", "--config", join(this.directory, "config.toml")],
+      {
+        env: { PATH: path.join(":"), ...this.#options.env },
+        timeoutMs: 3_600_000,
+      },
+    );
     this.#process = daemon;
     await daemon.printed(/containerd successfully booted/);
   }
