@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
-import { closeSync, constants, existsSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
@@ -72,6 +72,7 @@ async function serveEvents(context: TestContext, path: string) {
 
 test("a Go shim and we understand each other, as client and as server", { skip }, async (t) => {
   const directory = socketDirectory(t);
+  t.after(() => rmSync(join("/run/containerd/runc", NAMESPACE), { recursive: true, force: true }));
   const bundle = makeBundle(directory);
   const events = await serveEvents(t, join(directory, "c.ttrpc"));
   // The shim logs to a fifo that its daemon makes and reads.

@@ -195,6 +195,26 @@ test("data for a stream that is not open, or is unary, is INVALID_ARGUMENT; a ba
   assert.equal(hanging[0]?.cancelled, true);
 });
 
+test("data after a stream's end is INVALID_ARGUMENT and cancels the call", async () => {
+  const server = new TtrpcServer(new ManualClock(), { streaming: serverStreaming });
+  const contexts: CallContext[] = [];
+  server.register(EchoDefinition, {
+    up(_, context) {
+      contexts.push(context);
+      return new Promise<Message>(() => {});
+    },
+  });
+  const stream = new MemoryStream();
+  server.accept(stream);
+  stream.receive(request(1, "first", { method: "Up" }));
+  stream.receive(rawFrame(1, FrameType.DATA, 1, hex("0a0161")));
+  stream.receive(rawFrame(1, FrameType.DATA, 5, hex("")));
+  assert.deepEqual([contexts.length, contexts[0]?.cancelled, stream.pending], [1, false, 0]);
+  stream.receive(rawFrame(1, FrameType.DATA, 0, hex("")));
+  assert.deepEqual((await answer(stream)).slice(0, 2), [1, "INVALID_ARGUMENT"]);
+  assert.equal(contexts[0]?.cancelled, true);
+});
+
 test("the deadline answers DEADLINE_EXCEEDED, cancels the handler, and disarms when the call ends first", async () => {
   const { stream, clock, hanging } = bench();
   stream.receive(request(1, "hang", { timeoutMs: 50 }));
