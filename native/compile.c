@@ -1,0 +1,176 @@
+// The compiler from one JavaScript module to bytecode, run by scripts/build.ts; not part of the host.
+//   compile MODULE MAP OUTPUT
+// Line numbers in the bytecode are those of the TypeScript sources, not of the bundle: MAP lists where each place of the bundle comes from.
+//   sources N        then N lines, one path each
+//   places M         then M lines "line column source source-line", sorted, all counted from 0
+// It includes the engine's source, because the tables to rewrite are private to it.
+#include <quickjs.c>
+// The engine forbids these names from here on; this program does not use its allocator.
+#undef malloc
+#undef free
+#undef realloc
+
+struct place {
+  int line, column, source, source_line;
+};
+static struct place *places;
+static int place_count, source_count;
+static JSAtom *sources;
+
+static _Noreturn void die(const char *what, const char *name)
+{
+  fprintf(stderr, "compile: %s: %s\n", what, name);
+  exit(1);
+}
+
+static void read_map(JSContext *ctx, const char *path)
+{
+  char line[4096];
+  FILE *file = fopen(path, "r");
+  if (file == NULL || fscanf(file, "sources %d\n", &source_count) != 1) die("cannot read the map", path);
+  sources = calloc((size_t)source_count + 1, sizeof *sources);
+  for (int i = 0; i < source_count; i++) {
+    if (fgets(line, sizeof line, file) == NULL) die("the map ends early", path);
+    line[strcspn(line, "\n")] = '\0';
+    sources[i] = JS_NewAtom(ctx, line);
+  }
+  if (fscanf(file, "places %d\n", &place_count) != 1) die("the map has no places", path);
+  places = calloc((size_t)place_count + 1, sizeof *places);
+  for (int i = 0; i < place_count; i++) {
+    struct place *p = &places[i];
+    if (fscanf(file, "%d %d %d %d\n", &p->line, &p->column, &p->source, &p->source_line) != 4) die("the map ends early", path);
+    if (p->source < 0 || p->source >= source_count) die("the map names a source that it does not list", path);
+  }
+  fclose(file);
+}
+
+// The last place at or before a position of the bundle, on the same line; null if there is none.
+static const struct place *find_place(int line, int column)
+{
+  int low = 0, high = place_count;
+  while (low < high) {
+    int middle = (low + high) / 2;
+    const struct place *p = &places[middle];
+    if (p->line < line || (p->line == line && p->column <= column)) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && places[low - 1].line == line ? &places[low - 1] : NULL;
+}
+
+static void put_entry(DynBuf *out, int pc, int line)
+{
+  if (line >= PC2LINE_BASE && line < PC2LINE_BASE + PC2LINE_RANGE && pc <= PC2LINE_DIFF_PC_MAX) {
+    dbuf_putc(out, (uint8_t)(line - PC2LINE_BASE + pc * PC2LINE_RANGE + PC2LINE_OP_FIRST));
+  } else {
+    dbuf_putc(out, 0);
+    dbuf_put_leb128(out, (uint32_t)pc);
+    dbuf_put_sleb128(out, line);
+  }
+  dbuf_put_sleb128(out, 0); // columns are left out: they would double the table, which lives on the heap of every shim
+}
+
+// Rewrites the table from program counters to lines, in the encoding that find_line_num() reads.
+static void translate_lines(JSContext *ctx, JSFunctionBytecode *b)
+{
+  const uint8_t *p = b->debug.pc2line_buf, *end = p + b->debug.pc2line_len;
+  uint32_t value;
+  int line, column, change;
+  if (!b->has_debug || p == NULL) return;
+  p += get_leb128(&value, p, end);
+  line = (int)value;
+  p += get_leb128(&value, p, end);
+  column = (int)value;
+  const struct place *start = find_place(line, column);
+  if (start == NULL) return;
+  DynBuf out;
+  js_dbuf_init(ctx, &out);
+  dbuf_put_leb128(&out, (uint32_t)start->source_line);
+  dbuf_put_leb128(&out, 0);
+  int pc = 0, last_pc = 0, last_line = start->source_line;
+  while (p < end) {
+    unsigned op = *p++;
+    if (op == 0) {
+      p += get_leb128(&value, p, end);
+      pc += (int)value;
+      p += get_sleb128(&change, p, end);
+      line += change;
+    } else {
+      op -= PC2LINE_OP_FIRST;
+      pc += (int)(op / PC2LINE_RANGE);
+      line += (int)(op % PC2LINE_RANGE) + PC2LINE_BASE;
+    }
+    p += get_sleb128(&change, p, end);
+    column += change;
+    const struct place *here = find_place(line, column);
+    // A function has one file name; code inlined into it from another file counts as the place around it.
+    if (here == NULL || here->source != start->source || here->source_line == last_line) continue;
+    put_entry(&out, pc - last_pc, here->source_line - last_line);
+    last_pc = pc;
+    last_line = here->source_line;
+  }
+  if (dbuf_error(&out)) die("no memory", "lines");
+  js_free(ctx, b->debug.pc2line_buf);
+  b->debug.pc2line_buf = out.buf;
+  b->debug.pc2line_len = (int)out.size;
+  JS_FreeAtom(ctx, b->debug.filename);
+  b->debug.filename = JS_DupAtom(ctx, sources[start->source]);
+}
+
+static void translate_function(JSContext *ctx, JSValueConst value)
+{
+  if (JS_VALUE_GET_TAG(value) != JS_TAG_FUNCTION_BYTECODE) return;
+  JSFunctionBytecode *b = JS_VALUE_GET_PTR(value);
+  translate_lines(ctx, b);
+  for (int i = 0; i < b->cpool_count; i++) translate_function(ctx, b->cpool[i]);
+}
+
+// Imports are resolved at run time; any name will do here.
+static int never_filled(JSContext *ctx, JSModuleDef *module)
+{
+  (void)ctx;
+  (void)module;
+  return -1;
+}
+
+static JSModuleDef *load_nothing(JSContext *ctx, const char *name, void *opaque)
+{
+  (void)opaque;
+  return JS_NewCModule(ctx, name, never_filled);
+}
+
+static char *read_module(const char *path, size_t *length)
+{
+  FILE *file = fopen(path, "r");
+  if (file == NULL || fseek(file, 0, SEEK_END) < 0) die("cannot open", path);
+  long size = ftell(file);
+  char *text = size < 0 ? NULL : malloc((size_t)size + 1);
+  rewind(file);
+  if (text == NULL || fread(text, 1, (size_t)size, file) != (size_t)size) die("cannot read", path);
+  text[size] = '\0'; // JS_Eval wants it
+  fclose(file);
+  *length = (size_t)size;
+  return text;
+}
+
+int main(int argc, char **argv)
+{
+  if (argc != 4) die("usage", "compile MODULE MAP OUTPUT");
+  JSRuntime *rt = JS_NewRuntime();
+  JS_SetStripInfo(rt, JS_STRIP_SOURCE);
+  JS_SetModuleLoaderFunc(rt, NULL, load_nothing, NULL);
+  JSContext *ctx = JS_NewContext(rt);
+  size_t length, size;
+  char *text = read_module(argv[1], &length);
+  JSValue program = JS_Eval(ctx, text, length, "program", JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+  if (JS_IsException(program)) {
+    const char *message = JS_ToCString(ctx, JS_GetException(ctx));
+    die("not compiled", message ? message : "unknown error");
+  }
+  read_map(ctx, argv[2]);
+  translate_function(ctx, ((JSModuleDef *)JS_VALUE_GET_PTR(program))->func_obj);
+  uint8_t *bytecode = JS_WriteObject(ctx, &size, program, JS_WRITE_OBJ_BYTECODE);
+  if (bytecode == NULL) die("not written", argv[3]);
+  FILE *out = fopen(argv[3], "w");
+  if (out == NULL || fwrite(bytecode, 1, size, out) != size || fclose(out) != 0) die("cannot write", argv[3]);
+  return 0;
+}

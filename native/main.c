@@ -1,0 +1,38 @@
+// Entry of the host: prepares the process, starts the program and runs the loop until nothing is left to wait for.
+#define _GNU_SOURCE
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "host.h"
+
+#ifdef HOST_SANITIZE
+// A shim's stderr is seen by nobody, so reports go to files. HOLDFAST_ASAN_OPTIONS is not needed: ASAN_OPTIONS overrides these.
+const char *__asan_default_options(void);
+const char *__ubsan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+  return "log_path=/tmp/holdfast-asan:exitcode=86:detect_leaks=1:detect_stack_use_after_return=1:handle_abort=1";
+}
+
+const char *__ubsan_default_options(void)
+{
+  return "log_path=/tmp/holdfast-asan:exitcode=86:print_stacktrace=1";
+}
+#endif
+
+int main(int argc, char **argv)
+{
+  // A small heap that gives back what it can: one arena, and large blocks of their own.
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 64 << 10);
+  mallopt(M_TRIM_THRESHOLD, 64 << 10);
+  mallopt(M_TOP_PAD, 16 << 10);
+  process_start();
+  engine_start(argc, argv);
+  loop_run();
+  relay_stop_all();
+  loop_stop();
+  engine_stop();
+  return 0;
+}

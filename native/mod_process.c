@@ -1,0 +1,122 @@
+// Processes after their start: pidfds, reaping, signals.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "host.h"
+
+// PIDFD_GET_INFO of Linux 6.13, with the exit code since 6.15; older headers lack it.
+struct pidfd_info_v0 {
+  uint64_t mask, cgroupid;
+  uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+  int32_t exit_code;
+};
+_Static_assert(sizeof(struct pidfd_info_v0) == 64, "the first published size of struct pidfd_info");
+#define PIDFD_GET_INFO_V0 _IOWR(0xFF, 11, struct pidfd_info_v0)
+enum { INFO_PID = 1 << 0, INFO_EXIT = 1 << 3 };
+
+static JSValue new_exit(JSContext *ctx, pid_t pid, int status, int signal)
+{
+  JSValue object = JS_NewObject(ctx);
+  if (set_field(ctx, object, "pid", JS_NewInt32(ctx, pid)) < 0 || set_field(ctx, object, "status", JS_NewInt32(ctx, status)) < 0 ||
+      set_field(ctx, object, "signal", JS_NewInt32(ctx, signal)) < 0) {
+    JS_FreeValue(ctx, object);
+    return JS_EXCEPTION;
+  }
+  return object;
+}
+
+static JSValue exit_of(JSContext *ctx, const siginfo_t *info)
+{
+  if (info->si_code == CLD_EXITED) return new_exit(ctx, info->si_pid, info->si_status, 0);
+  return new_exit(ctx, info->si_pid, 128 + info->si_status, info->si_status);
+}
+
+static JSValue host_open_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int64_t pid;
+  if (arg_int(ctx, argv[0], 1, INT32_MAX, &pid) < 0) return JS_EXCEPTION;
+  long fd = syscall(SYS_pidfd_open, (pid_t)pid, 0); // close-on-exec by itself
+  return fd < 0 ? throw_errno(ctx, errno, "pidfd_open", NULL) : JS_NewInt32(ctx, (int32_t)fd);
+}
+
+static JSValue host_reap_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
+  if (fd < 0) return throw_errno(ctx, EBADF, "waitid", NULL);
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | __WALL) < 0) return throw_errno(ctx, errno, "waitid", NULL);
+  return info.si_pid == 0 ? JS_NULL : exit_of(ctx, &info);
+}
+
+static JSValue host_reap_any(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  (void)argv;
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
+    return errno == ECHILD ? JS_NULL : throw_errno(ctx, errno, "waitid", NULL);
+  }
+  return info.si_pid == 0 ? JS_NULL : exit_of(ctx, &info);
+}
+
+static JSValue host_exit_of_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
+  struct pidfd_info_v0 info = {.mask = INFO_PID | INFO_EXIT};
+  if (ioctl(fd, PIDFD_GET_INFO_V0, &info) < 0) {
+    // ENOTTY, EINVAL: an older kernel. ESRCH: one that forgets the process when it is reaped.
+    bool cannot_tell = errno == ENOTTY || errno == EINVAL || errno == ESRCH;
+    return cannot_tell ? JS_NULL : throw_errno(ctx, errno, "ioctl", NULL);
+  }
+  if (!(info.mask & INFO_EXIT)) return JS_NULL;
+  pid_t pid = info.mask & INFO_PID ? (pid_t)info.pid : 0;
+  if (WIFSIGNALED(info.exit_code)) return new_exit(ctx, pid, 128 + WTERMSIG(info.exit_code), WTERMSIG(info.exit_code));
+  return new_exit(ctx, pid, WEXITSTATUS(info.exit_code), 0);
+}
+
+static JSValue host_kill_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  int64_t number;
+  if (arg_fd(ctx, argv[0], &fd) < 0 || arg_int(ctx, argv[1], 0, SIGRTMAX, &number) < 0) return JS_EXCEPTION;
+  if (syscall(SYS_pidfd_send_signal, fd, (int)number, NULL, 0) < 0) return throw_errno(ctx, errno, "pidfd_send_signal", NULL);
+  return JS_UNDEFINED;
+}
+
+static JSValue host_kill(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int64_t pid, number;
+  if (arg_int(ctx, argv[0], INT32_MIN, INT32_MAX, &pid) < 0 || arg_int(ctx, argv[1], 0, SIGRTMAX, &number) < 0) return JS_EXCEPTION;
+  return kill((pid_t)pid, (int)number) < 0 ? throw_errno(ctx, errno, "kill", NULL) : JS_UNDEFINED;
+}
+
+static const JSCFunctionListEntry entries[] = {
+    JS_CFUNC_DEF("openPidfd", 1, host_open_pidfd),
+    JS_CFUNC_DEF("reapPidfd", 1, host_reap_pidfd),
+    JS_CFUNC_DEF("reapAny", 0, host_reap_any),
+    JS_CFUNC_DEF("exitOfPidfd", 1, host_exit_of_pidfd),
+    JS_CFUNC_DEF("killPidfd", 2, host_kill_pidfd),
+    JS_CFUNC_DEF("kill", 2, host_kill),
+};
+HOST_EXPORTS(process_exports, entries);
