@@ -1,6 +1,6 @@
 // A private containerd in a temporary directory, with the shim under test on its PATH. Every e2e test file starts one, the demo and the bench too.
-import { mkdirSync, mkdtempSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { mkdirSync, mkdtempSync, realpathSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Running } from "./command.ts";
@@ -150,6 +150,20 @@ export class Daemon {
       return log.all.length > 0;
     });
     return log;
+  }
+
+  /** Makes a file in the containers' /tmp, as a sign for a container that waits for it. */
+  async touch(name: string): Promise<void> {
+    await writeFile(join(this.rootfs, "tmp", name), "");
+  }
+
+  /** Size in bytes of a file in the containers' root filesystem, -1 if there is none. */
+  rootfsSize(path: string): number {
+    return statSync(join(this.rootfs, path), { throwIfNoEntry: false })?.size ?? -1;
+  }
+
+  rootfsHas(path: string): boolean {
+    return this.rootfsSize(path) >= 0;
   }
 
   bundle(id: string): string {

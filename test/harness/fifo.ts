@@ -1,0 +1,73 @@
+// The client's ends of a container's stdio fifos, for tests that play the client themselves.
+import { execFileSync } from "node:child_process";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { Socket } from "node:net";
+
+/** Makes a named pipe and returns its path. */
+export function makeFifo(path: string): string {
+  execFileSync("mkfifo", ["-m", "600", path]);
+  return path;
+}
+
+/** Reads a fifo as text. Open it when somebody holds its other end: before that it is at its end at once. */
+export class FifoReader {
+  /** Resolves at the end of the stream: nobody holds the other end any more. */
+  readonly ended: Promise<void>;
+  readonly socket: Socket;
+  #text = "";
+  #watchers = new Set<() => void>();
+
+  constructor(path: string) {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    this.socket = new Socket({ fd, readable: true, writable: false });
+    this.socket.setEncoding("latin1");
+    this.ended = new Promise((done) => this.socket.once("end", done));
+    this.socket.on("data", (chunk: string) => {
+      this.#text += chunk;
+      for (const watcher of [...this.#watchers]) watcher();
+    });
+  }
+
+  get text(): string {
+    return this.#text;
+  }
+
+  /** Resolves once what was read satisfies `enough`. */
+  until(what: string, enough: (text: string) => boolean, timeoutMs = 30_000): Promise<string> {
+    return new Promise((done, fail) => {
+      const timer = setTimeout(() => {
+        this.#watchers.delete(look);
+        fail(new Error(`waited ${timeoutMs} ms for ${what}; read ${this.#text.length} bytes: ${this.#text.slice(-200)}`));
+      }, timeoutMs);
+      const look = (): void => {
+        if (!enough(this.#text)) return;
+        clearTimeout(timer);
+        this.#watchers.delete(look);
+        done(this.#text);
+      };
+      this.#watchers.add(look);
+      look();
+    });
+  }
+
+  close(): void {
+    this.socket.destroy();
+  }
+}
+
+/** Writes to a fifo whose other end is held by somebody. What is written at once must fit into the pipe. */
+export class FifoWriter {
+  readonly #fd: number;
+
+  constructor(path: string) {
+    this.#fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  }
+
+  write(text: string): void {
+    if (writeSync(this.#fd, text) !== Buffer.byteLength(text)) throw new Error("the pipe is full");
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
