@@ -116,11 +116,22 @@ static void translate_lines(JSContext *ctx, JSFunctionBytecode *b)
   b->debug.filename = JS_DupAtom(ctx, sources[start->source]);
 }
 
+// The host has no regular expressions. Ours must not use them; a package may, in code that we never call.
+static void refuse_regexps(JSContext *ctx, const JSFunctionBytecode *b)
+{
+  const char *file = JS_AtomToCString(ctx, b->debug.filename);
+  for (int at = 0; at < b->byte_code_len; at += short_opcode_info(b->byte_code_buf[at]).size) {
+    if (b->byte_code_buf[at] == OP_regexp && strncmp(file, "node_modules/", 13) != 0) die("a regular expression, which the host lacks", file);
+  }
+  JS_FreeCString(ctx, file);
+}
+
 static void translate_function(JSContext *ctx, JSValueConst value)
 {
   if (JS_VALUE_GET_TAG(value) != JS_TAG_FUNCTION_BYTECODE) return;
   JSFunctionBytecode *b = JS_VALUE_GET_PTR(value);
   translate_lines(ctx, b);
+  refuse_regexps(ctx, b);
   for (int i = 0; i < b->cpool_count; i++) translate_function(ctx, b->cpool[i]);
 }
 
@@ -152,16 +163,41 @@ static char *read_module(const char *path, size_t *length)
   return text;
 }
 
+// Bytecode runs from the read-only image only if its names get the numbers that the compiler gave them, in order, from JS_ATOM_END on. A
+// fresh context has made one name of its own by then. The module's name is the first of its names, so it is called like that one.
+static const char *module_name(JSRuntime *rt, JSContext *raw)
+{
+  if (rt->atom_count == JS_ATOM_END) return "program";
+  if (rt->atom_count != JS_ATOM_END + 1) die("a fresh context has several names of its own", "bytecode cannot stay in the image");
+  return JS_AtomToCString(raw, JS_ATOM_END);
+}
+
+// Reads the bytecode as the host does and makes sure that it is not copied to the heap.
+static void check_in_place(const uint8_t *bytecode, size_t size)
+{
+  JSRuntime *rt = JS_NewRuntime();
+  JSContext *ctx = JS_NewContextRaw(rt);
+  JSValue program = JS_ReadObject(ctx, bytecode, size, JS_READ_OBJ_BYTECODE | JS_READ_OBJ_ROM_DATA);
+  if (JS_VALUE_GET_TAG(program) != JS_TAG_MODULE) die("the bytecode cannot be read back", "");
+  JSModuleDef *module = JS_VALUE_GET_PTR(program);
+  JSFunctionBytecode *b = JS_VALUE_GET_PTR(module->func_obj);
+  if (!b->read_only_bytecode) die("the bytecode would be copied to the heap", "its names are not in the expected order");
+}
+
 int main(int argc, char **argv)
 {
   if (argc != 4) die("usage", "compile MODULE MAP OUTPUT");
   JSRuntime *rt = JS_NewRuntime();
   JS_SetStripInfo(rt, JS_STRIP_SOURCE);
   JS_SetModuleLoaderFunc(rt, NULL, load_nothing, NULL);
-  JSContext *ctx = JS_NewContext(rt);
+  JSContext *ctx = JS_NewContextRaw(rt);
+  const char *name = module_name(rt, ctx);
+  JS_AddIntrinsicBaseObjects(ctx);
+  JS_AddIntrinsicEval(ctx);
+  JS_AddIntrinsicRegExp(ctx);
   size_t length, size;
   char *text = read_module(argv[1], &length);
-  JSValue program = JS_Eval(ctx, text, length, "program", JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+  JSValue program = JS_Eval(ctx, text, length, name, JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
   if (JS_IsException(program)) {
     const char *message = JS_ToCString(ctx, JS_GetException(ctx));
     die("not compiled", message ? message : "unknown error");
@@ -170,6 +206,7 @@ int main(int argc, char **argv)
   translate_function(ctx, ((JSModuleDef *)JS_VALUE_GET_PTR(program))->func_obj);
   uint8_t *bytecode = JS_WriteObject(ctx, &size, program, JS_WRITE_OBJ_BYTECODE);
   if (bytecode == NULL) die("not written", argv[3]);
+  check_in_place(bytecode, size);
   FILE *out = fopen(argv[3], "w");
   if (out == NULL || fwrite(bytecode, 1, size, out) != size || fclose(out) != 0) die("cannot write", argv[3]);
   return 0;

@@ -43,7 +43,7 @@ function checkedSource(directory: string): string {
 }
 
 function fetchSource(cache: string, unpacked: string): void {
-  const work = join(cache, "apt");
+  const work = join(cache, `apt-${process.pid}`);
   rmSync(work, { recursive: true, force: true });
   for (const directory of ["parts", "lists/partial", "cache/archives/partial", "source"]) {
     mkdirSync(join(work, directory), { recursive: true });
@@ -68,7 +68,7 @@ function fetchSource(cache: string, unpacked: string): void {
   const fresh = join(work, "unpacked");
   mkdirSync(fresh);
   run("tar", ["-xJf", join(work, "source", archive), "-C", fresh, "--strip-components=1"], work);
-  renameSync(fresh, unpacked);
+  if (!existsSync(unpacked)) renameSync(fresh, unpacked); // or another build was faster
   rmSync(work, { recursive: true, force: true });
 }
 

@@ -1,0 +1,45 @@
+// From TypeScript to bytecode: esbuild bundles, native/compile.c compiles. Called by build.ts.
+import { writeFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { build } from "esbuild";
+import { cache, cached, hashOf, root, run } from "./cache.ts";
+import { bytecodeCompiler } from "./compile-c.ts";
+import { sourcePlaces } from "./source-places.ts";
+
+/** The file with the bytecode of `entry` and all that it imports. */
+export async function compileBytecode(engine: string, entry: string): Promise<string> {
+  const [compiler, { code, places }] = await Promise.all([bytecodeCompiler(engine), bundle(entry)]);
+  return cached("bytecode", hashOf([compiler, code, places]), ".bin", async (path) => {
+    writeFileSync(`${path}.js`, code);
+    writeFileSync(`${path}.places`, places);
+    await run(compiler, [`${path}.js`, `${path}.places`, path]);
+  });
+}
+
+/** One minified module, and where each place in it comes from. */
+async function bundle(entry: string): Promise<{ code: string; places: string }> {
+  const outfile = join(cache, "bundle.js"); // not written; paths in the source map start from it
+  const result = await build({
+    entryPoints: [entry],
+    bundle: true,
+    write: false,
+    outfile,
+    format: "esm",
+    platform: "neutral",
+    mainFields: ["module", "main"],
+    target: "es2023",
+    external: ["holdfast:host"],
+    minify: true,
+    legalComments: "none",
+    sourcemap: "external",
+    logLevel: "warning",
+    absWorkingDir: root,
+  });
+  const text = (suffix: string): string => {
+    const file = result.outputFiles.find((each) => each.path.endsWith(suffix));
+    if (file === undefined) throw new Error(`esbuild made no ${suffix} for ${entry}`);
+    return file.text;
+  };
+  const sourceName = (source: string): string => relative(root, resolve(cache, source));
+  return { code: text(".js"), places: sourcePlaces(text(".js.map"), sourceName) };
+}
