@@ -115,6 +115,16 @@ static JSValue host_set_non_blocking(JSContext *ctx, JSValueConst self, int argc
   return fcntl(fd, F_SETFL, flags) < 0 ? throw_errno(ctx, errno, "fcntl", NULL) : JS_UNDEFINED;
 }
 
+static JSValue host_duplicate(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return copy < 0 ? throw_errno(ctx, errno, "fcntl", NULL) : JS_NewInt32(ctx, copy);
+}
+
 static JSValue host_duplicate_to(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -188,6 +198,7 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("sync", 1, host_sync),
     JS_CFUNC_DEF("pipe", 0, host_pipe),
     JS_CFUNC_DEF("setNonBlocking", 2, host_set_non_blocking),
+    JS_CFUNC_DEF("duplicate", 1, host_duplicate),
     JS_CFUNC_DEF("duplicateTo", 2, host_duplicate_to),
     JS_CFUNC_DEF("readableBytes", 1, host_readable_bytes),
     JS_CFUNC_DEF("peerClosed", 1, host_peer_closed),
