@@ -2,13 +2,17 @@
 // behind (containerd issues 12344, 7496, 6860). Used by serve.ts.
 import type { Clock, Timer } from "../platform/platform.ts";
 
-/** How long a shim without containers waits for one, in ms: with nobody connected, and with a client that may yet send a Create. */
-const ALONE = 10_000;
-const CONNECTED = 60_000;
+/**
+ * How long a shim without containers waits for one, in ms. A shim that has had one is done with the last: its daemon says so by Shutdown,
+ * unless it died in between or its successor knows nothing of it.
+ */
+const FIRST_WAIT = { alone: 10_000, connected: 60_000 };
+const LAST_WAIT = { alone: 1_000, connected: 5_000 };
 
 export class Lifetime {
   readonly #clock: Clock;
   readonly #leave: () => void;
+  #wait = FIRST_WAIT;
   #containers = 0;
   #connections = 0;
   #timer: Timer | undefined;
@@ -22,6 +26,7 @@ export class Lifetime {
 
   containersChanged(count: number): void {
     this.#containers = count;
+    this.#wait = LAST_WAIT;
     this.#check();
   }
 
@@ -34,6 +39,9 @@ export class Lifetime {
     this.#timer?.cancel();
     this.#timer = undefined;
     if (this.#containers > 0) return;
-    this.#timer = this.#clock.after(this.#connections > 0 ? CONNECTED : ALONE, this.#leave);
+    this.#timer = this.#clock.after(
+      this.#connections > 0 ? this.#wait.connected : this.#wait.alone,
+      this.#leave,
+    );
   }
 }
