@@ -37,7 +37,11 @@ export class FifoReader {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {
         this.#watchers.delete(look);
-        fail(new Error(`waited ${timeoutMs} ms for ${what}; read ${this.#text.length} bytes: ${this.#text.slice(-200)}`));
+        fail(
+          new Error(
+            `waited ${timeoutMs} ms for ${what}; read ${this.#text.length} bytes: ${this.#text.slice(-200)}`,
+          ),
+        );
       }, timeoutMs);
       const look = (): void => {
         if (!enough(this.#text)) return;
