@@ -52,6 +52,8 @@ declare module "holdfast:host" {
   export function fork(): number;
   /** Replaces the program. Only descriptors listed in `keep` stay open (same numbers). Throws if exec fails. */
   export function execute(path: string, argv: string[], env: string[], keep: number[]): never;
+  /** Puts this process's group on cores of its own (PR_SCHED_CORE_CREATE); children inherit it. EINVAL if the kernel cannot. */
+  export function createSchedulingCore(): void;
   export function newSession(): void;
   export function becomeSubreaper(): void;
   export function setProcessTitle(name: string): void;

@@ -211,6 +211,7 @@ function thisProcess(): ThisProcess {
     workingDirectory: host.workingDirectory,
     exit: host.exit,
     fork: host.fork,
+    createSchedulingCore: host.createSchedulingCore,
     newSession: host.newSession,
     becomeSubreaper: host.becomeSubreaper,
     onSignals: host.onSignals,
