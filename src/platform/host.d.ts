@@ -89,6 +89,7 @@ declare module "holdfast:host" {
   }
 
   export function open(path: string, flags: number, mode?: number): number;
+  /** Ends a watch that is still there. EBUSY, and nothing is closed, while a relay uses it. */
   export function close(fd: number): void;
   /** Up to `max` bytes; empty at end of file; null if nothing is there now. */
   export function read(fd: number, max: number): Uint8Array | null;
