@@ -37,6 +37,8 @@ export interface ProcessSetup {
 
 interface Command {
   readonly args: readonly string[];
+  /** Whether its stdio becomes a container's: nothing of the shim's own may be among it then. */
+  readonly handsOver?: boolean;
   readonly fds?: readonly [number, number, number];
   readonly running?: (command: Child) => void;
 }
@@ -73,7 +75,7 @@ export class Runc {
     const args = ["create", "--bundle", this.#bundle, ...setupFlags(setup)];
     if (this.#options.noPivotRoot) args.push("--no-pivot");
     if (this.#options.noNewKeyring) args.push("--no-new-keyring");
-    await this.#run({ ...setup, args: [...args, this.#id] });
+    await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args: [...args, this.#id] });
   }
 
   async start(): Promise<void> {
@@ -82,10 +84,8 @@ export class Runc {
 
   /** Runs a process in the container. `processFile` holds its specification. */
   async exec(processFile: string, setup: ProcessSetup): Promise<void> {
-    await this.#run({
-      ...setup,
-      args: ["exec", "--process", processFile, "--detach", ...setupFlags(setup), this.#id],
-    });
+    const args = ["exec", "--process", processFile, "--detach", ...setupFlags(setup), this.#id];
+    await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args });
   }
 
   async kill(signal: number, all: boolean): Promise<void> {
@@ -142,7 +142,7 @@ export class Runc {
 
   async #run(command: Command, spawned: () => void = () => {}): Promise<void> {
     const log = this.#takeLog();
-    const errors = command.fds === undefined || command.fds[2] === -1 ? this.#platform.fds.pipe() : undefined;
+    const errors = command.handsOver ? undefined : this.#platform.fds.pipe();
     const output = errors && collect(this.#platform, errors[0], MAX_OUTPUT);
     try {
       const argv = [...this.#prefix(log), ...command.args];
@@ -169,22 +169,15 @@ export class Runc {
     return this.#reaper.spawn({
       argv,
       fds,
-      cwd: this.#bundle,
+      cwd: this.#bundleThere() ? this.#bundle : "/",
       oomScoreAdj: this.#oomScoreAdj,
       deathSignal: SIGKILL,
     });
   }
 
   #prefix(log: number): string[] {
-    const argv = [
-      this.#options.binary,
-      "--root",
-      this.#root,
-      "--log",
-      this.#logPath(log),
-      "--log-format",
-      "json",
-    ];
+    const argv = [this.#options.binary, "--root", this.#root];
+    if (this.#bundleThere()) argv.push("--log", this.#logPath(log), "--log-format", "json");
     if (this.#options.systemdCgroup) argv.push("--systemd-cgroup");
     return argv;
   }
@@ -196,6 +189,11 @@ export class Runc {
     this.#logsInUse.add(log);
     this.#platform.files.remove(this.#logPath(log));
     return log;
+  }
+
+  /** A daemon that lost track of a container removes its bundle before the container is gone. */
+  #bundleThere(): boolean {
+    return this.#platform.files.stat(this.#bundle) !== null;
   }
 
   #logPath(log: number): string {
