@@ -34,7 +34,9 @@ test("the shim that start leaves behind leads a session of its own, and holds no
   // start() resolves when stdout and stderr have ended: when no process holds them any more.
   const shim = await place.shim("detached", SLEEP);
   const { shimPid } = await shim.connect("detached");
-  const [, , group, session] = readFileSync(`/proc/${shimPid}/stat`, "utf8").replace(/^.*\) /, "").split(" ");
+  const [, , group, session] = readFileSync(`/proc/${shimPid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
   assert.equal(Number(group), shimPid);
   if (!isGoShim) assert.equal(Number(session), shimPid);
   await place.forget(shim, "detached");
@@ -130,7 +132,7 @@ for (const path of [process.env.PATH ?? "", "/nonexistent"]) {
     skip: failsOnGoShim("containerd 1.6's shim has no -info"),
   }, async () => {
     const chunks: Buffer[] = [];
-    
+
     const running = new Running([place.binary, "-info"], { rawStdout: true, stdin: "", env: { PATH: path } });
     for await (const chunk of running.stdout) chunks.push(chunk as Buffer);
     const output = await running.exited;
@@ -182,7 +184,7 @@ test("Shutdown is ignored while there is a container and ends the shim when ther
 
 async function deleteResponse(id: string): Promise<DeleteResponse> {
   const chunks: Buffer[] = [];
-  
+
   const argv = [place.binary, ...place.flags(id), "-bundle", place.bundle(id), "delete"];
   const running = new Running(argv, { rawStdout: true, cwd: place.bundle(id), stdin: "" });
   for await (const chunk of running.stdout) chunks.push(chunk as Buffer);

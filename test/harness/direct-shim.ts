@@ -23,6 +23,9 @@ import { ShimClient } from "./shim-client.ts";
 
 let playgrounds = 0;
 
+/** What a test says of its container; the root filesystem is the busybox one unless it names another. */
+export type BundleSpec = Omit<SpecOptions, "rootfs" | "cgroupsPath"> & { readonly rootfs?: string };
+
 export interface StartOptions {
   readonly stdin?: Uint8Array;
   readonly env?: Record<string, string>;
@@ -71,21 +74,20 @@ export class Playground {
     return this.#logText;
   }
 
+  /** Writes config.json of a bundle that is there. */
+  writeSpec(id: string, spec: BundleSpec): void {
+    const whole = ociSpec({ rootfs: this.rootfs, ...spec, cgroupsPath: `/${this.namespace}/${id}` });
+    writeFileSync(join(this.bundle(id), "config.json"), JSON.stringify(whole));
+  }
+
   /**
    * Makes a bundle as the daemon does: config.json, an empty rootfs directory, and the fifo that takes the shim's log.
-   * A string as the spec is written as it is, undefined leaves config.json out.
+   * Without a spec, config.json is left out.
    */
-  makeBundle(
-    id: string,
-    spec: (Omit<SpecOptions, "rootfs" | "cgroupsPath"> & { rootfs?: string }) | string | undefined,
-  ): string {
+  makeBundle(id: string, spec: BundleSpec | undefined): string {
     const bundle = this.bundle(id);
     mkdirSync(join(bundle, "rootfs"), { recursive: true });
-    if (typeof spec === "string") writeFileSync(join(bundle, "config.json"), spec);
-    else if (spec !== undefined) {
-      const whole = ociSpec({ rootfs: this.rootfs, ...spec, cgroupsPath: `/${this.namespace}/${id}` });
-      writeFileSync(join(bundle, "config.json"), JSON.stringify(whole));
-    }
+    if (spec !== undefined) this.writeSpec(id, spec);
     const log = makeFifo(join(bundle, "log"));
     // Opened for writing too, so that it is never at its end.
     const socket = new Socket({
@@ -146,11 +148,7 @@ export class Playground {
   }
 
   /** Makes a bundle, starts its shim and connects to it. */
-  async shim(
-    id: string,
-    spec: Parameters<Playground["makeBundle"]>[1],
-    options: StartOptions = {},
-  ): Promise<ShimClient> {
+  async shim(id: string, spec: BundleSpec, options: StartOptions = {}): Promise<ShimClient> {
     this.makeBundle(id, spec);
     return ShimClient.connect(await this.start(id, options));
   }
