@@ -90,6 +90,7 @@ function withReports({ stdout, ...rest }: Output): Outcome {
 }
 
 async function collect(stream: NodeJS.ReadableStream): Promise<string> {
+  stream.setEncoding("utf8");
   let text = "";
   for await (const chunk of stream) text += chunk;
   return text;

@@ -47,7 +47,7 @@ await forEachBuild("loop", (program) => {
   ]);
   shows("signals arrive as numbers, and a second receiver replaces the first", "signals", [[10, 12, 15]]);
   shows("timers, watches and signals carry over a fork", "forkedLoop", [
-    { child: 0, distinct: true },
+    { status: 0 },
     ["child signal", "child timer", "child watch", "parent signal", "parent timer", "parent watch"],
   ]);
   shows("a fork within a batch leaves each process its own events", "forkInsideBatch", [

@@ -78,7 +78,7 @@ export const errorCases = {
       throw { plain: "object" };
     });
     host.setTimer(0, () => {
-      throw undefined;
+      throw 5;
     });
   },
   deepRecursion(): void {

@@ -44,18 +44,19 @@ export const loopCases = {
     });
   },
   manyTimers(): void {
-    const fired: number[] = [];
+    // When each was due: its time was taken somewhere between two readings of the clock.
+    const fired: { earliest: number; latest: number }[] = [];
     const ids: number[] = [];
     for (let i = 0; i < 500; i++) {
       const delay = (i * 7919) % 50;
-      ids.push(host.setTimer(delay, () => fired.push(delay)));
+      const due = { earliest: host.monotonicMs() + delay, latest: 0 };
+      ids.push(host.setTimer(delay, () => fired.push(due)));
+      due.latest = host.monotonicMs() + delay;
     }
     for (let i = 0; i < 500; i += 3) host.clearTimer(ids[i] ?? 0);
     host.setTimer(100, () => {
-      report({
-        fired: fired.length,
-        sorted: fired.every((delay, i) => i === 0 || delay >= (fired[i - 1] ?? 0)),
-      });
+      const sorted = fired.every(({ latest }, i) => i === 0 || latest >= (fired[i - 1]?.earliest ?? 0));
+      report({ fired: fired.length, sorted });
     });
   },
   jobsAfterEachCallback(): void {
@@ -196,36 +197,43 @@ export const loopCases = {
   forkedLoop(): void {
     const [readEnd, writeEnd] = host.pipe();
     const [told, tell] = host.pipe();
+    let who = "parent";
+    let missing = 2; // in the parent: its own signal, and the end of its child
+    let status: number | undefined;
+    const done = (): void => {
+      if (--missing > 0) return;
+      report({ status });
+      report(readNow(told).trimEnd().split("\n").sort());
+      host.exit(0);
+    };
     host.onSignals([10], () => {
       host.write(tell, host.encodeUtf8(`${who} signal\n`));
       if (who === "child") host.exit(0);
+      done();
     });
     host.setTimer(5, () => {
       host.write(tell, host.encodeUtf8(`${who} timer\n`));
-      host.write(writeEnd, byte);
+      host.write(own[1], byte);
     });
     host.watch(readEnd, host.READABLE, () => {
       host.unwatch(readEnd);
       host.write(tell, host.encodeUtf8(`${who} watch\n`));
-      host.kill(host.pid(), 10);
     });
-    let who = "parent";
+    host.write(writeEnd, byte); // level-triggered, and read by nobody: both see it
+    const own = host.pipe();
+    host.watch(own[0], host.READABLE, () => {
+      if (host.read(own[0], 1) !== null) host.kill(host.pid(), 10);
+    });
     const child = host.fork();
     if (child === 0) {
       who = "child";
-      host.close(told);
       return;
     }
     const pidfd = host.openPidfd(child);
     host.watch(pidfd, host.READABLE, () => {
-      report({ child: host.reapPidfd(pidfd)?.status, distinct: child !== host.pid() });
-      report(
-        readNow(told)
-          .split("\n")
-          .filter((line) => line !== "")
-          .sort(),
-      );
-      host.exit(0);
+      host.unwatch(pidfd);
+      status = host.reapPidfd(pidfd)?.status;
+      done();
     });
   },
   /** A fork inside a callback while another event of the same batch waits: parent and child each handle it once. */
