@@ -26,8 +26,8 @@ function testFiles(...directories: string[]): string[] {
 
 /** Two files at a time: every test file has its own daemon and directory, and the machine that counts has two cores. */
 function nodeTest(files: readonly string[]): string[] {
-  const runner = ["node", "--import", "tsx", "--test", "--test-concurrency=2", "--test-reporter=spec"];
-  return [...runner, ...files];
+  const runner = ["node", "--import", "tsx", "--test", "--test-concurrency=2", "--test-timeout=300000"];
+  return [...runner, "--test-reporter=spec", ...files];
 }
 
 const build = ["node", "--import", "tsx", "scripts/build.ts"];
