@@ -59,6 +59,28 @@ export class FifoReader {
   }
 }
 
+/** Output fifos that are held open, so that a Create that waits for readers goes on; `read` opens them for good when it has. */
+export class OutputFifos {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly #held: number[];
+
+  constructor(prefix: string) {
+    this.stdout = makeFifo(`${prefix}-stdout`);
+    this.stderr = makeFifo(`${prefix}-stderr`);
+    this.#held = [this.stdout, this.stderr].map((path) =>
+      openSync(path, constants.O_RDWR | constants.O_NONBLOCK),
+    );
+  }
+
+  /** Call it after Create: from then on the shim alone decides when the streams end. */
+  read(): { readonly stdout: FifoReader; readonly stderr: FifoReader } {
+    const readers = { stdout: new FifoReader(this.stdout), stderr: new FifoReader(this.stderr) };
+    for (const fd of this.#held) closeSync(fd);
+    return readers;
+  }
+}
+
 /** Writes to a fifo whose other end is held by somebody. What is written at once must fit into the pipe. */
 export class FifoWriter {
   readonly #fd: number;
