@@ -121,7 +121,7 @@ static void refuse_regexps(JSContext *ctx, const JSFunctionBytecode *b)
 {
   const char *file = JS_AtomToCString(ctx, b->debug.filename);
   for (int at = 0; at < b->byte_code_len; at += short_opcode_info(b->byte_code_buf[at]).size) {
-    if (b->byte_code_buf[at] == OP_regexp && strncmp(file, "node_modules/", 13) != 0) die("a regular expression, which the host lacks", file);
+    if (b->byte_code_buf[at] == OP_regexp && strstr(file, "node_modules/") == NULL) die("a regular expression, which the host lacks", file);
   }
   JS_FreeCString(ctx, file);
 }

@@ -246,8 +246,8 @@ static const JSCFunctionListEntry engine_entries[] = {
 static HOST_EXPORTS(engine_exports, engine_entries);
 
 static const struct host_exports *const all_exports[] = {
-    &engine_exports, &loop_exports,    &self_exports,   &bytes_exports, &fd_exports,   &files_exports,
-    &spawn_exports,  &process_exports, &socket_exports, &mount_exports, &relay_exports,
+    &engine_exports, &loop_exports,  &timer_exports,   &self_exports,   &bytes_exports, &fd_exports,
+    &files_exports,  &spawn_exports, &process_exports, &socket_exports, &mount_exports, &relay_exports,
 };
 enum { EXPORT_LISTS = sizeof all_exports / sizeof all_exports[0] };
 

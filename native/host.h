@@ -19,7 +19,7 @@ struct host_exports {
   int count;
 };
 extern const struct host_exports bytes_exports, files_exports, fd_exports, loop_exports, mount_exports, process_exports,
-    relay_exports, self_exports, socket_exports, spawn_exports;
+    relay_exports, self_exports, socket_exports, spawn_exports, timer_exports;
 
 #define HOST_EXPORTS(name, entries) \
   const struct host_exports name = {.list = (entries), .count = (int)(sizeof(entries) / sizeof((entries)[0]))}
@@ -85,7 +85,17 @@ void loop_run(void);
 int loop_after_fork(void);
 // Drops every JavaScript value that the loop holds.
 void loop_stop(void);
+
+// --- timers.c ---------------------------------------------------------------------------------------------------------
+
 uint64_t monotonic_ns(void);
+bool timers_pending(void);
+// Milliseconds until the next is due, rounded up; -1 if there is none.
+int timers_wait_ms(void);
+// Fires what is due.
+void timers_fire(void);
+// Drops every timer and its callback.
+void timers_stop(void);
 
 // --- relay.c ----------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-// The event loop: descriptors through one epoll instance, timers, and signals through a signalfd. main.c runs it; relay.c and
+// The event loop: descriptors through one epoll instance, timers of timers.c, and signals through a signalfd. main.c runs it; relay.c and
 // TypeScript wait in it.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -30,13 +29,6 @@ static struct watcher *always_ready;
 static uint32_t last_generation, turn;
 static size_t watching; // watchers in slots and always_ready
 static int batch_length; // what is left of the batch: none after a fork, in the child
-
-uint64_t monotonic_ns(void)
-{
-  struct timespec now;
-  if (clock_gettime(CLOCK_MONOTONIC, &now) < 0) abort();
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 // --- watchers ---------------------------------------------------------------------------------------------------------
 
@@ -195,99 +187,14 @@ int loop_after_fork(void)
   return error;
 }
 
-// --- timers: a binary heap by deadline, then by id --------------------------------------------------------------------
-
-struct timer {
-  uint64_t deadline, id;
-  JSValue fire;
-};
-static struct timer *timers;
-static size_t timer_count, timer_room;
-static uint64_t last_timer;
-
-static bool earlier(const struct timer *a, const struct timer *b)
-{
-  return a->deadline != b->deadline ? a->deadline < b->deadline : a->id < b->id;
-}
-
-static void swap_timers(size_t a, size_t b)
-{
-  struct timer kept = timers[a];
-  timers[a] = timers[b];
-  timers[b] = kept;
-}
-
-static void settle_timer(size_t i)
-{
-  for (; i > 0 && earlier(&timers[i], &timers[(i - 1) / 2]); i = (i - 1) / 2) swap_timers(i, (i - 1) / 2);
-  for (;;) {
-    size_t least = i, left = 2 * i + 1;
-    if (left < timer_count && earlier(&timers[left], &timers[least])) least = left;
-    if (left + 1 < timer_count && earlier(&timers[left + 1], &timers[least])) least = left + 1;
-    if (least == i) return;
-    swap_timers(i, least);
-    i = least;
-  }
-}
-
-// Takes the timer out of the heap; its callback is the caller's.
-static JSValue remove_timer(size_t i)
-{
-  JSValue fire = timers[i].fire;
-  timers[i] = timers[--timer_count];
-  if (i < timer_count) settle_timer(i);
-  if (timer_count == 0) {
-    free(timers);
-    timers = NULL;
-    timer_room = 0;
-  }
-  return fire;
-}
-
-static int add_timer(uint64_t deadline, JSValue fire)
-{
-  if (timer_count == timer_room) {
-    size_t room = timer_room ? timer_room * 2 : 4;
-    struct timer *grown = realloc(timers, room * sizeof *grown);
-    if (grown == NULL) return -1;
-    timers = grown;
-    timer_room = room;
-  }
-  timers[timer_count] = (struct timer){.deadline = deadline, .id = ++last_timer, .fire = fire};
-  settle_timer(timer_count++);
-  return 0;
-}
-
-// Fires what is due. Timers that are set meanwhile wait for the next turn, so that they cannot starve the descriptors.
-static void fire_timers(void)
-{
-  if (timer_count == 0) return;
-  uint64_t now = monotonic_ns(), limit = last_timer;
-  while (timer_count > 0 && timers[0].deadline <= now && timers[0].id <= limit) {
-    JSValue fire = remove_timer(0);
-    engine_call(fire, 0, NULL);
-    JS_FreeValue(engine_context(), fire);
-  }
-}
-
-static int wait_ms(void)
-{
-  if (always_ready != NULL) return 0;
-  if (timer_count == 0) return -1;
-  uint64_t now = monotonic_ns(), deadline = timers[0].deadline;
-  if (deadline <= now) return 0;
-  uint64_t ms = (deadline - now + 999999) / 1000000;
-  return ms > INT_MAX ? INT_MAX : (int)ms;
-}
-
 // --- the loop ---------------------------------------------------------------------------------------------------------
 
 void loop_run(void)
 {
   struct epoll_event batch[BATCH];
-  while (watching > 0 || timer_count > 0) {
+  while (watching > 0 || timers_pending()) {
     if (open_epoll() != 0) abort();
-    int n = epoll_wait(epoll_fd, batch, BATCH, wait_ms());
+    int n = epoll_wait(epoll_fd, batch, BATCH, always_ready != NULL ? 0 : timers_wait_ms());
     if (n < 0 && errno != EINTR) abort();
     turn++;
     batch_length = n;
@@ -295,7 +202,7 @@ void loop_run(void)
       call_watchers((int)(uint32_t)batch[i].data.u64, (uint32_t)(batch[i].data.u64 >> 32), batch[i].events);
     }
     call_always_ready();
-    fire_timers();
+    timers_fire();
   }
 }
 
@@ -371,35 +278,6 @@ static JSValue host_unwatch(JSContext *ctx, JSValueConst self, int argc, JSValue
   return JS_UNDEFINED;
 }
 
-static JSValue host_set_timer(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  double ms;
-  if (JS_ToFloat64(ctx, &ms, argv[0]) < 0 || arg_function(ctx, argv[1]) < 0) return JS_EXCEPTION;
-  if (!(ms > 0)) ms = 0;
-  if (ms > 1e12) ms = 1e12;
-  if (add_timer(monotonic_ns() + (uint64_t)(ms * 1e6), JS_DupValue(ctx, argv[1])) < 0) {
-    JS_FreeValue(ctx, argv[1]);
-    return JS_ThrowOutOfMemory(ctx);
-  }
-  return JS_NewInt64(ctx, (int64_t)last_timer);
-}
-
-static JSValue host_clear_timer(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  double id;
-  if (JS_ToFloat64(ctx, &id, argv[0]) < 0) return JS_EXCEPTION;
-  for (size_t i = 0; i < timer_count; i++) {
-    if ((double)timers[i].id != id) continue;
-    JS_FreeValue(ctx, remove_timer(i));
-    break;
-  }
-  return JS_UNDEFINED;
-}
-
 // --- signals ----------------------------------------------------------------------------------------------------------
 
 static struct watcher signal_watcher = {.fd = -1};
@@ -455,29 +333,11 @@ void loop_stop(void)
   JS_FreeValue(ctx, signal_receiver);
   signal_receiver = JS_UNDEFINED;
   loop_unwatch(&signal_watcher);
-  while (timer_count > 0) JS_FreeValue(ctx, remove_timer(0));
+  timers_stop();
   for (int fd = 0; fd < slot_count; fd++) loop_forget(fd);
   free(slots);
   slots = NULL;
   slot_count = 0;
-}
-
-static JSValue host_monotonic_ms(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  (void)argv;
-  return JS_NewFloat64(ctx, (double)monotonic_ns() / 1e6);
-}
-
-static JSValue host_realtime_ns(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  (void)argv;
-  struct timespec now;
-  if (clock_gettime(CLOCK_REALTIME, &now) < 0) return throw_errno(ctx, errno, "clock_gettime", NULL);
-  return JS_NewBigInt64(ctx, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
 }
 
 static const JSCFunctionListEntry loop_entries[] = {
@@ -487,10 +347,6 @@ static const JSCFunctionListEntry loop_entries[] = {
     JS_PROP_INT32_DEF("HANGUP", EPOLLHUP, 0),
     JS_CFUNC_DEF("watch", 3, host_watch),
     JS_CFUNC_DEF("unwatch", 1, host_unwatch),
-    JS_CFUNC_DEF("setTimer", 2, host_set_timer),
-    JS_CFUNC_DEF("clearTimer", 1, host_clear_timer),
     JS_CFUNC_DEF("onSignals", 2, host_on_signals),
-    JS_CFUNC_DEF("monotonicMs", 0, host_monotonic_ms),
-    JS_CFUNC_DEF("realtimeNs", 0, host_realtime_ns),
 };
 HOST_EXPORTS(loop_exports, loop_entries);

@@ -75,6 +75,7 @@ export class Container {
         command,
         caller,
       );
+      if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");
       container.#created(request, child);
     } catch (error) {
       await container.#undoCreate();

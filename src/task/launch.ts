@@ -9,8 +9,15 @@ import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
 import type { Process } from "./process.ts";
 
+/**
+ * How long a runtime's command may go on when its caller has gone, in ms. One that is killed half-way leaves a cgroup or a half-made container
+ * that nobody knows of; one that ends by itself can be undone. Only a command that hangs is killed.
+ */
+const CANCEL_GRACE = 3_000;
+
 /** A caller that may lose interest. */
 export interface Caller {
+  readonly cancelled: boolean;
   /** Calls back if the caller goes away; the returned function takes that back. */
   onCancel(abandon: () => void): () => void;
 }
@@ -44,7 +51,10 @@ export class Launcher {
         fds: stdio.childFds,
         ...(stdio.consoleSocket !== undefined && { consoleSocket: stdio.consoleSocket }),
         running(runtime) {
-          forget = caller.onCancel(() => runtime.kill(SIGKILL));
+          forget = caller.onCancel(() => {
+            const timer = platform.clock.after(CANCEL_GRACE, () => runtime.kill(SIGKILL));
+            void runtime.exited.then(() => timer.cancel());
+          });
         },
       });
       const pid = readPidFile(platform, pidFile);
