@@ -194,9 +194,14 @@ static JSRuntime *new_runtime(void)
   return JS_NewRuntime2(&functions, NULL);
 }
 #else
+// The program alone is larger than the engine's first threshold; collecting while it is read would find nothing.
+enum { FIRST_COLLECTION = 1 << 20 };
+
 static JSRuntime *new_runtime(void)
 {
-  return JS_NewRuntime();
+  JSRuntime *fresh = JS_NewRuntime();
+  if (fresh != NULL) JS_SetGCThreshold(fresh, FIRST_COLLECTION);
+  return fresh;
 }
 #endif
 

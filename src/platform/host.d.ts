@@ -25,7 +25,7 @@ declare module "holdfast:host" {
   /** Calls `fire` once after `ms` milliseconds. Returns an id that is never used again. */
   export function setTimer(ms: number, fire: () => void): number;
   export function clearTimer(id: number): void;
-  /** Blocks the given signals and reports them through a signalfd. Children get the mask and dispositions that the host was started with. */
+  /** Blocks the given signals and reports them through a signalfd. Children get the mask that the host was started with, and SIGPIPE's default. */
   export function onSignals(signals: number[], receive: (signal: number) => void): void;
   /** Receives every exception that leaves a callback and every promise rejection that nobody handled. Without it, the host prints and aborts. */
   export function onUncaught(receive: (error: unknown) => void): void;
@@ -162,7 +162,7 @@ declare module "holdfast:host" {
   export function reapPidfd(pidfd: number): Exit | null;
   /** Reaps any one exited child; null if there is none. */
   export function reapAny(): Exit | null;
-  /** The exit of a process that need not be our child (PIDFD_GET_INFO, Linux 6.15+); null if it runs or the kernel cannot tell. */
+  /** The exit of a process that need not be our child (PIDFD_GET_INFO, Linux 6.15+); null if it runs, is not reaped yet, or the kernel cannot tell. `pid` is 0: it names nobody any more. */
   export function exitOfPidfd(pidfd: number): Exit | null;
   export function killPidfd(pidfd: number, signal: number): void;
   export function kill(pid: number, signal: number): void;
@@ -176,7 +176,7 @@ declare module "holdfast:host" {
   /** Connects to a unix socket (the handshake does not block; EAGAIN if the listener's backlog is full). */
   export function connect(path: string): number;
   export function peerCredentials(fd: number): { pid: number; uid: number; gid: number };
-  /** Receives up to `max` bytes and any descriptors passed along; null if nothing is there now. */
+  /** Receives up to `max` bytes and any descriptors passed along (at most 16, made non-blocking); null if nothing is there now. */
   export function receiveDescriptors(fd: number, max: number): { bytes: Uint8Array; fds: number[] } | null;
   /** Sends on a socket without SIGPIPE: bytes sent, or -1 if it would block. */
   export function send(fd: number, bytes: Uint8Array, offset: number): number;
@@ -201,7 +201,7 @@ declare module "holdfast:host" {
   // --- relay --------------------------------------------------------------------------------------------------------
 
   /**
-   * Moves bytes from `from` to `to` inside the loop, with splice(2) where both allow it and through a small buffer where not (terminals, append-only files).
+   * Makes both non-blocking and moves bytes from `from` to `to` inside the loop, with splice(2) where both allow it and through a small buffer where not (terminals, append-only files).
    * A full `to` stops the reading of `from`; nothing is buffered beyond one chunk. While it lives it owns the watches (not the descriptors) of both.
    * `end` is called once, when `from` ends ("eof": also EIO of a terminal, everything delivered), or a side failed ("read", "write" with the errno's name).
    * After a "write" end the chunk that could not be written is lost; the caller may start another relay from the same `from`.
@@ -219,5 +219,6 @@ declare module "holdfast:host" {
     /** Whether it waits for room in `to`. */
     readonly blocked: boolean;
   }
+  /** Throws a RangeError once the relay has ended. */
   export function relayState(relay: number): RelayState;
 }
