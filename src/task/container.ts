@@ -226,6 +226,8 @@ export class Container {
       log.warning("failed to undo a create in the runtime", { id: this.id, error });
     }
     unmountRootfs(platform, this.bundle);
+    // runc writes the pid beside its place first, and refuses to write over what one that was killed there has left.
+    for (const file of ["init.pid", ".init.pid"]) platform.files.remove(`${this.bundle}/${file}`);
   }
 
   async #startInit(): Promise<void> {
