@@ -69,8 +69,11 @@ export class Exits {
 
   async #restEnded(): Promise<void> {
     const { execs, privatePidNamespace } = this.#container;
+    const starting = this.#starts.size > 0;
     if (!privatePidNamespace) await this.#killAll();
     await Promise.allSettled(this.#starts);
+    // An exec whose start was under way came into the container after the kill.
+    if (!privatePidNamespace && starting) await this.#killAll();
     const running = [...execs.values()].filter((exec) => exec.state === "running");
     await Promise.allSettled(running.map((exec) => exec.wait()));
   }

@@ -1,7 +1,11 @@
 // Exits that were lost, late, doubled or out of order with other shims. Numbers are issues of containerd/containerd.
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
+import { eventually } from "../harness/eventually.ts";
+import { RuncGate } from "../harness/gate.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 import type { ShimClient } from "../harness/shim-client.ts";
 import { times } from "./size.ts";
@@ -65,6 +69,7 @@ test("execs in a storm, OOM kills among them, and the init killed in the middle:
       index % Math.ceil(count / 10) === 5 ? hungry : ["sleep", index % 2 === 0 ? "0" : "1000"],
     ),
   );
+  await place.events.arrived("/tasks/oom", "storm");
   await Promise.race([
     Promise.all(attempts),
     place.events.arrived("/tasks/exec-started", "storm", `e${count >> 1}`),
@@ -103,6 +108,40 @@ for (const hostPid of [false, true]) {
     }
   });
 }
+
+test("an exec whose start is under way when its container in the host's pid namespace ends does not outlive it (9719)", {
+  skip: failsOnGoShim("the exec goes on, and so does its shim"),
+}, async () => {
+  // Between its look at the container and its entry runc exec cannot be held: so this one enters late, and looks never.
+  const late = join(place.directory, "late-runc");
+  writeFileSync(
+    late,
+    `#!/bin/sh
+case " $* " in *" exec "*) ;; *) exec runc "$@" ;; esac
+while [ "$1" != --pid-file ]; do shift; done
+sleep 100000 &
+echo $! >"$2"
+`,
+    { mode: 0o755 },
+  );
+  const gate = new RuncGate(place.directory, late);
+  const kills = (): number => readFileSync(join(gate.directory, "calls"), "utf8").split("kill").length - 1;
+  const shim = await place.shim("late", { ...SLEEP, hostPid: true });
+  await shim.create("late", place.bundle("late"), { options: { binaryName: gate.program } });
+  await shim.start("late");
+  await shim.exec("late", "e", ["sleep", "100000"]);
+  gate.hold("exec");
+  const starting = shim.start("late", "e");
+  await gate.held("exec");
+  await shim.kill("late", 9);
+  await eventually("the rest of the container to be killed", () => kills() === 2);
+  gate.release("exec");
+  await starting;
+  await place.events.arrived("/tasks/exit", "late", "late");
+  assertWholeStory("late", ["e"]);
+  await shim.delete("late");
+  await place.forget(shim, "late");
+});
 
 test("an exit while the daemon is away is told when it is back (moby 41227)", {
   skip: failsOnGoShim("the publisher gives up after a few tries"),
