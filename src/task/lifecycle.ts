@@ -43,7 +43,6 @@ const init: Refusals = {
 const exec: Refusals = {
   ...init,
   kill: { created: precondition, stopped: gone, deleted: gone },
-  resize: { stopped: precondition, deleted: gone },
 };
 
 const refusals: Readonly<Record<"init" | "exec", Refusals>> = { init, exec };

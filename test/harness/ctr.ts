@@ -164,7 +164,10 @@ export class Ctr {
   async processes(id: string): Promise<Map<number, string>> {
     const lines = (await this.do(["tasks", "ps", id])).trim().split("\n").slice(1);
     return new Map(
-      lines.map((line) => [Number(line.trim().split(/\s+/)[0]), line.match(/ExecID:([^,]*),/)?.[1] ?? ""]),
+      lines.map((line) => [
+        Number(line.trim().split(/\s+/)[0]),
+        line.match(/(?:ExecID:|exec_id:\s*"|"exec_id":\s*")([^,"]*)/)?.[1] ?? "",
+      ]),
     );
   }
 

@@ -23,7 +23,7 @@ const allowed: Record<"init" | "exec", Record<Operation, readonly State[]>> = {
     pause: ["running"],
     resume: ["paused"],
     update: ["created", "running", "pausing", "paused"],
-    resize: ["created", "running", "pausing", "paused"],
+    resize: ["created", "running", "pausing", "paused", "stopped"],
     delete: ["created", "stopped"],
   },
 };
