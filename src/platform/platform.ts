@@ -150,7 +150,7 @@ export interface Descriptors {
 export interface SpawnRequest {
   readonly argv: readonly string[];
   readonly cwd?: string;
-  /** The child's descriptors by index, -1 for /dev/null; no others reach it. */
+  /** The child's descriptors by index, -1 for /dev/null; no others reach it. They are made blocking, for whoever else has them open too. */
   readonly fds: readonly number[];
   /** Written to the child's oom_score_adj before exec; a refusal is ignored. */
   readonly oomScoreAdj?: number;

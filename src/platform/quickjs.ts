@@ -7,6 +7,7 @@ import {
   type Listener,
   type Platform,
   type ShimNet,
+  type SpawnRequest,
   type ThisProcess,
 } from "./platform.ts";
 import { SocketStream } from "./socket-stream.ts";
@@ -30,7 +31,14 @@ export function quickjsPlatform(): Platform {
     text: { encode: host.encodeUtf8, decode: host.decodeUtf8 },
     files,
     fds: descriptors,
-    processes: host,
+    processes: {
+      spawn,
+      openPidfd: host.openPidfd,
+      reapPidfd: host.reapPidfd,
+      reapAny: host.reapAny,
+      kill: host.kill,
+      killPidfd: host.killPidfd,
+    },
     mounts: host,
     relays: { start: host.startRelay, stop: host.stopRelay },
     self: thisProcess(),
@@ -77,6 +85,12 @@ const files: Files = {
     }
   },
 };
+
+/** What a child gets is made blocking: few programs expect anything else of their stdio, and those that do not lose what they write. */
+function spawn(request: SpawnRequest): { pid: number; pidfd: number } {
+  for (const fd of request.fds) if (fd >= 0) host.setNonBlocking(fd, false);
+  return host.spawn(request);
+}
 
 function writeAll(fd: number, content: string, path: string): void {
   try {

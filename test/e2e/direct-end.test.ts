@@ -1,12 +1,13 @@
 // The end of a container: all of its output, whoever reads slowly; Delete in its bounds whatever a background child does; the same answer twice.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { constants } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Code } from "../../src/ttrpc/status.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
-import { type FifoReader, OutputFifos } from "../harness/fifo.ts";
+import { type FifoReader, makeFifo, OutputFifos } from "../harness/fifo.ts";
 import { hashOfRange, writeNoise } from "../harness/noise.ts";
 import { allPids, isRunning, processesMentioning, processInfo } from "../harness/processes.ts";
 import { refusal } from "../harness/shim-client.ts";
@@ -46,6 +47,29 @@ test("all output of a container that has exited reaches a slow reader, whatever 
       await place.forget(shim, id);
     }
   }
+});
+
+test("a container's stdin, stdout and stderr are blocking, as programs expect of them", async () => {
+  const fifos = new OutputFifos(join(place.directory, "flags"));
+  const program = "for fd in 0 1 2; do grep flags /proc/self/fdinfo/$fd; done";
+  const shim = await place.shim("flags", { args: ["sh", "-c", program] });
+  const stdin = makeFifo(join(place.directory, "flags-in"));
+  await shim.create("flags", place.bundle("flags"), { stdin, stdout: fifos.stdout, stderr: fifos.stderr });
+  const { stdout, stderr } = fifos.read();
+  await shim.start("flags");
+  assert.equal((await shim.wait("flags")).exitStatus, 0);
+  await shim.delete("flags");
+  await stdout.ended;
+  const flags = stdout.text
+    .trim()
+    .split("\n")
+    .map((line) => Number.parseInt(line.split("\t")[1] ?? "", 8));
+  assert.deepEqual(
+    flags.map((value) => value & constants.O_NONBLOCK),
+    [0, 0, 0],
+  );
+  for (const stream of [stdout, stderr]) stream.close();
+  await place.forget(shim, "flags");
 });
 
 test("a background child in the host's pid namespace that holds the output goes with its container", async () => {
