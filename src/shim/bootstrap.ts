@@ -8,7 +8,7 @@ import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
 import type { Arguments } from "./args.ts";
 import { errorText } from "./log.ts";
-import { type ServeConfig, serve } from "./serve.ts";
+import { SERVED_SIGNALS, type ServeConfig, serve } from "./serve.ts";
 import { bindSocket, socketPath } from "./socket.ts";
 
 /** Annotations that put containers into one shim, first match first. */
@@ -42,6 +42,8 @@ export function start(platform: Platform, args: Arguments): void {
       joinCgroup(platform, readOptions(platform, request.options).shimCgroup);
       if (self.environment.SCHED_CORE) enableCoreScheduling(platform);
       const config = serveConfig(platform, args, request, bundle, listener, path);
+      // Blocked from before the fork: one that comes before the shim is ready waits, and does not kill it with its socket left behind.
+      self.onSignals(SERVED_SIGNALS, () => {});
       if (self.fork() === 0) {
         serve(platform, config);
         return;

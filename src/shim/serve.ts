@@ -16,6 +16,9 @@ const FLUSH_TIMEOUT = 2_000;
 /** How long nothing must have happened before memory is given back, in ms. */
 const TRIM_AFTER = 300;
 
+/** The signals that a serving shim takes. */
+export const SERVED_SIGNALS: number[] = [SIGCHLD, SIGTERM, SIGINT];
+
 export interface ServeConfig {
   readonly namespace: string;
   readonly bundle: string;
@@ -71,7 +74,7 @@ export function serve(platform: Platform, config: ServeConfig): void {
     { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => leave(answered) },
   );
   server.register(TaskDefinition, service, [TaskV3Definition.fullName]);
-  self.onSignals([SIGCHLD, SIGTERM, SIGINT], (signal) => {
+  self.onSignals(SERVED_SIGNALS, (signal) => {
     idle.touch();
     if (signal === SIGCHLD) reaper.childChanged();
     else leave(atOnce);
