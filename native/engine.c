@@ -281,6 +281,12 @@ static int set_arguments(JSContext *ctx, int argc, char **argv)
 
 // --- start and end ----------------------------------------------------------------------------------------------------
 
+// What the top level throws rejects two promises: that of its function, which nobody can see, and that of the module. Once is enough.
+static void forget_second_rejection(JSValueConst module)
+{
+  if (rejection_count >= 2) track_rejection(context, module, JS_UNDEFINED, 1, NULL);
+}
+
 void engine_start(int argc, char **argv)
 {
   runtime = new_runtime();
@@ -310,6 +316,7 @@ void engine_start(int argc, char **argv)
   }
   JSValue result = JS_EvalFunction(context, program);
   if (JS_IsException(result)) report(JS_GetException(context));
+  forget_second_rejection(result);
   JS_FreeValue(context, result);
   engine_run_jobs();
 }

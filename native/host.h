@@ -41,6 +41,8 @@ JSContext *engine_context(void);
 
 // Throws { code, syscall, path? } for `error`, an errno. `path` may be null. Always returns JS_EXCEPTION.
 JSValue throw_errno(JSContext *ctx, int error, const char *syscall, const char *path);
+// The same, where the errno's own text says too little.
+JSValue throw_because(JSContext *ctx, int error, const char *syscall, const char *path, const char *because);
 // The string, to be freed with JS_FreeCString; null with an exception pending if it holds a NUL (no system call could take it).
 const char *arg_string(JSContext *ctx, JSValueConst value);
 // Integers within [min, max]; -1 with a RangeError pending if not.
@@ -76,6 +78,8 @@ struct watcher {
 // Starts to watch, or changes what is watched. Returns 0 or an errno. EPERM, unless `always_ready`, for what epoll cannot watch.
 int loop_watch(struct watcher *watcher, int fd, uint32_t events, bool always_ready);
 void loop_unwatch(struct watcher *watcher);
+// Ends TypeScript's watch of a descriptor, if there is one.
+void loop_forget(int fd);
 void loop_run(void);
 // In a forked child: its own epoll instance with the same watches. Returns 0 or an errno.
 int loop_after_fork(void);
@@ -86,6 +90,8 @@ uint64_t monotonic_ns(void);
 // --- relay.c ----------------------------------------------------------------------------------------------------------
 
 void relay_stop_all(void);
+// Whether a relay reads from or writes to this descriptor.
+bool relay_uses(int fd);
 
 // --- spawn.c: what children get back ----------------------------------------------------------------------------------
 

@@ -352,17 +352,22 @@ static JSValue host_watch(JSContext *ctx, JSValueConst self, int argc, JSValueCo
   return JS_UNDEFINED;
 }
 
+void loop_forget(int fd)
+{
+  struct script_watch *watch = find_script_watch(fd);
+  if (watch == NULL) return;
+  loop_unwatch(&watch->watcher);
+  JS_FreeValue(engine_context(), watch->ready);
+  free(watch);
+}
+
 static JSValue host_unwatch(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
   (void)argc;
   int fd;
   if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
-  struct script_watch *watch = find_script_watch(fd);
-  if (watch == NULL) return JS_UNDEFINED;
-  loop_unwatch(&watch->watcher);
-  JS_FreeValue(ctx, watch->ready);
-  free(watch);
+  loop_forget(fd);
   return JS_UNDEFINED;
 }
 
@@ -451,14 +456,7 @@ void loop_stop(void)
   signal_receiver = JS_UNDEFINED;
   loop_unwatch(&signal_watcher);
   while (timer_count > 0) JS_FreeValue(ctx, remove_timer(0));
-  for (int fd = 0; fd < slot_count; fd++) {
-    struct script_watch *watch;
-    while ((watch = find_script_watch(fd)) != NULL) {
-      loop_unwatch(&watch->watcher);
-      JS_FreeValue(ctx, watch->ready);
-      free(watch);
-    }
-  }
+  for (int fd = 0; fd < slot_count; fd++) loop_forget(fd);
   free(slots);
   slots = NULL;
   slot_count = 0;

@@ -32,6 +32,9 @@ static JSValue host_close(JSContext *ctx, JSValueConst self, int argc, JSValueCo
   (void)argc;
   int fd;
   if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
+  // The number may be another file's in a moment; a relay would then move the wrong bytes.
+  if (relay_uses(fd)) return throw_errno(ctx, EBUSY, "close", NULL);
+  loop_forget(fd);
   // Linux has closed the descriptor even when it says EINTR.
   if (close(fd) < 0 && errno != EINTR) return throw_errno(ctx, errno, "close", NULL);
   return JS_UNDEFINED;

@@ -53,18 +53,17 @@ static JSValue host_mount(JSContext *ctx, JSValueConst self, int argc, JSValueCo
     if (texts[i] == NULL) result = JS_EXCEPTION;
   }
   if (!JS_IsException(result)) {
-    const char *step = "mount", *data = texts[3];
-    int done;
+    const char *step = "mount", *data = texts[3], *because = NULL;
+    int done = -1;
     if (strlen(data) > MAX_DATA) {
       errno = E2BIG;
-      step = "mount (options of more than 4095 bytes)";
-      done = -1;
+      because = "more than 4095 bytes of options";
     } else if (texts[4] != NULL) {
       done = mount_from(texts[4], texts, (unsigned long)flags, data, &step);
     } else {
       done = mount(texts[0], texts[1], texts[2], (unsigned long)flags, data);
     }
-    if (done < 0) result = throw_errno(ctx, errno, step, strcmp(step, "chdir") == 0 ? texts[4] : texts[1]);
+    if (done < 0) result = throw_because(ctx, errno, step, strcmp(step, "chdir") == 0 ? texts[4] : texts[1], because);
   }
   for (int i = 0; i < 5; i++) JS_FreeCString(ctx, texts[i]);
   return result;
@@ -93,7 +92,7 @@ static int attach(int backing, bool read_only, char path[32], const char **step)
   int device = -1, error = EBUSY;
   // Another process may take the device between the two calls; the next free one is tried then.
   for (int i = 0; i < LOOP_TRIES && device < 0 && error == EBUSY; i++) {
-    *step = "ioctl(LOOP_CTL_GET_FREE)";
+    *step = "LOOP_CTL_GET_FREE";
     int number = ioctl(control, LOOP_CTL_GET_FREE);
     error = errno;
     if (number < 0) break;
@@ -102,7 +101,7 @@ static int attach(int backing, bool read_only, char path[32], const char **step)
     device = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     error = errno;
     if (device < 0) break;
-    *step = "ioctl(LOOP_CONFIGURE)";
+    *step = "LOOP_CONFIGURE";
     if (ioctl(device, LOOP_CONFIGURE, &config) == 0) break;
     error = errno;
     close(device);

@@ -167,6 +167,16 @@ static JSValue host_execute(JSContext *ctx, JSValueConst self, int argc, JSValue
   return result;
 }
 
+// A cookie that all processes of this process's group, and their children, share: only they run beside each other on a core.
+static JSValue host_create_scheduling_core(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  (void)argv;
+  int done = prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PR_SCHED_CORE_SCOPE_PROCESS_GROUP, 0);
+  return done < 0 ? throw_errno(ctx, errno, "prctl", NULL) : JS_UNDEFINED;
+}
+
 static JSValue host_new_session(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -204,6 +214,7 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("exit", 1, host_exit),
     JS_CFUNC_DEF("fork", 0, host_fork),
     JS_CFUNC_DEF("execute", 4, host_execute),
+    JS_CFUNC_DEF("createSchedulingCore", 0, host_create_scheduling_core),
     JS_CFUNC_DEF("newSession", 0, host_new_session),
     JS_CFUNC_DEF("becomeSubreaper", 0, host_become_subreaper),
     JS_CFUNC_DEF("setProcessTitle", 1, host_set_process_title),

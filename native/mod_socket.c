@@ -13,6 +13,8 @@
 
 #include "host.h"
 
+_Static_assert(sizeof(((struct sockaddr_un *)0)->sun_path) == 108, "the limit that throw_address names");
+
 enum { MAX_RECEIVE = 1 << 20, MAX_PASSED = 16, BACKLOG = 512 };
 
 // Fills in the address. Returns 0 or ENAMETOOLONG. A leading NUL (abstract socket) cannot occur: arg_string refuses it.
@@ -29,11 +31,7 @@ static int set_address(struct sockaddr_un *address, const char *path)
 
 static JSValue throw_address(JSContext *ctx, int error, const char *syscall, const char *path)
 {
-  char name[64];
-  struct sockaddr_un address;
-  if (error != ENAMETOOLONG) return throw_errno(ctx, error, syscall, path);
-  snprintf(name, sizeof name, "%s (a socket path holds at most %zu bytes)", syscall, sizeof address.sun_path - 1);
-  return throw_errno(ctx, error, name, path);
+  return throw_because(ctx, error, syscall, path, error == ENAMETOOLONG ? "a socket path holds at most 107 bytes" : NULL);
 }
 
 // A listening socket, or -1 with errno and the step that failed. A file that it made and cannot use is removed.

@@ -217,6 +217,14 @@ static struct relay *find(uint64_t id)
   return NULL;
 }
 
+bool relay_uses(int fd)
+{
+  for (struct relay *relay = relays; relay != NULL; relay = relay->next) {
+    if (relay->from == fd || relay->to == fd) return true;
+  }
+  return false;
+}
+
 void relay_stop_all(void)
 {
   while (relays != NULL) drop(relays);

@@ -31,12 +31,18 @@ int set_field(JSContext *ctx, JSValueConst object, const char *name, JSValue val
 
 JSValue throw_errno(JSContext *ctx, int error, const char *syscall, const char *path)
 {
+  return throw_because(ctx, error, syscall, path, NULL);
+}
+
+JSValue throw_because(JSContext *ctx, int error, const char *syscall, const char *path, const char *because)
+{
   char message[512], number[32];
   const char *code = strerrorname_np(error), *reason = strerrordesc_np(error);
   if (code == NULL) {
     snprintf(number, sizeof number, "errno %d", error);
     code = reason = number;
   }
+  if (because != NULL) reason = because;
   snprintf(message, sizeof message, "%s%s%s: %s", syscall, path ? " " : "", path ? path : "", reason);
   JSValue object = new_error(ctx, message);
   if (JS_IsException(object)) return object;

@@ -52,6 +52,8 @@ declare module "holdfast:host" {
   export function fork(): number;
   /** Replaces the program. Only descriptors listed in `keep` stay open (same numbers). Throws if exec fails. */
   export function execute(path: string, argv: string[], env: string[], keep: number[]): never;
+  /** Puts this process's group on cores of its own (PR_SCHED_CORE_CREATE); children inherit it. EINVAL if the kernel cannot. */
+  export function createSchedulingCore(): void;
   export function newSession(): void;
   export function becomeSubreaper(): void;
   export function setProcessTitle(name: string): void;
@@ -87,6 +89,7 @@ declare module "holdfast:host" {
   }
 
   export function open(path: string, flags: number, mode?: number): number;
+  /** Ends a watch that is still there. EBUSY, and nothing is closed, while a relay uses it. */
   export function close(fd: number): void;
   /** Up to `max` bytes; empty at end of file; null if nothing is there now. */
   export function read(fd: number, max: number): Uint8Array | null;

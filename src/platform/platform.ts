@@ -205,6 +205,8 @@ export interface ThisProcess {
   exit(code: number): never;
   /** Forks without exec; 0 in the child. */
   fork(): number;
+  /** Gives this process's group cores of its own, for its children too. EINVAL if the kernel cannot. */
+  createSchedulingCore(): void;
   newSession(): void;
   becomeSubreaper(): void;
   onSignals(signals: number[], receive: (signal: number) => void): void;

@@ -1,6 +1,7 @@
 // Runs the OCI runtime's commands (runc, or any other with its command line) for one container. Used by src/task and src/shim.
 import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child, Reaper } from "../reaper/reaper.ts";
+import { collect } from "./collect.ts";
 import type { RuntimeOptions } from "./options.ts";
 
 /** Most of a failed command's output that is kept, in bytes. */
@@ -36,6 +37,8 @@ export interface ProcessSetup {
 
 interface Command {
   readonly args: readonly string[];
+  /** Whether its stdio becomes a container's: nothing of the shim's own may be among it then. */
+  readonly handsOver?: boolean;
   readonly fds?: readonly [number, number, number];
   readonly running?: (command: Child) => void;
 }
@@ -72,7 +75,7 @@ export class Runc {
     const args = ["create", "--bundle", this.#bundle, ...setupFlags(setup)];
     if (this.#options.noPivotRoot) args.push("--no-pivot");
     if (this.#options.noNewKeyring) args.push("--no-new-keyring");
-    await this.#run({ ...setup, args: [...args, this.#id] });
+    await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args: [...args, this.#id] });
   }
 
   async start(): Promise<void> {
@@ -81,10 +84,8 @@ export class Runc {
 
   /** Runs a process in the container. `processFile` holds its specification. */
   async exec(processFile: string, setup: ProcessSetup): Promise<void> {
-    await this.#run({
-      ...setup,
-      args: ["exec", "--process", processFile, "--detach", ...setupFlags(setup), this.#id],
-    });
+    const args = ["exec", "--process", processFile, "--detach", ...setupFlags(setup), this.#id];
+    await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args });
   }
 
   async kill(signal: number, all: boolean): Promise<void> {
@@ -141,7 +142,7 @@ export class Runc {
 
   async #run(command: Command, spawned: () => void = () => {}): Promise<void> {
     const log = this.#takeLog();
-    const errors = command.fds === undefined || command.fds[2] === -1 ? this.#platform.fds.pipe() : undefined;
+    const errors = command.handsOver ? undefined : this.#platform.fds.pipe();
     const output = errors && collect(this.#platform, errors[0], MAX_OUTPUT);
     try {
       const argv = [...this.#prefix(log), ...command.args];
@@ -168,22 +169,15 @@ export class Runc {
     return this.#reaper.spawn({
       argv,
       fds,
-      cwd: this.#bundle,
+      cwd: this.#bundleThere() ? this.#bundle : "/",
       oomScoreAdj: this.#oomScoreAdj,
       deathSignal: SIGKILL,
     });
   }
 
   #prefix(log: number): string[] {
-    const argv = [
-      this.#options.binary,
-      "--root",
-      this.#root,
-      "--log",
-      this.#logPath(log),
-      "--log-format",
-      "json",
-    ];
+    const argv = [this.#options.binary, "--root", this.#root];
+    if (this.#bundleThere()) argv.push("--log", this.#logPath(log), "--log-format", "json");
     if (this.#options.systemdCgroup) argv.push("--systemd-cgroup");
     return argv;
   }
@@ -195,6 +189,11 @@ export class Runc {
     this.#logsInUse.add(log);
     this.#platform.files.remove(this.#logPath(log));
     return log;
+  }
+
+  /** A daemon that lost track of a container removes its bundle before the container is gone. */
+  #bundleThere(): boolean {
+    return this.#platform.files.stat(this.#bundle) !== null;
   }
 
   #logPath(log: number): string {
@@ -234,50 +233,6 @@ function setupFlags(setup: ProcessSetup): string[] {
   const flags = ["--pid-file", setup.pidFile];
   if (setup.consoleSocket !== undefined) flags.push("--console-socket", setup.consoleSocket);
   return flags;
-}
-
-/** The bytes that come out of a pipe, as text, up to a bound; closes the read end when it is done. */
-interface Collected extends Promise<string> {
-  /** What has come until now. */
-  soFar(): string;
-  /** Stops reading and frees the pipe. Does nothing once the end was reached. */
-  cancel(): void;
-}
-
-/** Collects all that is written to a pipe. More than `max` bytes are read, so that the writer does not block, and dropped. */
-export function collect(platform: Platform, fd: number, max: number): Collected {
-  const { fds, text } = platform;
-  let collected = "";
-  let size = 0;
-  let open = true;
-  let finish: (text: string) => void = () => {};
-  const done = new Promise<string>((resolve) => {
-    finish = resolve;
-  });
-  const cancel = (): void => {
-    if (!open) return;
-    open = false;
-    fds.unwatch(fd);
-    fds.close(fd);
-    finish(collected);
-  };
-  const readSome = (): boolean => {
-    const chunk = fds.read(fd, 16 << 10);
-    if (chunk === null) return false;
-    if (chunk.length === 0) {
-      cancel();
-      return false;
-    }
-    if (size < max) collected += text.decode(chunk.subarray(0, max - size));
-    size += chunk.length;
-    return true;
-  };
-  fds.watch(fd, readSome);
-  const soFar = (): string => {
-    while (open && readSome());
-    return collected.trim();
-  };
-  return Object.assign(done, { soFar, cancel });
 }
 
 /** Reads the pid that the runtime wrote. Throws if there is no file, or no pid in it. */

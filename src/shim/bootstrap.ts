@@ -7,6 +7,7 @@ import type { Platform } from "../platform/platform.ts";
 import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
 import type { Arguments } from "./args.ts";
+import { errorText } from "./log.ts";
 import { type ServeConfig, serve } from "./serve.ts";
 import { bindSocket, socketPath } from "./socket.ts";
 
@@ -39,6 +40,7 @@ export function start(platform: Platform, args: Arguments): void {
   if (listener !== undefined) {
     try {
       joinCgroup(platform, readOptions(platform, request.options).shimCgroup);
+      if (self.environment.SCHED_CORE) enableCoreScheduling(platform);
       const config = serveConfig(platform, args, request, bundle, listener, path);
       if (self.fork() === 0) {
         serve(platform, config);
@@ -115,4 +117,13 @@ function serveConfig(
 /** Who runs `start` is the daemon. */
 function daemonOomScore({ files, self }: Platform): number {
   return Number(files.read(`/proc/${self.parentPid()}/oom_score_adj`, 64));
+}
+
+/** The daemon asks for it by `sched_core` in its configuration: a shim and its containers share cores with nobody else. */
+function enableCoreScheduling({ self }: Platform): void {
+  try {
+    self.createSchedulingCore();
+  } catch (error) {
+    throw new Error(`enable sched core support: ${errorText(error)}`);
+  }
 }

@@ -53,26 +53,35 @@ export function serve(platform: Platform, config: ServeConfig): void {
     connectionsChanged: (count) => lifetime.connectionsChanged(count),
   });
   let leaving = false;
-  const leave = async (): Promise<void> => {
+  /** Takes no more calls, waits for `last`, in bounds, and ends the process. */
+  const leave = async (last: () => Promise<unknown>): Promise<void> => {
     if (leaving) return;
     leaving = true;
     listener.close();
     platform.files.remove(config.socket);
-    await within(clock, FLUSH_TIMEOUT, Promise.all([server.shutdown(), events.flushed()]));
+    await within(clock, FLUSH_TIMEOUT, Promise.all([last(), events.flushed()]));
     self.exit(0);
   };
-  const lifetime = new Lifetime(clock, leave);
+  const answered = (): Promise<void> => server.shutdown();
+  // A daemon's Wait may go on for ever: who is told to end does not wait for it.
+  const atOnce = (): Promise<void> => Promise.resolve();
+  const lifetime = new Lifetime(clock, () => leave(atOnce));
   const service = new TaskService(
     { platform, reaper, events, log, namespace: config.namespace, oomScoreAdj: config.oomScoreAdj },
-    { containersChanged: (count) => lifetime.containersChanged(count), shutdown: leave },
+    { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => leave(answered) },
   );
   server.register(TaskDefinition, service, [TaskV3Definition.fullName]);
   self.onSignals([SIGCHLD, SIGTERM, SIGINT], (signal) => {
     idle.touch();
     if (signal === SIGCHLD) reaper.childChanged();
-    else leave();
+    else leave(atOnce);
   });
-  const listener = net.serve(config.listener, (stream) => server.accept(stream));
+  const owner = platform.files.stat("/proc/self")?.uid;
+  const listener = net.serve(config.listener, (stream) => {
+    // The socket's mode says so already, as long as nobody changes it.
+    if (stream.peer?.uid === owner) server.accept(stream);
+    else stream.close();
+  });
   log.debug("shim serves", { socket: config.socket, pid: self.pid() });
   idle.touch();
 }

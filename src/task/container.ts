@@ -1,34 +1,23 @@
 // One container: its init, its execs, and what the runtime is asked to do with them. Used by service.ts.
-import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
-import { timestampFromNs } from "../api/timestamp.ts";
 import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
-import { SIGKILL } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
-import { mountRootfs, readSpec, type Spec, unmountRootfs } from "../runc/bundle.ts";
+import { mountRootfs, readSpec, unmountRootfs } from "../runc/bundle.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
-import { isAlreadyGone, type ProcessSetup, Runc, readPidFile } from "../runc/runc.ts";
+import { isAlreadyGone, type ProcessSetup, Runc } from "../runc/runc.ts";
 import { writeJournal } from "../shim/journal.ts";
 import { errorText } from "../shim/log.ts";
-import { openStdio } from "../stdio/stdio.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
 import { within } from "./deadline.ts";
+import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
+import { type Caller, explain, Launcher, readProcessSpec } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
 
 /** How long Delete waits for the last output, in ms (WIRE.md section 3). */
 const DRAIN_TIMEOUT = 10_000;
-/** How long an init's exit is held for its execs' exits, in ms: they are dying already, but a hung runtime must not hide an exit. */
-const EXECS_TIMEOUT = 4_000;
-
-/** A caller that may lose interest. */
-export interface Caller {
-  /** Calls back if the caller goes away; the returned function takes that back. */
-  onCancel(abandon: () => void): () => void;
-}
-
 export class Container {
   readonly id: string;
   readonly bundle: string;
@@ -36,13 +25,12 @@ export class Container {
   cgroup: Cgroup | undefined;
   readonly #context: ShimContext;
   readonly #options: RuntimeOptions;
-  readonly #spec: Spec;
   readonly #runc: Runc;
   readonly #execs = new Map<string, Process>();
   /** The processes of execs that were not started yet, as JSON. */
   readonly #execSpecs = new Map<Process, string>();
-  /** Starts on their way: an exit is not told before the start that it ends. */
-  readonly #starts = new Set<Promise<unknown>>();
+  readonly #launcher: Launcher;
+  readonly #exits: Exits;
   readonly #queue = new Queue();
   #execCount = 0;
 
@@ -52,7 +40,6 @@ export class Container {
     this.id = request.id;
     this.bundle = request.bundle;
     this.#options = readOptions(platform, request.options);
-    this.#spec = readSpec(platform, request.bundle);
     this.init = new Process("init", request.id, request);
     this.#runc = new Runc(
       platform,
@@ -61,6 +48,17 @@ export class Container {
       this.#options,
       oomScoreAdj,
     );
+    const { ioUid, ioGid } = this.#options;
+    this.#launcher = new Launcher(context, request.bundle, { uid: ioUid, gid: ioGid });
+    this.#exits = new Exits(context, {
+      id: request.id,
+      init: this.init,
+      execs: this.#execs,
+      runc: this.#runc,
+      privatePidNamespace: readSpec(platform, request.bundle).privatePidNamespace,
+      cgroup: () => this.cgroup,
+      save: (exit) => this.#save(exit),
+    });
   }
 
   /** Mounts the root file system and has the runtime make the container. A failure leaves nothing behind. */
@@ -71,7 +69,12 @@ export class Container {
       mountRootfs(context.platform, request.bundle, request.rootfs);
       const command = (setup: ProcessSetup): Promise<void> =>
         explain("OCI runtime create failed", container.#runc.create(setup));
-      const child = await container.#make(container.init, `${request.bundle}/init.pid`, command, caller);
+      const child = await container.#launcher.launch(
+        container.init,
+        `${request.bundle}/init.pid`,
+        command,
+        caller,
+      );
       container.#created(request, child);
     } catch (error) {
       await container.#undoCreate();
@@ -93,7 +96,7 @@ export class Container {
     this.init.demand("exec");
     if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
     if (this.#execs.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
-    const spec = this.#readProcessSpec(request);
+    const spec = readProcessSpec(this.#context.platform, request);
     const exec = new Process("exec", request.execId, request);
     this.#execs.set(exec.id, exec);
     this.#execSpecs.set(exec, spec);
@@ -179,10 +182,10 @@ export class Container {
       if (this.init.state === "created") await this.#killCreated();
       await this.#drain(this.init);
       await this.#deleteFromRuntime();
+      unmountRootfs(this.#context.platform, this.bundle);
       for (const exec of this.#execs.values()) exec.deleted();
       this.init.deleted();
       this.cgroup?.close();
-      unmountRootfs(this.#context.platform, this.bundle);
       this.#context.events.publish(topics.delete, {
         containerId: this.id,
         id: "",
@@ -192,50 +195,14 @@ export class Container {
     });
   }
 
-  // --- making and starting processes
-
-  /** Has the runtime make a process with its stdio, and claims it. On failure the stdio is closed again. */
-  async #make(
-    process: Process,
-    pidFile: string,
-    command: (setup: ProcessSetup) => Promise<void>,
-    caller: Caller,
-  ): Promise<Child> {
-    const { platform, reaper } = this.#context;
-    const stdio = openStdio(platform, this.bundle, process.config, {
-      uid: this.#options.ioUid,
-      gid: this.#options.ioGid,
-    });
-    process.attach(stdio);
-    const release = reaper.hold();
-    let forget = (): void => {};
-    try {
-      await command({
-        pidFile,
-        fds: stdio.childFds,
-        ...(stdio.consoleSocket !== undefined && { consoleSocket: stdio.consoleSocket }),
-        running(runtime) {
-          forget = caller.onCancel(() => runtime.kill(SIGKILL));
-        },
-      });
-      const pid = readPidFile(platform, pidFile);
-      await stdio.attached();
-      const child = reaper.claim(pid);
-      process.became(child);
-      return child;
-    } catch (error) {
-      stdio.close();
-      throw error;
-    } finally {
-      forget();
-      release();
-    }
-  }
+  // --- creating and starting
 
   #created(request: CreateTaskRequest, child: Child): void {
     const { platform, events, log } = this.#context;
     this.#save();
-    this.cgroup = findCgroup(platform, log, child.pid, () => this.#reportOom());
+    this.cgroup = findCgroup(platform, log, child.pid, () =>
+      events.publish(topics.oom, { containerId: this.id }),
+    );
     const { rootfs, checkpoint, stdin, stdout, stderr, terminal } = request;
     events.publish(topics.create, {
       containerId: this.id,
@@ -245,7 +212,7 @@ export class Container {
       checkpoint,
       pid: child.pid,
     });
-    child.exited.then((exit) => this.#initExited(exit.status));
+    void child.exited.then((exit) => this.#exits.ofInit(exit.status));
   }
 
   /** Whatever a failed create has left: a runtime that was killed half-way leaves a container that nobody asked for. */
@@ -262,7 +229,7 @@ export class Container {
 
   async #startInit(): Promise<void> {
     this.init.demand("start");
-    await this.#track(async () => {
+    await this.#exits.track(async () => {
       await explain("OCI runtime start failed", this.#runc.start());
       this.init.started();
       this.#context.events.publish(topics.start, { containerId: this.id, pid: this.init.pid });
@@ -278,7 +245,7 @@ export class Container {
     if (spec === undefined)
       throw new TtrpcError(Code.FAILED_PRECONDITION, `exec ${exec.id} is being started`);
     this.#execSpecs.delete(exec);
-    await this.#track(() => this.#runExec(exec, spec, caller));
+    await this.#exits.track(() => this.#runExec(exec, spec, caller));
   }
 
   async #runExec(exec: Process, spec: string, caller: Caller): Promise<void> {
@@ -289,108 +256,21 @@ export class Container {
       files.replace(`${base}.json`, spec, 0o600);
       const command = (setup: ProcessSetup): Promise<void> =>
         explain("OCI runtime exec failed", this.#runc.exec(`${base}.json`, setup));
-      const child = await this.#make(exec, `${base}.pid`, command, caller);
+      const child = await this.#launcher.launch(exec, `${base}.pid`, command, caller);
       exec.started();
       this.#context.events.publish(topics.execStarted, {
         containerId: this.id,
         execId: exec.id,
         pid: child.pid,
       });
-      child.exited.then((exit) => this.#execExited(exec, exit.status));
+      void child.exited.then((exit) => this.#exits.ofExec(exec, exit.status));
     } catch (error) {
-      exec.exited({ status: 255, at: this.#now() });
+      exec.exited({ status: 255, at: this.#context.platform.clock.realtimeNs() });
       throw error;
     } finally {
       files.remove(`${base}.json`);
       files.remove(`${base}.pid`);
     }
-  }
-
-  async #track(start: () => Promise<void>): Promise<void> {
-    const started = start();
-    this.#starts.add(started);
-    try {
-      await started;
-    } finally {
-      this.#starts.delete(started);
-    }
-  }
-
-  /** The exec's process as the runtime wants it: the request decides whether it has a terminal. */
-  #readProcessSpec(request: ExecProcessRequest): string {
-    try {
-      const spec = JSON.parse(this.#context.platform.text.decode(request.spec?.value ?? new Uint8Array(0)));
-      return JSON.stringify({ ...spec, terminal: request.terminal });
-    } catch (error) {
-      throw new TtrpcError(
-        Code.INVALID_ARGUMENT,
-        `exec ${request.execId}: process specification: ${errorText(error)}`,
-      );
-    }
-  }
-
-  // --- exits
-
-  #execExited(exec: Process, status: number): void {
-    exec.exited({ status, at: this.#now() });
-    this.#publishExit(exec);
-  }
-
-  /** An init's exit is the last of its container's: it is held until no start is on its way and all execs have been told (containerd issue 9719). */
-  async #initExited(status: number): Promise<void> {
-    const exit: ProcessExit = { status, at: this.#now() };
-    try {
-      this.#save(exit);
-    } catch (error) {
-      this.#context.log.error("failed to write the exit to the journal", { id: this.id, error });
-    }
-    if (!(await within(this.#context.platform.clock, EXECS_TIMEOUT, this.#restEnded()))) {
-      this.#context.log.warning("execs outlive their init", { id: this.id });
-    }
-    if (this.init.state === "paused") await this.#thaw();
-    this.init.exited(exit);
-    this.#publishExit(this.init);
-  }
-
-  async #restEnded(): Promise<void> {
-    if (!this.#spec.privatePidNamespace) await this.#killAll();
-    await Promise.allSettled(this.#starts);
-    const running = [...this.#execs.values()].filter((exec) => exec.state === "running");
-    await Promise.allSettled(running.map((exec) => exec.wait()));
-  }
-
-  /** A container in somebody else's pid namespace does not end with its init by itself. */
-  async #killAll(): Promise<void> {
-    for (const exec of this.#execs.values()) exec.signal(SIGKILL);
-    try {
-      await this.#runc.kill(SIGKILL, true);
-    } catch (error) {
-      if (!isAlreadyGone(error))
-        this.#context.log.warning("failed to kill init's children", { id: this.id, error });
-    }
-  }
-
-  /** A frozen cgroup cannot be removed. */
-  async #thaw(): Promise<void> {
-    try {
-      await this.#runc.resume();
-    } catch (error) {
-      this.#context.log.warning("failed to resume an exited container", { id: this.id, error });
-    }
-  }
-
-  #publishExit(process: Process): void {
-    this.cgroup?.checkOom();
-    this.#context.events.publish(topics.exit, {
-      containerId: this.id,
-      id: process.id,
-      pid: process.pid,
-      ...exitFields(process.exit),
-    });
-  }
-
-  #reportOom(): void {
-    this.#context.events.publish(topics.oom, { containerId: this.id });
   }
 
   // --- deleting
@@ -424,30 +304,9 @@ export class Container {
     if (this.init.state === "pausing") this.init.state = state;
   }
 
-  #now(): bigint {
-    return this.#context.platform.clock.realtimeNs();
-  }
-
   #save(exit?: ProcessExit): void {
     const { binary, root, systemdCgroup } = this.#options;
     const entry = { runtime: { binary, root, systemdCgroup }, pid: this.init.pid, ...(exit && { exit }) };
     writeJournal(this.#context.platform, this.bundle, entry);
-  }
-}
-
-/** An exit as it stands in events and responses. */
-export function exitFields(exit: ProcessExit | undefined): {
-  exitStatus: number;
-  exitedAt: Timestamp | undefined;
-} {
-  return { exitStatus: exit?.status ?? 0, exitedAt: exit && timestampFromNs(exit.at) };
-}
-
-/** Says what was attempted in front of what went wrong. */
-async function explain<T>(attempt: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    throw new Error(`${attempt}: ${errorText(error)}`, { cause: error });
   }
 }

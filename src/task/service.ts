@@ -6,8 +6,9 @@ import { ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { Container, exitFields } from "./container.ts";
+import { Container } from "./container.ts";
 import type { ShimContext } from "./context.ts";
+import { exitFields } from "./exits.ts";
 import type { Process } from "./process.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */

@@ -204,7 +204,8 @@ test("11: output as large as a fifo, written while nobody reads, is all there", 
 });
 
 test("a container that nobody reads is neither killed nor stopped when the daemon and ctr die with it attached", async () => {
-  const script = "trap 'echo pipe >/tmp/sigpipe' PIPE; while true; do echo tick; echo x >>/tmp/alive; sleep 0.02; done";
+  const script =
+    "trap 'echo pipe >/tmp/sigpipe' PIPE; while true; do echo tick; echo x >>/tmp/alive; sleep 0.02; done";
   const attached = daemon.ctr.attach("attached", ["sh", "-c", script]);
   await attached.printed(/tick/);
   await daemon.kill();

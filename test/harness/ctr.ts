@@ -22,7 +22,7 @@ export interface TaskRow {
 
 export class Ctr {
   readonly #settings: CtrSettings;
-  /** Every container id that went through this client: the leak check looks for what each may have left. */
+  /** Every container id and group that went through this client: the leak check looks for what each may have left. */
   readonly ids: Set<string> = new Set();
 
   constructor(settings: CtrSettings) {
@@ -53,9 +53,17 @@ export class Ctr {
     return new Running(this.#argv(args), options);
   }
 
+  #note(id: string, flags: readonly string[]): void {
+    this.ids.add(id);
+    for (const flag of flags) {
+      const group = flag.match(/^io\.(?:containerd\.runc\.v2\.group|kubernetes\.cri\.sandbox-id)=(.*)$/)?.[1];
+      if (group !== undefined) this.ids.add(group);
+    }
+  }
+
   /** The arguments of `ctr run` for a container on the busybox rootfs. */
   runArgs(id: string, command: readonly string[], flags: readonly string[] = []): string[] {
-    this.ids.add(id);
+    this.#note(id, flags);
     const { runtime, rootfs, fifoDirectory } = this.#settings;
     const fixed = ["run", "--runtime", runtime, "--fifo-dir", fifoDirectory, "--env", "PATH=/bin"];
     return [...fixed, ...flags, "--rootfs", rootfs, id, ...command];
@@ -74,6 +82,23 @@ export class Ctr {
   /** `ctr run --detach`; rejects unless the container starts. */
   async start(id: string, command: readonly string[], options: RunOptions = {}): Promise<void> {
     await this.do(this.runArgs(id, command, ["--detach", ...(options.flags ?? [])]), options);
+  }
+
+  /** The arguments of `ctr run` for a container on an image. */
+  imageArgs(id: string, image: string, command: readonly string[], flags: readonly string[] = []): string[] {
+    this.#note(id, flags);
+    const { runtime, fifoDirectory } = this.#settings;
+    return ["run", "--runtime", runtime, "--fifo-dir", fifoDirectory, ...flags, image, id, ...command];
+  }
+
+  /** `ctr run --detach` on an image; rejects unless the container starts. */
+  async startImage(
+    id: string,
+    image: string,
+    command: readonly string[],
+    flags: readonly string[] = [],
+  ): Promise<void> {
+    await this.do(this.imageArgs(id, image, command, ["--detach", ...flags]));
   }
 
   /** `ctr run --detach --config`: a container from a spec file of our own. */

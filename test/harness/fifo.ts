@@ -37,7 +37,11 @@ export class FifoReader {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {
         this.#watchers.delete(look);
-        fail(new Error(`waited ${timeoutMs} ms for ${what}; read ${this.#text.length} bytes: ${this.#text.slice(-200)}`));
+        fail(
+          new Error(
+            `waited ${timeoutMs} ms for ${what}; read ${this.#text.length} bytes: ${this.#text.slice(-200)}`,
+          ),
+        );
       }, timeoutMs);
       const look = (): void => {
         if (!enough(this.#text)) return;
@@ -52,6 +56,28 @@ export class FifoReader {
 
   close(): void {
     this.socket.destroy();
+  }
+}
+
+/** Output fifos that are held open, so that a Create that waits for readers goes on; `read` opens them for good when it has. */
+export class OutputFifos {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly #held: number[];
+
+  constructor(prefix: string) {
+    this.stdout = makeFifo(`${prefix}-stdout`);
+    this.stderr = makeFifo(`${prefix}-stderr`);
+    this.#held = [this.stdout, this.stderr].map((path) =>
+      openSync(path, constants.O_RDWR | constants.O_NONBLOCK),
+    );
+  }
+
+  /** Call it after Create: from then on the shim alone decides when the streams end. */
+  read(): { readonly stdout: FifoReader; readonly stderr: FifoReader } {
+    const readers = { stdout: new FifoReader(this.stdout), stderr: new FifoReader(this.stderr) };
+    for (const fd of this.#held) closeSync(fd);
+    return readers;
   }
 }
 

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Installs what building, testing and the demo need on Debian 12 or 13, and says so. Runs before anything else is there, hence plain sh.
+# Called by npm test, npm run demo and npm run bench. Installs only what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+# gcc, libc6-dev: the native host. xz-utils, tar: the engine's source package. containerd, runc, busybox-static: the daemon, the runtime and
+# the containers of tests and demo. golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
+packages="gcc libc6-dev xz-utils tar containerd runc busybox-static golang-github-containerd-containerd-dev procps bsdutils ca-certificates"
+
+say() {
+  if [ -t 1 ]; then printf '\033[1m==> %s\033[0m\n' "$1"; else printf '==> %s\n' "$1"; fi
+}
+
+fail() {
+  printf 'setup: %s\n' "$1" >&2
+  exit 1
+}
+
+[ "$(id -u)" = 0 ] || fail "containers need root: run this as root (sudo npm …)"
+command -v apt-get >/dev/null || fail "this set-up knows Debian's apt only; install by hand: $packages"
+[ "$(node -p 'Number(process.versions.node.split(".")[0]) >= 20')" = true ] || fail "Node.js 20 or newer is needed, this is $(node --version)"
+
+missing=""
+for package in $packages; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+  say "Installing Debian packages:$missing"
+  # Word splitting is meant: it is a list.
+  # shellcheck disable=SC2086
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >/tmp/holdfast-apt.$$ 2>&1 || {
+    cat /tmp/holdfast-apt.$$ >&2
+    fail "apt-get failed"
+  }
+  rm -f /tmp/holdfast-apt.$$
+fi
+
+if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+  say "Installing npm packages (npm ci)"
+  npm ci --no-audit --no-fund --loglevel=error
+  touch node_modules/.package-lock.json
+fi

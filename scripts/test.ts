@@ -1,0 +1,70 @@
+// npm test, once the machine is set up: checks, builds, then runs every test. Ends with 1 if anything failed.
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+
+interface Step {
+  readonly what: string;
+  readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+function testFiles(...directories: string[]): string[] {
+  return directories
+    .map((directory) => join("test", directory))
+    .filter((directory) => existsSync(join(root, directory)))
+    .flatMap((directory) =>
+      readdirSync(join(root, directory), { recursive: true, encoding: "utf8" })
+        .filter((name) => name.endsWith(".test.ts"))
+        .map((name) => join(directory, name)),
+    )
+    .sort();
+}
+
+/** Two files at a time: every test file has its own daemon and directory, and the machine that counts has two cores. */
+function nodeTest(files: readonly string[]): string[] {
+  const runner = ["node", "--import", "tsx", "--test", "--test-concurrency=2", "--test-timeout=300000"];
+  return [...runner, "--test-reporter=spec", ...files];
+}
+
+const build = ["node", "--import", "tsx", "scripts/build.ts"];
+const sanitizer = {
+  HOLDFAST_TEST_SHIM: join(root, "dist/sanitize/containerd-shim-holdfast-v2"),
+  HOLDFAST_TEST_SANITIZER: "1",
+};
+
+const steps: readonly Step[] = [
+  { what: "Building", command: build },
+  { what: "Building with sanitizers", command: [...build, "--sanitize"] },
+  {
+    what: "Checking types, lint, format, generated files",
+    command: ["node", "--import", "tsx", "scripts/check.ts"],
+  },
+  {
+    what: "Testing the parts",
+    command: nodeTest(testFiles("api", "cgroup", "ttrpc", "runc", "task", "shim", "native")),
+  },
+  { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
+  { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
+  { what: "Testing the sanitizer build the same way", command: nodeTest(testFiles("e2e")), env: sanitizer },
+];
+
+let failed = 0;
+for (const { what, command, env } of steps) {
+  console.log(`\n==> ${what}`);
+  const [program = "", ...args] = command;
+  const { status } = spawnSync(program, args, {
+    cwd: root,
+    stdio: "inherit",
+    env: { ...process.env, ...env },
+  });
+  if (status !== 0) {
+    console.log(`==> FAILED: ${what}`);
+    failed++;
+  }
+}
+console.log(`\nsteps: ${steps.length - failed} passed, ${failed} failed`);
+process.exit(failed === 0 ? 0 : 1);

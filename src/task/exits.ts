@@ -1,0 +1,133 @@
+// The order in which a container's ends are told: every exec's exit before its init's, an OOM before the exit that it caused, and no exit
+// before the start that it ends (containerd issues 9719, 8180). Used by container.ts.
+import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
+import { timestampFromNs } from "../api/timestamp.ts";
+import type { Cgroup } from "../cgroup/cgroup.ts";
+import { topics } from "../events/topics.ts";
+import { SIGKILL } from "../platform/platform.ts";
+import { isAlreadyGone, type Runc } from "../runc/runc.ts";
+import type { ShimContext } from "./context.ts";
+import { within } from "./deadline.ts";
+import type { Process, ProcessExit } from "./process.ts";
+
+/** How long an init's exit is held for its execs' exits, in ms: they are dying already, but a hung runtime must not hide an exit. */
+export const EXECS_TIMEOUT = 4_000;
+
+/** What of a container its ends depend on. */
+export interface Ending {
+  readonly id: string;
+  readonly init: Process;
+  readonly execs: ReadonlyMap<string, Process>;
+  readonly runc: Runc;
+  /** Whether the container's processes end with its init by themselves. */
+  readonly privatePidNamespace: boolean;
+  cgroup(): Cgroup | undefined;
+  /** Keeps the init's exit where it outlives the shim. */
+  save(exit: ProcessExit): void;
+}
+
+export class Exits {
+  readonly #context: ShimContext;
+  readonly #container: Ending;
+  /** Starts on their way. */
+  readonly #starts = new Set<Promise<void>>();
+
+  constructor(context: ShimContext, container: Ending) {
+    this.#context = context;
+    this.#container = container;
+  }
+
+  /** Runs a start; the init's exit waits for it. */
+  async track(start: () => Promise<void>): Promise<void> {
+    const started = start();
+    this.#starts.add(started);
+    try {
+      await started;
+    } finally {
+      this.#starts.delete(started);
+    }
+  }
+
+  ofExec(exec: Process, status: number): void {
+    exec.exited({ status, at: this.#now() });
+    this.#publish(exec);
+  }
+
+  /** Holds the init's exit until no start is on its way and all execs have been told, in bounds. */
+  async ofInit(status: number): Promise<void> {
+    const { id, init } = this.#container;
+    const { clock } = this.#context.platform;
+    const exit: ProcessExit = { status, at: this.#now() };
+    this.#save(exit);
+    if (!(await within(clock, EXECS_TIMEOUT, this.#restEnded()))) {
+      this.#context.log.warning("execs outlive their init", { id });
+    }
+    if (init.state === "paused") await this.#thaw();
+    init.exited(exit);
+    this.#publish(init);
+  }
+
+  async #restEnded(): Promise<void> {
+    const { execs, privatePidNamespace } = this.#container;
+    if (!privatePidNamespace) await this.#killAll();
+    await Promise.allSettled(this.#starts);
+    const running = [...execs.values()].filter((exec) => exec.state === "running");
+    await Promise.allSettled(running.map((exec) => exec.wait()));
+  }
+
+  /** A container in somebody else's pid namespace does not end with its init by itself. */
+  async #killAll(): Promise<void> {
+    const { id, execs, runc } = this.#container;
+    for (const exec of execs.values()) exec.signal(SIGKILL);
+    try {
+      await runc.kill(SIGKILL, true);
+    } catch (error) {
+      if (!isAlreadyGone(error)) {
+        this.#context.log.warning("failed to kill init's children", { id, error });
+      }
+    }
+  }
+
+  /** A frozen cgroup cannot be removed. */
+  async #thaw(): Promise<void> {
+    const { id, runc } = this.#container;
+    try {
+      await runc.resume();
+    } catch (error) {
+      this.#context.log.warning("failed to resume an exited container", { id, error });
+    }
+  }
+
+  /** The exit is told even if it cannot be kept. */
+  #save(exit: ProcessExit): void {
+    const { id, save } = this.#container;
+    try {
+      save(exit);
+    } catch (error) {
+      this.#context.log.error("failed to write the exit to the journal", { id, error });
+    }
+  }
+
+  #publish(process: Process): void {
+    const { id, cgroup } = this.#container;
+    cgroup()?.checkOom();
+    this.#context.events.publish(topics.exit, {
+      containerId: id,
+      id: process.id,
+      pid: process.pid,
+      ...exitFields(process.exit),
+    });
+  }
+
+  #now(): bigint {
+    return this.#context.platform.clock.realtimeNs();
+  }
+}
+
+/** An exit as it stands in events and responses. */
+export function exitFields(exit: ProcessExit | undefined): {
+  exitStatus: number;
+  exitedAt: Timestamp | undefined;
+} {
+  return { exitStatus: exit?.status ?? 0, exitedAt: exit && timestampFromNs(exit.at) };
+}

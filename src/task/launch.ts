@@ -1,0 +1,83 @@
+// Has the runtime make a process, hooks its stdio up and claims it: the same for an init and an exec. Used by container.ts.
+import type { ExecProcessRequest } from "../api/generated/task.ts";
+import { type Platform, SIGKILL } from "../platform/platform.ts";
+import type { Child } from "../reaper/reaper.ts";
+import { type ProcessSetup, readPidFile } from "../runc/runc.ts";
+import { errorText } from "../shim/log.ts";
+import { openStdio, type PipeOwner } from "../stdio/stdio.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+import type { ShimContext } from "./context.ts";
+import type { Process } from "./process.ts";
+
+/** A caller that may lose interest. */
+export interface Caller {
+  /** Calls back if the caller goes away; the returned function takes that back. */
+  onCancel(abandon: () => void): () => void;
+}
+
+export class Launcher {
+  readonly #context: ShimContext;
+  readonly #bundle: string;
+  readonly #owner: PipeOwner;
+
+  constructor(context: ShimContext, bundle: string, owner: PipeOwner) {
+    this.#context = context;
+    this.#bundle = bundle;
+    this.#owner = owner;
+  }
+
+  /** Has the runtime make a process with its stdio, and claims it. On failure the stdio is closed again. */
+  async launch(
+    process: Process,
+    pidFile: string,
+    command: (setup: ProcessSetup) => Promise<void>,
+    caller: Caller,
+  ): Promise<Child> {
+    const { platform, reaper } = this.#context;
+    const stdio = openStdio(platform, this.#bundle, process.config, this.#owner);
+    process.attach(stdio);
+    const release = reaper.hold();
+    let forget = (): void => {};
+    try {
+      await command({
+        pidFile,
+        fds: stdio.childFds,
+        ...(stdio.consoleSocket !== undefined && { consoleSocket: stdio.consoleSocket }),
+        running(runtime) {
+          forget = caller.onCancel(() => runtime.kill(SIGKILL));
+        },
+      });
+      const pid = readPidFile(platform, pidFile);
+      await stdio.attached();
+      const child = reaper.claim(pid);
+      process.became(child);
+      return child;
+    } catch (error) {
+      stdio.close();
+      throw error;
+    } finally {
+      forget();
+      release();
+    }
+  }
+}
+
+/** The exec's process as the runtime wants it: the request decides whether it has a terminal. Throws INVALID_ARGUMENT if it is not JSON. */
+export function readProcessSpec({ text }: Platform, request: ExecProcessRequest): string {
+  try {
+    const spec = JSON.parse(text.decode(request.spec?.value ?? new Uint8Array(0)));
+    return JSON.stringify({ ...spec, terminal: request.terminal });
+  } catch (error) {
+    const reason = `exec ${request.execId}: process specification: ${errorText(error)}`;
+    throw new TtrpcError(Code.INVALID_ARGUMENT, reason);
+  }
+}
+
+/** Says what was attempted in front of what went wrong. */
+export async function explain<T>(attempt: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw new Error(`${attempt}: ${errorText(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,46 @@
+// What a case tells the test: one JSON value a line on stdout.
+import * as host from "holdfast:host";
+
+export function report(value: unknown): void {
+  let rest = host.encodeUtf8(`${JSON.stringify(value)}\n`);
+  while (rest.length > 0) rest = rest.subarray(Math.max(host.write(1, rest), 0));
+}
+
+/** What `call` throws, with the fields of a system error, or what it returns. */
+export function attempt(call: () => unknown): unknown {
+  try {
+    return { returned: call() ?? null };
+  } catch (error) {
+    if (!(error instanceof Error)) return { threw: String(error) };
+    const { code, syscall, path } = error as { code?: string; syscall?: string; path?: string };
+    return { threw: error.name, message: error.message, code, syscall, path };
+  }
+}
+
+/** Reads until nothing is there now. */
+export function readNow(fd: number): string {
+  let text = "";
+  for (let bytes = host.read(fd, 4096); bytes !== null && bytes.length > 0; bytes = host.read(fd, 4096)) {
+    text += host.decodeUtf8(bytes);
+  }
+  return text;
+}
+
+/** The number of descriptors that this process has open. */
+export function openDescriptors(): number {
+  return host.listDirectory("/proc/self/fd").length - 1; // one is the listing's own
+}
+
+/** User and system time of this process in clock ticks (hundredths of a second). */
+export function cpuTicks(): number {
+  const line = host.decodeUtf8(host.readFile("/proc/self/stat", 4096));
+  const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+/** Resident memory of this process in KiB. */
+export function residentKib(): number {
+  const status = host.decodeUtf8(host.readFile("/proc/self/status", 8192));
+  const line = status.split("\n").find((each) => each.startsWith("VmRSS:")) ?? "";
+  return Number.parseInt(line.slice(6).trim(), 10);
+}
