@@ -7,4 +7,5 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(141);
   throw error;
 });
-process.exitCode = await runProgram(process.argv.slice(2));
+// Output to pipes and files is out when write() returns, and nothing that is still open shall keep us.
+process.exit(await runProgram(process.argv.slice(2)));

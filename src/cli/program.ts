@@ -1,8 +1,11 @@
 // The command line of `holdfast`: puts the verbs together and turns what they throw into a line on stderr and an exit status.
 import { Command, CommanderError } from "commander";
+import { addListVerbs } from "./list-verbs.ts";
 import { errorText, FAILED, Problem, USAGE } from "./problem.ts";
+import { addRunVerbs } from "./run-verbs.ts";
 import { addShim } from "./shim-verb.ts";
 import { addShims } from "./shims-verb.ts";
+import { addTaskVerbs } from "./task-verbs.ts";
 import { commonFlags, examples } from "./verb-options.ts";
 
 const VERSION = "0.1.0";
@@ -21,6 +24,9 @@ export function buildProgram(): Command {
     ["holdfast run --rm -it --rootfs ./rootfs sh", "a shell in a container"],
     ["holdfast ps", "the containers of the daemon"],
   );
+  addRunVerbs(program);
+  addTaskVerbs(program);
+  addListVerbs(program);
   addShims(program);
   addShim(program);
   return program;

@@ -61,3 +61,8 @@ export function parseDuration(text: string): number | undefined {
 export function nsToIso(ns: bigint | undefined): string | undefined {
   return ns === undefined ? undefined : new Date(Number(ns / 1_000_000n)).toISOString();
 }
+
+/** Milliseconds from a time in ns since 1970 until now. */
+export function msSince(ns: bigint): number {
+  return Date.now() - Number(ns / 1_000_000n);
+}
