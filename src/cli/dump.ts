@@ -1,10 +1,9 @@
 // `holdfast shim … dump`: all that can be learned of a shim, from itself where it is ours and answers, and from /proc in any case.
 import { readFileSync } from "node:fs";
-import { DebugDefinition } from "../api/generated/debug.ts";
 import type { ShimDump } from "../shim/debug.ts";
 import { Code } from "../ttrpc/status.ts";
 import { callCode, errorText } from "./problem.ts";
-import { argumentsOf, childrenOf, type OpenFile, openFilesOf, statOf } from "./proc.ts";
+import { argumentsOf, childrenOf, listeningSockets, type OpenFile, openFilesOf, statOf } from "./proc.ts";
 import { ShimConnection } from "./shim-connection.ts";
 import type { ShimProcess } from "./shim-processes.ts";
 import type { ShimTarget } from "./shim-target.ts";
@@ -65,9 +64,7 @@ async function ask({ socket, shim }: ShimTarget, id: string, timeoutMs: number):
     const connection = await ShimConnection.open(socket, id, timeoutMs);
     answerMs = performance.now() - start;
     try {
-      const { fullName, methods } = DebugDefinition;
-      const { json } = await connection.client.call(fullName, methods.dump, {}, connection.limit);
-      return { answerMs, silence: undefined, inside: JSON.parse(json) as ShimDump };
+      return { answerMs, silence: undefined, inside: await connection.inside() };
     } finally {
       connection.close();
     }
@@ -119,12 +116,16 @@ function describeFiles(
       );
     }
   }
-  return openFilesOf(pid).map(({ fd, target }) => ({
-    fd,
-    target,
-    role: owners.get(target) ?? roleByName(target, socket),
-    unread: inside && (inside.fill[String(fd)] ?? 0),
-  }));
+  const listeners = listeningSockets();
+  return openFilesOf(pid).map(({ fd, target }) => {
+    const name = listeners.get(/^socket:\[(\d+)\]$/.exec(target)?.[1] ?? "") ?? target;
+    return {
+      fd,
+      target: name,
+      role: owners.get(target) ?? roleByName(name, socket),
+      unread: inside && (inside.fill[String(fd)] ?? 0),
+    };
+  });
 }
 
 function roleByName(target: string, socket: string): string {

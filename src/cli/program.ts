@@ -1,10 +1,14 @@
 // The command line of `holdfast`: puts the verbs together and turns what they throw into a line on stderr and an exit status.
 import { Command, CommanderError } from "commander";
+import { addCompletion } from "./completion-verb.ts";
+import { addDoctor } from "./doctor-verb.ts";
+import { addEventVerbs } from "./event-verbs.ts";
 import { addListVerbs } from "./list-verbs.ts";
 import { errorText, FAILED, Problem, USAGE } from "./problem.ts";
 import { addRunVerbs } from "./run-verbs.ts";
 import { addShim } from "./shim-verb.ts";
 import { addShims } from "./shims-verb.ts";
+import { addStatsVerbs } from "./stats-verbs.ts";
 import { addTaskVerbs } from "./task-verbs.ts";
 import { commonFlags, examples } from "./verb-options.ts";
 
@@ -27,8 +31,12 @@ export function buildProgram(): Command {
   addRunVerbs(program);
   addTaskVerbs(program);
   addListVerbs(program);
+  addStatsVerbs(program);
+  addEventVerbs(program);
   addShims(program);
   addShim(program);
+  addDoctor(program);
+  addCompletion(program);
   return program;
 }
 

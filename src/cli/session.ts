@@ -129,7 +129,6 @@ export class Session {
     this.#undo.push(() => {
       process.stdin.off("data", take).off("end", end);
       process.stdin.pause();
-      process.stdin.unref();
     });
   }
 

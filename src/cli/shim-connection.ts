@@ -1,7 +1,9 @@
 // A call line to one shim, with no daemon in between: finds out whether it speaks version 2 or 3 of the task service. Used by `shims`, `shim`.
+import { DebugDefinition } from "../api/generated/debug.ts";
 import { TaskDefinition } from "../api/generated/task.ts";
 import { TaskV3Definition } from "../api/task-v3.ts";
 import { nodeClock, nodeNet } from "../platform/node.ts";
+import type { ShimDump } from "../shim/debug.ts";
 import { TtrpcClient } from "../ttrpc/client.ts";
 import type { CallOptions, ServiceClient } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -45,6 +47,13 @@ export class ShimConnection {
   /** For calls that are answered at once. */
   get limit(): CallOptions {
     return { timeoutMs: this.#timeoutMs };
+  }
+
+  /** What the shim tells of itself. Rejects with UNIMPLEMENTED if it is not ours. */
+  async inside(): Promise<ShimDump> {
+    const { fullName, methods } = DebugDefinition;
+    const { json } = await this.client.call(fullName, methods.dump, {}, this.limit);
+    return JSON.parse(json) as ShimDump;
   }
 
   close(): void {

@@ -3,7 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { onExit } from "signal-exit";
 
 /** Sets the terminal back when its pipe ends without a word: we were killed in a way that nobody can catch. */
-const GUARD = 'read -r word; [ "$word" = done ] || stty "$1" <&3';
+const GUARD = 'read -r word; [ "$word" = done ] || { stty "$1" <&3; printf %b "$2" >&3; }';
 
 export interface TerminalSize {
   readonly columns: number;
@@ -18,14 +18,17 @@ export function terminalSize(): TerminalSize | undefined {
 
 /** Raw mode of stdin, which must be a terminal. */
 export class RawMode {
+  readonly #leave: string;
   readonly #guard: ChildProcess;
   readonly #off: () => void;
   #raw = true;
 
-  constructor() {
+  /** `leave` is written to the terminal at the end, such as to show the cursor again. */
+  constructor(leave = "") {
+    this.#leave = leave;
     const saved = execFileSync("stty", ["-g"], { stdio: [0, "pipe", "ignore"], encoding: "utf8" }).trim();
     // In a session of its own: signals for us do not reach it, and job control does not keep it from the terminal.
-    this.#guard = spawn("sh", ["-c", GUARD, "sh", saved], {
+    this.#guard = spawn("sh", ["-c", GUARD, "sh", saved, leave], {
       stdio: ["pipe", "ignore", "ignore", 0],
       detached: true,
     });
@@ -41,6 +44,7 @@ export class RawMode {
     this.#raw = false;
     this.#off();
     process.stdin.setRawMode(false);
+    if (this.#leave !== "") process.stdout.write(this.#leave);
     this.#guard.stdin?.end("done\n");
   }
 }

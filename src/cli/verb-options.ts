@@ -27,7 +27,7 @@ interface RawOptions {
 /** Adds the common flags; `daemon` for a verb that talks to one. */
 export function commonFlags(command: Command, { daemon = true }: { daemon?: boolean } = {}): Command {
   if (daemon) {
-    command.option("-a, --address <socket>", "socket of holdfastd or containerd (HOLDFAST_ADDRESS)");
+    command.option("--address <socket>", "socket of holdfastd or containerd (HOLDFAST_ADDRESS)");
   }
   return command
     .option("-n, --namespace <name>", "namespace of the containers (HOLDFAST_NAMESPACE)")
