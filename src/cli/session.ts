@@ -4,7 +4,7 @@ import type { Readable } from "node:stream";
 import { Code } from "../ttrpc/status.ts";
 import { DetachKeys } from "./detach-keys.ts";
 import type { Fifos } from "./fifos.ts";
-import { callCode, Problem } from "./problem.ts";
+import { callCode, errorText, Problem } from "./problem.ts";
 import { signalNumber } from "./signals.ts";
 import type { Exit, TaskPort } from "./task-port.ts";
 import { RawMode, terminalSize } from "./terminal.ts";
@@ -36,6 +36,9 @@ export class Session {
   #detach: () => void = () => {};
   readonly #detached: Promise<"detached">;
   #ended = false;
+  #begun = false;
+  /** Signals for a process that was not there yet. */
+  readonly #early: NodeJS.Signals[] = [];
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -45,18 +48,20 @@ export class Session {
     const { fifos } = options;
     this.#forward(fifos.stdout, process.stdout);
     this.#forward(fifos.stderr, process.stderr);
+    if (options.signalProxy) this.#proxySignals();
   }
 
-  /** To be called once the process runs: input, size and signals begin. */
+  /** To be called once the process runs: input and size begin, and signals that came before are passed on. */
   begin(): void {
-    const { fifos, signalProxy } = this.#options;
+    const { fifos } = this.#options;
     fifos.taken();
     if (fifos.paths.terminal) this.#followSize();
     if (fifos.stdin !== undefined) {
       if (fifos.paths.terminal && process.stdin.isTTY) this.#raw = new RawMode();
       this.#takeInput();
     }
-    if (signalProxy) this.#proxySignals();
+    this.#begun = true;
+    for (const signal of this.#early.splice(0)) this.#pass(signal);
   }
 
   /** Resolves when the process has ended and all its output is out, or when the user has detached. */
@@ -144,7 +149,7 @@ export class Session {
   }
 
   #proxySignals(): void {
-    const { task, execId, fifos } = this.#options;
+    const { fifos } = this.#options;
     let asked = 0;
     for (const signal of PROXIED) {
       const pass = (): void => {
@@ -157,18 +162,24 @@ export class Session {
           this.close();
           process.exit(128 + signalNumber(signal));
         }
-        task.kill(execId, signalNumber(signal)).catch((error) => {
-          if (callCode(error) !== Code.NOT_FOUND) this.#complain(signal, error);
-        });
+        if (this.#begun) this.#pass(signal);
+        else this.#early.push(signal);
       };
       process.on(signal, pass);
       this.#undo.push(() => process.off(signal, pass));
     }
   }
 
+  #pass(signal: NodeJS.Signals): void {
+    const { task, execId } = this.#options;
+    task.kill(execId, signalNumber(signal)).catch((error) => {
+      if (callCode(error) !== Code.NOT_FOUND) this.#complain(signal, error);
+    });
+  }
+
   #complain(signal: string, error: unknown): void {
     process.stderr.write(
-      `holdfast: ${signal} not passed on: ${error instanceof Error ? error.message : error}\n`,
+      `holdfast: ${signal} not passed on: ${errorText(error)}\n`,
     );
   }
 }
