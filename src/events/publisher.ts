@@ -40,6 +40,11 @@ export class Publisher implements EventSink {
     this.#address = address;
   }
 
+  /** Topics of the events that have not been acknowledged, in order. */
+  get waiting(): string[] {
+    return this.#queue.map(({ topic }) => topic);
+  }
+
   publish<T>({ topic, typeUrl, codec }: Topic<T>, event: T): void {
     this.#log.debug("event", { topic });
     if (this.#address === "") return;

@@ -1,4 +1,5 @@
 // The long-lived shim: wires reaper, events and task service to the socket, and knows how to leave. Called by bootstrap.ts in the forked child.
+import { DebugDefinition } from "../api/generated/debug.ts";
 import { TaskDefinition } from "../api/generated/task.ts";
 import { TaskV3Definition } from "../api/task-v3.ts";
 import { Publisher } from "../events/publisher.ts";
@@ -8,6 +9,7 @@ import { within } from "../task/deadline.ts";
 import { TaskService } from "../task/service.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { recordCrash } from "./crash.ts";
+import { Debug } from "./debug.ts";
 import { Lifetime } from "./lifetime.ts";
 import { createLog, errorText, type Log } from "./log.ts";
 
@@ -51,6 +53,7 @@ export function serve(platform: Platform, config: ServeConfig): void {
   const server = new TtrpcServer(clock, {
     finished(call, ms, error) {
       log.debug("call", { method: call.method, ms: Math.round(ms), error: error?.message ?? "" });
+      debug.finished(call, ms, error);
       idle.touch();
     },
     connectionsChanged: (count) => lifetime.connectionsChanged(count),
@@ -74,6 +77,12 @@ export function serve(platform: Platform, config: ServeConfig): void {
     { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => leave(answered) },
   );
   server.register(TaskDefinition, service, [TaskV3Definition.fullName]);
+  const debug = new Debug(platform, {
+    runningCalls: () => server.activeCalls(),
+    containers: () => service.dump(),
+    waitingEvents: () => events.waiting,
+  });
+  server.register(DebugDefinition, debug);
   self.onSignals(SERVED_SIGNALS, (signal) => {
     idle.touch();
     if (signal === SIGCHLD) reaper.childChanged();

@@ -6,6 +6,7 @@ import type { Child } from "../reaper/reaper.ts";
 import { mountRootfs, readSpec, unmountRootfs } from "../runc/bundle.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { isAlreadyGone, type ProcessSetup, Runc } from "../runc/runc.ts";
+import type { ContainerDump } from "../shim/debug.ts";
 import { writeJournal } from "../shim/journal.ts";
 import { errorText } from "../shim/log.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -194,6 +195,10 @@ export class Container {
         ...exitFields(this.init.exit),
       });
     });
+  }
+
+  dump(): ContainerDump {
+    return { ...this.init.dump(), execs: [...this.#execs.values()].map((exec) => exec.dump()) };
   }
 
   // --- creating and starting

@@ -1,5 +1,6 @@
 // One process of a container: its init, or an exec. Holds what is known of it and tells those who wait for its exit. Used by container.ts.
 import type { Child } from "../reaper/reaper.ts";
+import type { ProcessDump } from "../shim/debug.ts";
 import type { Stdio, StdioConfig } from "../stdio/stdio.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { demand, type Operation, type State } from "./lifecycle.ts";
@@ -81,6 +82,10 @@ export class Process {
   /** The exit, at once if it is known. Rejects with NOT_FOUND if the process is deleted before it ran. */
   wait(): Promise<ProcessExit> {
     return this.#ended;
+  }
+
+  dump(): ProcessDump {
+    return { id: this.id, state: this.state, pid: this.pid, status: this.exit?.status };
   }
 
   exited(exit: ProcessExit): void {

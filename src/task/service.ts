@@ -4,6 +4,7 @@ import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
+import type { ContainerDump } from "../shim/debug.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Container } from "./container.ts";
@@ -173,6 +174,13 @@ export class TaskService {
 
   async checkpoint(): Promise<Empty> {
     throw new TtrpcError(Code.UNIMPLEMENTED, "checkpoint");
+  }
+
+  /** What there is, for Debug. A container that is being made is not among them. */
+  dump(): ContainerDump[] {
+    return [...this.#containers.values()]
+      .filter((container) => container !== null)
+      .map((container) => container.dump());
   }
 
   #container(id: string): Container {

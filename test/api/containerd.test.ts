@@ -36,6 +36,15 @@ const FILES: ReadonlyArray<[ours: string, theirs: string, added?: Record<string,
     "github.com/containerd/cgroups/v2/stats/metrics.proto",
     { MemoryStat: { 36: "uint64 max_usage", 37: "uint64 swap_max_usage" } },
   ],
+  ["containers.proto", `${CONTAINERD}/api/services/containers/v1/containers.proto`],
+  ["tasks.proto", `${CONTAINERD}/api/services/tasks/v1/tasks.proto`],
+  ["events.proto", `${CONTAINERD}/api/services/events/v1/events.proto`],
+  ["namespaces.proto", `${CONTAINERD}/api/services/namespaces/v1/namespace.proto`],
+  ["version.proto", `${CONTAINERD}/api/services/version/v1/version.proto`],
+  ["container_events.proto", `${CONTAINERD}/api/events/container.proto`],
+  ["namespace_events.proto", `${CONTAINERD}/api/events/namespace.proto`],
+  ["metric.proto", `${CONTAINERD}/api/types/metrics.proto`],
+  ["descriptor.proto", `${CONTAINERD}/api/types/descriptor.proto`],
 ];
 
 /** Imports are named from the root of the Go source; gogoproto and fieldpath only add options for Go. */

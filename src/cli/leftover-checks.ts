@@ -1,0 +1,147 @@
+// What dead daemons and shims have left on this host, and shims that hang. Used by `doctor`; nothing is changed.
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Finding } from "./host-checks.ts";
+import { listeningSockets, statOf } from "./proc.ts";
+import type { ShimProcess } from "./shim-processes.ts";
+import { probe } from "./shims-verb.ts";
+import { duration } from "./units.ts";
+
+const BUNDLES = "io.containerd.runtime.v2.task";
+const STATE_DIRECTORIES = ["/run/containerd", "/run/holdfast"] as const;
+const SOCKETS = "/run/containerd/s";
+const RUNTIME_STATE = "/run/containerd/runc";
+/** Younger ones may be on their way to their first container, or out. */
+const SETTLED_MS = 60_000;
+const NEW_BUNDLE_MS = 5_000;
+const SHOWN = 5;
+
+export async function leftoverFindings(shims: readonly ShimProcess[], timeoutMs: number): Promise<Finding[]> {
+  const listening = listeningSockets();
+  return [
+    await hungShims(shims, timeoutMs),
+    idleShims(shims),
+    orphanShims(shims, new Set(listening.values())),
+    deadSockets(),
+    ...bundles(shims),
+    runtimeState(),
+  ];
+}
+
+async function hungShims(shims: readonly ShimProcess[], timeoutMs: number): Promise<Finding> {
+  const probes = await Promise.all(shims.map(async (shim) => ({ shim, ...(await probe(shim, timeoutMs)) })));
+  const hung = probes.filter(({ answers, shim }) => !answers && statOf(shim.pid) !== undefined);
+  return finding(
+    "shims that do not answer",
+    hung.map(({ shim, error }) => `${shim.pid} (${shim.id}: ${error})`),
+    `look: holdfast shim ${hung[0]?.shim.pid} dump`,
+    `none of ${shims.length}`,
+  );
+}
+
+function idleShims(shims: readonly ShimProcess[]): Finding {
+  const idle = shims.filter((shim) => shim.containers.length === 0 && shim.stat.ageMs > SETTLED_MS);
+  return finding(
+    "shims without a container",
+    idle.map((shim) => `${shim.pid} (${shim.id}, ${duration(shim.stat.ageMs)} old)`),
+    `holdfast shim ${idle[0]?.pid} shutdown`,
+  );
+}
+
+/** Their containers run, but nobody looks after them: normal for a daemon that is being restarted. */
+function orphanShims(shims: readonly ShimProcess[], listening: ReadonlySet<string>): Finding {
+  const orphans = shims.filter(({ daemon }) => daemon !== "" && !listening.has(daemon));
+  const found = finding(
+    "shims whose daemon is away",
+    orphans.map(({ pid, id, daemon }) => `${pid} (${id}, of ${daemon})`),
+    "start that daemon again; or end them: holdfast shim PID kill -s KILL --all",
+  );
+  return found.level === "bad" ? { ...found, level: "hint" } : found;
+}
+
+function deadSockets(): Finding {
+  const paths = list(SOCKETS).map((name) => join(SOCKETS, name));
+  // Asked after the list was made: a socket that appears meanwhile is not on it.
+  const listening = new Set(listeningSockets().values());
+  const dead = paths.filter((path) => !listening.has(path));
+  return finding("sockets of dead shims", dead, `rm ${dead[0]}`);
+}
+
+/** A bundle without a shim, and what is still mounted in it. */
+function bundles(shims: readonly ShimProcess[]): Finding[] {
+  const roots = new Set<string>(STATE_DIRECTORIES.map((directory) => join(directory, BUNDLES)));
+  const served = new Set<string>();
+  for (const shim of shims) {
+    const parent = dirname(shim.bundle);
+    roots.add(dirname(parent));
+    for (const id of [shim.id, ...shim.containers]) served.add(join(parent, id));
+  }
+  const abandoned = [...roots]
+    .flatMap((root) => list(root).map((namespace) => join(root, namespace)))
+    .flatMap((namespace) => list(namespace).map((id) => join(namespace, id)))
+    .filter((bundle) => !served.has(bundle) && isOld(bundle));
+  const mounts = mountPoints().filter((point) => abandoned.some((bundle) => point.startsWith(`${bundle}/`)));
+  return [
+    finding(
+      "bundles without a shim",
+      abandoned,
+      "the daemon cleans them up when it starts; without one: rm -r",
+    ),
+    finding("mounts of dead containers", mounts, `umount -l ${mounts[0]}`),
+  ];
+}
+
+/** A younger one may be waiting for its shim. */
+function isOld(path: string): boolean {
+  const made = statSync(path, { throwIfNoEntry: false })?.ctimeMs;
+  return made !== undefined && Date.now() - made > NEW_BUNDLE_MS;
+}
+
+/** What runc keeps of containers whose processes are gone. */
+function runtimeState(): Finding {
+  const dead = list(RUNTIME_STATE).flatMap((namespace) =>
+    list(join(RUNTIME_STATE, namespace))
+      .map((id) => join(RUNTIME_STATE, namespace, id))
+      .filter((path) => {
+        const pid = initPid(path);
+        return pid !== undefined && statOf(pid) === undefined;
+      }),
+  );
+  const [first = ""] = dead;
+  const found = finding(
+    "runc's state of dead containers",
+    dead,
+    `runc --root ${dirname(first)} delete --force ${first.slice(dirname(first).length + 1)}`,
+  );
+  // A container that has ended keeps it until it is deleted.
+  return found.level === "bad" ? { ...found, level: "hint" } : found;
+}
+
+function initPid(path: string): number | undefined {
+  try {
+    const state: unknown = JSON.parse(readFileSync(join(path, "state.json"), "utf8"));
+    const { init_process_pid: pid } = state as { init_process_pid?: unknown };
+    return typeof pid === "number" ? pid : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function mountPoints(): string[] {
+  const lines = readFileSync("/proc/self/mountinfo", "utf8").trim().split("\n");
+  return lines.map((line) => line.split(" ")[4] ?? "");
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function finding(check: string, bad: readonly string[], advice: string, good = "none"): Finding {
+  if (bad.length === 0) return { check, level: "good", found: good };
+  const more = bad.length > SHOWN ? `, and ${bad.length - SHOWN} more` : "";
+  return { check, level: "bad", found: `${bad.length}: ${bad.slice(0, SHOWN).join(", ")}${more}`, advice };
+}

@@ -1,0 +1,71 @@
+// What goes wrong, in words for a person: the one place where errors of calls, sockets and files become a line on stderr.
+import { isSystemError } from "../platform/platform.ts";
+import { codeName, TtrpcError } from "../ttrpc/status.ts";
+
+/** Exit status of the CLI when it could not do what was asked. */
+export const FAILED = 1;
+/** Exit status for a command line that makes no sense; also of a run that never came to start its container, as users of docker know it. */
+export const USAGE = 2;
+export const NOT_STARTED = 125;
+
+/** An error that needs no explanation: `message` is for the person, and may have a second line that says what to do. */
+export class Problem extends Error {
+  override readonly name: string = "Problem";
+  readonly status: number;
+
+  constructor(message: string, status: number = FAILED, options?: { cause?: unknown }) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+const SYSTEM_TEXTS: Readonly<Record<string, string>> = {
+  ENOENT: "no such file",
+  ECONNREFUSED: "nobody listens there",
+  EACCES: "permission denied",
+  EPERM: "operation not permitted",
+  ENOTSOCK: "not a socket",
+  EAGAIN: "it does not accept connections",
+  ENOTDIR: "not a directory",
+  EISDIR: "is a directory",
+  ENOSPC: "no space left on device",
+};
+
+/** "no such file" for ENOENT; the message for what is not a failed system call. */
+export function systemText(error: unknown): string {
+  if (isSystemError(error)) return SYSTEM_TEXTS[error.code] ?? error.code;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** A gRPC error of any client: a code, and what the server said. */
+export interface RpcError extends Error {
+  readonly code: number;
+  readonly details: string;
+}
+
+export function isRpcError(error: unknown): error is RpcError {
+  return (
+    error instanceof Error &&
+    "details" in error &&
+    typeof error.details === "string" &&
+    "code" in error &&
+    typeof error.code === "number"
+  );
+}
+
+/** The code of a failed call, over ttrpc or gRPC: they number alike. undefined for any other error. */
+export function callCode(error: unknown): number | undefined {
+  if (error instanceof TtrpcError) return error.code;
+  return isRpcError(error) ? error.code : undefined;
+}
+
+/** What the peer said of a failed call; the text of anything else. */
+export function errorText(error: unknown): string {
+  if (error instanceof Problem) return error.message;
+  if (error instanceof TtrpcError) return error.rawMessage === "" ? codeName(error.code) : error.rawMessage;
+  if (isRpcError(error)) return error.details === "" ? codeName(error.code) : error.details;
+  if (isSystemError(error)) {
+    return error.path === undefined ? systemText(error) : `${error.path}: ${systemText(error)}`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}

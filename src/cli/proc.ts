@@ -1,0 +1,138 @@
+// What /proc tells of processes and unix sockets. Used to find shims and to say what they hold, with nobody's help.
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+const DELETED = " (deleted)";
+/** The kernel shows times in 1/100 s, whatever its own clock does. */
+const TICKS_PER_SECOND = 100;
+const ACCEPTS_CONNECTIONS = 0x10000;
+
+export interface ProcessStat {
+  readonly parent: number;
+  /** One letter as in ps; T is stopped by a signal. */
+  readonly state: string;
+  /** Milliseconds since it was started. */
+  readonly ageMs: number;
+}
+
+export interface MemoryUse {
+  readonly rssBytes: number;
+  /** Memory that nobody shares. */
+  readonly privateBytes: number;
+}
+
+export interface OpenFile {
+  readonly fd: number;
+  /** A path, "socket:[1234]", "pipe:[1234]", "anon_inode:…". */
+  readonly target: string;
+}
+
+function text(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function link(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+export function allPids(): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+}
+
+/** The path of the program, undefined for what has ended and for kernel threads. A replaced file keeps its name. */
+export function executableOf(pid: number): string | undefined {
+  const path = link(`/proc/${pid}/exe`);
+  return path?.endsWith(DELETED) === true ? path.slice(0, -DELETED.length) : path;
+}
+
+export function argumentsOf(pid: number): string[] {
+  const line = text(`/proc/${pid}/cmdline`) ?? "";
+  return line === "" ? [] : line.replace(/\0$/, "").split("\0");
+}
+
+/** The working directory, and whether it has been removed. */
+export function directoryOf(pid: number): { path: string; removed: boolean } | undefined {
+  const path = link(`/proc/${pid}/cwd`);
+  if (path === undefined) return undefined;
+  return path.endsWith(DELETED)
+    ? { path: path.slice(0, -DELETED.length), removed: true }
+    : { path, removed: false };
+}
+
+/** undefined when there is no such process. */
+export function statOf(pid: number): ProcessStat | undefined {
+  const stat = text(`/proc/${pid}/stat`);
+  if (stat === undefined) return undefined;
+  // The name may hold spaces and parentheses.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const uptime = Number(text("/proc/uptime")?.split(" ")[0] ?? 0);
+  const started = Number(fields[19]) / TICKS_PER_SECOND;
+  return {
+    state: fields[0] ?? "?",
+    parent: Number(fields[1]),
+    ageMs: Math.max(0, (uptime - started) * 1000),
+  };
+}
+
+/** undefined where the kernel does not let us look. */
+export function memoryOf(pid: number): MemoryUse | undefined {
+  const rollup = text(`/proc/${pid}/smaps_rollup`);
+  if (rollup === undefined || rollup === "") return undefined;
+  const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(rollup)?.[1] ?? 0);
+  return {
+    rssBytes: kib("Rss") * 1024,
+    privateBytes: (kib("Private_Clean") + kib("Private_Dirty")) * 1024,
+  };
+}
+
+export function openFilesOf(pid: number): OpenFile[] {
+  let names: string[];
+  try {
+    names = readdirSync(`/proc/${pid}/fd`);
+  } catch {
+    return [];
+  }
+  return names
+    .map((name) => ({ fd: Number(name), target: link(`/proc/${pid}/fd/${name}`) ?? "" }))
+    .filter(({ target }) => target !== "")
+    .sort((a, b) => a.fd - b.fd);
+}
+
+/** The children of a process, of all its threads. */
+export function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+      (text(`/proc/${pid}/task/${thread}/children`) ?? "").split(" ").filter(Boolean).map(Number),
+    );
+  } catch {
+    return [];
+  }
+}
+
+/** Paths of the unix sockets that take connections, by inode. The path of an abstract one starts with "@". */
+export function listeningSockets(): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const row of (text("/proc/net/unix") ?? "").split("\n").slice(1)) {
+    const match = /^\S+: \S+ \S+ (\S+) \S+ \S+ +(\d+) (.+)$/.exec(row);
+    if (match === null || (Number.parseInt(match[1] ?? "", 16) & ACCEPTS_CONNECTIONS) === 0) continue;
+    found.set(match[2] ?? "", match[3] ?? "");
+  }
+  return found;
+}
+
+/** The sockets of `sockets` that the process holds. */
+export function socketsOf(pid: number, sockets: ReadonlyMap<string, string>): string[] {
+  const held = openFilesOf(pid).map(({ target }) =>
+    sockets.get(/^socket:\[(\d+)\]$/.exec(target)?.[1] ?? ""),
+  );
+  return [...new Set(held.filter((path) => path !== undefined))];
+}

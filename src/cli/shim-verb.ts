@@ -1,0 +1,211 @@
+// `holdfast shim <id|socket|pid> <verb>`: speaks to one shim with no daemon in between, Go's as well as ours.
+import { Command, Option } from "commander";
+import { RUNC_PROCESS_DETAILS, unpack } from "../api/any.ts";
+import { ProcessDetails } from "../api/generated/runc_options.ts";
+import { dumpShim } from "./dump.ts";
+import { printDump } from "./dump-print.ts";
+import { execFlags, readExecFlags } from "./exec-flags.ts";
+import { readBundleSpec } from "./exec-process.ts";
+import { runExec } from "./exec-session.ts";
+import { Problem, USAGE } from "./problem.ts";
+import { argumentsOf } from "./proc.ts";
+import { ShimConnection } from "./shim-connection.ts";
+import { findTarget, type ShimTarget } from "./shim-target.ts";
+import { ShimTask } from "./shim-task.ts";
+import { exitText, signalNumber } from "./signals.ts";
+import type { ProcessState } from "./task-port.ts";
+import { nsToIso } from "./units.ts";
+import { commonFlags, examples, type Settings, settingsOf } from "./verb-options.ts";
+
+/** What the command line names, before anything is asked of it. */
+interface Place {
+  readonly settings: Settings;
+  readonly target: ShimTarget;
+  /** undefined if the shim has none, or several. */
+  readonly container: string | undefined;
+  readonly command: Command;
+}
+
+/** The same, connected. */
+interface Visit extends Place {
+  readonly shim: ShimConnection;
+  readonly task: ShimTask;
+}
+
+export function addShim(program: Command): void {
+  const command = program
+    .command("shim [id|socket|pid] [verb...]")
+    .description("speak to one shim: state, pids, exec, kill, wait, dump, shutdown; needs no daemon")
+    .passThroughOptions()
+    .helpOption(false)
+    .option("-h, --help", "display help for command");
+  commonFlags(command, { daemon: false });
+  command.action(async (word: string | undefined, rest: readonly string[], options: { help?: boolean }) => {
+    const verbs = shimVerbs(command, word ?? "<id|socket|pid>");
+    if (options.help === true) verbs.outputHelp();
+    else if (word === undefined || rest.length === 0) verbs.help({ error: true });
+    else await verbs.parseAsync([...rest], { from: "user" });
+  });
+}
+
+/** The verbs for the shim that `word` means. */
+export function shimVerbs(parent: Command, word: string): Command {
+  const verbs = new Command(`holdfast shim ${word}`)
+    .description(
+      "Speaks to a shim with no daemon in between. The shim is named by a container's id, its socket, its pid, or a pid in its container.",
+    )
+    .enablePositionalOptions()
+    .exitOverride();
+  const add = (usage: string, description: string, run: (place: Place) => Promise<void>): Command => {
+    const verb = verbs.command(usage).description(description).exitOverride();
+    verb.option("-c, --container <id>", "which container, of a shim that has several");
+    commonFlags(verb, { daemon: false });
+    return verb.action(() => run(placeOf(word, parent, verb)));
+  };
+  const exec = new Option("-e, --exec-id <id>", "an exec of the container, not its init");
+  add("state", "show the state of the container's init, or of an exec", visiting(showState)).addOption(exec);
+  add("pids", "list the processes in the container", visiting(showPids));
+  const run = add(
+    "exec <command...>",
+    "run a command in the container; exits with its status",
+    visiting(runCommand),
+  );
+  execFlags(run.passThroughOptions());
+  add("kill", "send a signal to the init, or to an exec", visiting(kill))
+    .addOption(exec)
+    .option("-s, --signal <signal>", "name or number", "SIGTERM")
+    .option("--all", "to all processes of the container");
+  add("wait", "wait for the end; prints the exit status", visiting(wait)).addOption(exec);
+  add(
+    "dump",
+    "show what the shim is doing: last calls, calls under way, children, descriptors, memory",
+    dump,
+  );
+  add("shutdown", "ask the shim to leave; it does once it has no container", visiting(shutdown)).option(
+    "--now",
+    "whatever it still has (Go's shim then abandons its containers)",
+  );
+  return examples(
+    verbs,
+    ["holdfast shim web state", "is the container of this shim running?"],
+    ["holdfast shim 4711 dump", "why does the shim with this pid not answer?"],
+    ["holdfast shim web exec -it -- sh", "a shell in the container, while the daemon is down"],
+    ["holdfast shim web kill --signal KILL --all", "end everything in it"],
+  );
+}
+
+/** Flags may stand before the target as well as after the verb. */
+function placeOf(word: string, parent: Command, command: Command): Place {
+  const given = { ...parent.optsWithGlobals(), ...command.opts() };
+  for (const [name, value] of Object.entries(given)) command.setOptionValue(name, value);
+  const settings = settingsOf(command);
+  const target = findTarget(word, settings.namespaceGiven ? settings.namespace : undefined);
+  return {
+    settings,
+    target,
+    command,
+    container: command.opts<{ container?: string }>().container ?? target.container,
+  };
+}
+
+/** Connects for as long as `run` takes. */
+function visiting(run: (visit: Visit) => Promise<void>): (place: Place) => Promise<void> {
+  return async (place) => {
+    const { target, settings, container } = place;
+    if (container === undefined) {
+      const several = target.shim?.containers.join(", ") ?? "";
+      throw new Problem(
+        `which container of this shim? Give -c${several === "" ? "" : ` with one of: ${several}`}`,
+        USAGE,
+      );
+    }
+    const shim = await ShimConnection.open(target.socket, container, settings.timeoutMs);
+    try {
+      await run({ ...place, shim, task: new ShimTask(shim, container) });
+    } finally {
+      shim.close();
+    }
+  };
+}
+
+function execIdOf(command: Command): string {
+  return command.opts<{ execId?: string }>().execId ?? "";
+}
+
+async function showState({ settings, task, command }: Visit): Promise<void> {
+  printState(settings, await task.state(execIdOf(command)));
+}
+
+function printState({ screen }: Settings, state: ProcessState): void {
+  if (screen.json) {
+    screen.document({
+      ...state,
+      exit: state.exit && { status: state.exit.status, at: nsToIso(state.exit.at) },
+    });
+    return;
+  }
+  screen.fields([
+    ["id", state.id],
+    ["exec", state.execId],
+    ["status", state.status],
+    ["pid", String(state.pid)],
+    ["exit status", state.exit && exitText(state.exit.status)],
+    ["exited at", state.exit && nsToIso(state.exit.at)],
+    ["bundle", state.bundle],
+    ["terminal", state.terminal ? "yes" : "no"],
+    ["stdin", state.stdin],
+    ["stdout", state.stdout],
+    ["stderr", state.stderr],
+  ]);
+}
+
+async function showPids({ settings: { screen }, task, shim }: Visit): Promise<void> {
+  const { processes } = await shim.task.pids({ id: task.id }, shim.limit);
+  const rows = processes.map(({ pid, info }) => {
+    const execId = (info && unpack(info, RUNC_PROCESS_DETAILS, ProcessDetails))?.execId ?? "";
+    return { pid, execId, command: argumentsOf(pid).join(" ") };
+  });
+  if (screen.json) screen.document(rows);
+  else
+    screen.table(
+      ["PID", "EXEC", "COMMAND"],
+      rows.map((row) => [String(row.pid), row.execId, row.command]),
+    );
+}
+
+async function runCommand({ task, command }: Visit): Promise<void> {
+  const { bundle } = await task.state("");
+  const outcome = await runExec(task, readBundleSpec(bundle), readExecFlags(command, command.args));
+  if (outcome !== "detached") process.exitCode = outcome.status;
+}
+
+async function kill({ task, command }: Visit): Promise<void> {
+  const { signal, all } = command.opts<{ signal: string; all?: boolean }>();
+  await task.kill(execIdOf(command), signalNumber(signal), all);
+}
+
+async function wait({ task, command, settings: { screen } }: Visit): Promise<void> {
+  const exit = await task.wait(execIdOf(command));
+  if (screen.json) screen.document({ status: exit.status, at: nsToIso(exit.at) });
+  else screen.line(String(exit.status));
+}
+
+async function dump({ settings, target, container }: Place): Promise<void> {
+  const dumped = await dumpShim(target, container, settings.timeoutMs);
+  if (settings.screen.json) settings.screen.document(dumped);
+  else printDump(settings.screen, dumped);
+}
+
+async function shutdown({ task, shim, target, settings, command }: Visit): Promise<void> {
+  const now = command.opts<{ now?: boolean }>().now === true;
+  try {
+    await shim.task.shutdown({ id: task.id, now }, shim.limit);
+  } catch (error) {
+    // Who leaves at once may not come to answer.
+    if (!shim.client.closed) throw error;
+  }
+  const left = target.shim?.containers ?? [];
+  if (!shim.client.closed && left.length > 0 && !now) {
+    settings.screen.note(`it stays as long as it has containers: ${left.join(", ")}`);
+  }
+}

@@ -1,0 +1,75 @@
+// What happened to a container so far, put together from its record, its shim and its exit: no daemon keeps a history of events.
+import type { Container } from "../api/generated/containers.ts";
+import { nsFromTimestamp } from "../api/timestamp.ts";
+import type { ShimDump } from "../shim/debug.ts";
+import { orNone } from "./container-record.ts";
+import type { DaemonClient } from "./daemon-client.ts";
+import { statOf } from "./proc.ts";
+import { ShimConnection } from "./shim-connection.ts";
+import { mainSocket, type ShimProcess } from "./shim-processes.ts";
+import { exitOf } from "./shim-task.ts";
+import { exitText } from "./signals.ts";
+import { statusName } from "./task-status.ts";
+
+export interface Step {
+  /** Nanoseconds since 1970. */
+  readonly at: bigint;
+  readonly what: string;
+  /** How long it took, in ms, where somebody knows. */
+  readonly tookMs: number | undefined;
+}
+
+/** Calls that only look. */
+const LOOKS: readonly string[] = ["State", "Connect", "Pids", "Stats", "Wait", "Dump"];
+
+export interface PastSources {
+  readonly daemon: DaemonClient;
+  readonly container: Container;
+  readonly shims: readonly ShimProcess[];
+  readonly timeoutMs: number;
+}
+
+/** The steps in the order of time. A shim that does not answer leaves its steps out. */
+export async function pastOf({ daemon, container, shims, timeoutMs }: PastSources): Promise<Step[]> {
+  const { id, createdAt } = container;
+  const steps: Step[] = [];
+  const add = (at: bigint, what: string, tookMs?: number): void => void steps.push({ at, what, tookMs });
+  if (createdAt !== undefined) add(nsFromTimestamp(createdAt), "container put on record");
+  const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
+  const shim = shims.find((each) => each.namespace === daemon.namespace && each.containers.includes(id));
+  if (shim !== undefined) {
+    add(ago(shim.stat.ageMs), `shim started: ${shim.kind}, pid ${shim.pid}`);
+    const dump = await insideOf(shim, timeoutMs);
+    for (const call of dump?.calls ?? []) {
+      if (LOOKS.includes(call.method)) continue;
+      add(ago(call.ago + call.ms), `${call.method}${call.error === "" ? "" : `: ${call.error}`}`, call.ms);
+    }
+  }
+  const init = task === undefined ? undefined : statOf(task.pid);
+  if (task !== undefined && init !== undefined) add(ago(init.ageMs), `init made: pid ${task.pid}`);
+  if (task !== undefined && statusName(task.status) === "stopped") {
+    const { status, at } = exitOf(task.exitStatus, task.exitedAt);
+    if (at !== undefined) add(at, `ended: exit status ${exitText(status)}`);
+  }
+  return steps.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
+}
+
+function ago(ms: number): bigint {
+  return BigInt(Date.now()) * 1_000_000n - BigInt(Math.round(ms * 1e6));
+}
+
+async function insideOf(shim: ShimProcess, timeoutMs: number): Promise<ShimDump | undefined> {
+  const socket = mainSocket(shim);
+  if (socket === undefined) return undefined;
+  try {
+    const connection = await ShimConnection.open(socket, shim.id, timeoutMs);
+    try {
+      return await connection.inside();
+    } finally {
+      connection.close();
+    }
+  } catch {
+    // Go's shim tells nothing, and a hung one neither.
+    return undefined;
+  }
+}

@@ -1,0 +1,86 @@
+// What the shim is doing, for `holdfast shim … dump` (holdfast.shim.v1.Debug). It costs a ring of the last calls; all else is looked up when
+// asked for. What /proc can tell (children, memory, whose descriptors) is left to the one who asks. Registered by serve.ts.
+import type { DumpResponse } from "../api/generated/debug.ts";
+import { isSystemError, type Platform } from "../platform/platform.ts";
+import type { CallInfo } from "../ttrpc/definition.ts";
+import type { TtrpcError } from "../ttrpc/status.ts";
+
+/** How many finished calls are remembered. */
+const REMEMBERED_CALLS = 32;
+
+/** All durations are in ms. */
+export interface ShimDump {
+  readonly pid: number;
+  /** The last calls that have ended, the oldest first. `error` is empty for a call that was answered. */
+  readonly calls: readonly { method: string; ms: number; ago: number; error: string }[];
+  readonly running: readonly { method: string; ms: number }[];
+  readonly containers: readonly ContainerDump[];
+  /** Topics of the events that the daemon has not acknowledged, in order. */
+  readonly events: readonly string[];
+  /** Unread bytes by descriptor, of pipes, fifos and terminals that hold any. */
+  readonly fill: Readonly<Record<string, number>>;
+}
+
+export interface ProcessDump {
+  readonly id: string;
+  readonly state: string;
+  /** 0 before there is one. */
+  readonly pid: number;
+  readonly status?: number | undefined;
+}
+
+export interface ContainerDump extends ProcessDump {
+  readonly execs: readonly ProcessDump[];
+}
+
+/** Where the figures come from. */
+export interface DebugSources {
+  runningCalls(): readonly CallInfo[];
+  containers(): readonly ContainerDump[];
+  waitingEvents(): readonly string[];
+}
+
+export class Debug {
+  readonly #platform: Platform;
+  readonly #sources: DebugSources;
+  readonly #calls: { method: string; ms: number; at: number; error: string }[] = [];
+
+  constructor(platform: Platform, sources: DebugSources) {
+    this.#platform = platform;
+    this.#sources = sources;
+  }
+
+  /** To be told of every call that ends. */
+  finished(call: CallInfo, ms: number, error: TtrpcError | undefined): void {
+    this.#calls.push({ method: call.method, ms, at: call.startedMs + ms, error: error?.message ?? "" });
+    if (this.#calls.length > REMEMBERED_CALLS) this.#calls.shift();
+  }
+
+  dump(): DumpResponse {
+    const now = this.#platform.clock.monotonicMs();
+    const dump: ShimDump = {
+      pid: this.#platform.self.pid(),
+      calls: this.#calls.map(({ method, ms, at, error }) => ({ method, ms, ago: now - at, error })),
+      running: this.#sources.runningCalls().map(({ method, startedMs }) => ({ method, ms: now - startedMs })),
+      containers: this.#sources.containers(),
+      events: this.#sources.waitingEvents(),
+      fill: this.#fill(),
+    };
+    return { json: JSON.stringify(dump) };
+  }
+
+  #fill(): Record<string, number> {
+    const { files, fds } = this.#platform;
+    const fill: Record<string, number> = {};
+    for (const fd of files.list("/proc/self/fd")) {
+      try {
+        const bytes = fds.readable(Number(fd));
+        if (bytes > 0) fill[fd] = bytes;
+      } catch (error) {
+        // Not of the kind that is read from.
+        if (!isSystemError(error)) throw error;
+      }
+    }
+    return fill;
+  }
+}

@@ -1,0 +1,175 @@
+// holdfast on a real terminal: raw while a container has it, and as before afterwards, however it ends.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Daemon } from "../harness/daemon.ts";
+import { eventually } from "../harness/eventually.ts";
+import { allPids, processInfo } from "../harness/processes.ts";
+import { Cli } from "./cli.ts";
+
+let daemon: Daemon;
+let cli: Cli;
+
+before(async () => {
+  daemon = await Daemon.start();
+  cli = await Cli.build(daemon);
+});
+
+after(async () => {
+  cli.close();
+  await daemon.close();
+});
+
+const DETACH = "\x10\x11";
+
+function run(name: string, ...rest: string[]): string[] {
+  daemon.ctr.ids.add(name);
+  return ["run", "-it", "--name", name, "--rootfs", daemon.rootfs, ...rest];
+}
+
+/** The pid of the holdfast that runs with these arguments on its command line. */
+function cliPid(mark: string): Promise<number> {
+  return eventually("holdfast", () =>
+    allPids().find((pid) => {
+      const info = processInfo(pid);
+      return info?.executable === "node" && info.commandLine.includes("holdfast.mjs") && info.commandLine.includes(mark);
+    }),
+  );
+}
+
+test("a shell on a terminal: typed lines, its size, a new size, ctrl-c and the exit status", async () => {
+  const terminal = cli.terminal(run("shell", "--rm", "sh"), { rows: 33, columns: 101 });
+  await terminal.shows(/# /);
+  terminal.type("echo a$((1+1))b; stty size\r");
+  await terminal.shows(/a2b\r\n/);
+  await terminal.shows(/33 101/);
+  await terminal.resize({ rows: 40, columns: 120 });
+  await eventually("the new size", async () => {
+    terminal.type("stty size\r");
+    return /40 120/.test(terminal.screen);
+  });
+  terminal.type("sleep 1000\r");
+  await terminal.shows(/sleep 1000\r\n/);
+  terminal.type("\x03");
+  await terminal.shows(/\^C/);
+  terminal.type("exit 21\r");
+  assert.equal((await terminal.exited).status, 21);
+});
+
+test("the detach keys leave it running, other control keys do not, and attach comes back", async () => {
+  const terminal = cli.terminal(run("leave", "sh"));
+  await terminal.shows(/# /);
+  // The first key alone belongs to the container once another one follows.
+  terminal.type("\x10echo still$((1+1))\r");
+  await terminal.shows(/still2/);
+  terminal.type(DETACH);
+  const left = await terminal.exited;
+  assert.equal(left.status, 0);
+  assert.match(left.stdout, /leave goes on/);
+  assert.equal((await daemon.ctr.task("leave")).status, "RUNNING");
+  const back = cli.terminal(["attach", "leave"]);
+  await eventually("the shell", async () => {
+    back.type("echo here$((2+2))\r");
+    return /here4/.test(back.screen);
+  });
+  back.type("exit 5\r");
+  assert.equal((await back.exited).status, 5);
+  await cli.do(["delete", "leave"]);
+});
+
+test("exec -it is on a terminal of its own", async () => {
+  await cli.do([...run("base", "sleep", "1000").filter((word) => word !== "-it").toSpliced(1, 0, "-d")]);
+  const terminal = cli.terminal(["exec", "-it", "--detach-keys", "ctrl-]", "base", "sh"]);
+  await terminal.shows(/# /);
+  terminal.type("tty; exit 17\r");
+  await terminal.shows(/\/dev\/pts\/\d/);
+  assert.equal((await terminal.exited).status, 17);
+  await cli.do(["delete", "-f", "base"]);
+});
+
+/** A terminal whose settings are shown before and after `line` runs on it. */
+function between(line: string): string {
+  return `echo "before=$(stty -g)"; ${line}; echo "status=$?"; echo "after=$(stty -g)"`;
+}
+
+function assertRestored(screen: string): void {
+  const [, before] = screen.match(/before=(\S+)/) ?? [];
+  const [, later] = screen.match(/after=(\S+)/) ?? [];
+  assert.ok(before !== undefined && before !== "");
+  assert.equal(later, before);
+}
+
+async function rawMode(pid: number): Promise<void> {
+  await eventually("raw mode", async () => {
+    const { check } = await import("../harness/command.ts");
+    const settings = await check(["stty", "-a", "-F", `/proc/${pid}/fd/0`]);
+    return / -icanon/.test(settings) && / -echo /.test(settings);
+  });
+}
+
+const line = (name: string): string => `$H $HM ${run(name, "--rm", "sleep", "1000").join(" ")}`;
+
+test("the terminal is as it was after the container's end", async () => {
+  const terminal = cli.shellTerminal(between(line("end")));
+  await rawMode(await cliPid("end"));
+  await eventually("the container", async () => (await cli.run(["kill", "-s", "KILL", "end"])).status === 0);
+  await terminal.shows(/after=\S+/);
+  assert.match(terminal.screen, /status=137/);
+  assertRestored((await terminal.exited).stdout);
+});
+
+for (const signal of ["SIGKILL", "SIGHUP"] as const) {
+  test(`the terminal is as it was after ${signal} to holdfast, and the container goes on`, async () => {
+    const name = `by-${signal.toLowerCase()}`;
+    // The shell waits a little for what restores it after a SIGKILL.
+    const wait = `before=$(stty -g); ${line(name)}; i=0; while [ $((i+=1)) -lt 100 ] && [ "$(stty -g)" != "$before" ]; do sleep 0.05; done`;
+    const terminal = cli.shellTerminal(`echo before=$(stty -g); ${wait}; echo after=$(stty -g)`);
+    const pid = await cliPid(name);
+    await rawMode(pid);
+    process.kill(pid, signal);
+    await terminal.shows(/after=\S+/);
+    assertRestored((await terminal.exited).stdout);
+    assert.equal((await daemon.ctr.task(name)).status, "RUNNING");
+    await cli.do(["delete", "-f", name]);
+  });
+}
+
+test("SIGTERM to holdfast on a terminal ends the container's process, and the terminal is as it was", async () => {
+  const script = "trap 'exit 12' TERM; while :; do sleep 0.05; done";
+  daemon.ctr.ids.add("term");
+  const terminal = cli.shellTerminal(
+    between(`$H $HM run -it --rm --name term --rootfs ${daemon.rootfs} sh -c "${script}"`),
+  );
+  const pid = await cliPid("--name term");
+  await rawMode(pid);
+  process.kill(pid, "SIGTERM");
+  await terminal.shows(/after=\S+/);
+  assert.match(terminal.screen, /status=12/);
+  assertRestored((await terminal.exited).stdout);
+});
+
+test("top is live, and q gives the screen back", async () => {
+  daemon.ctr.ids.add("busy");
+  const command = ["sh", "-c", "while :; do :; done"];
+  await cli.do(["run", "-d", "--name", "busy", "--cpus", "0.3", "--rootfs", daemon.rootfs, "--", ...command]);
+  const terminal = cli.shellTerminal(between("$H $HM top --interval 100ms"));
+  await terminal.shows(/holdfast top/);
+  await terminal.shows(/busy +[1-9]\d*\.\d% .*[▁▂▃▄▅▆▇█]/);
+  terminal.type("q");
+  await terminal.shows(/after=\S+/);
+  const { stdout } = await terminal.exited;
+  assert.match(stdout, /status=0/);
+  assertRestored(stdout);
+  // The other screen was left, with the cursor shown.
+  assert.ok(stdout.includes("\x1b[?25h\x1b[?1049l"));
+  await cli.do(["delete", "-f", "busy"]);
+});
+
+test("top without a terminal says what to use instead", async () => {
+  const output = await cli.run(["top"]);
+  assert.equal(output.status, 1);
+  assert.match(output.stderr, /needs a terminal; "holdfast stats"/);
+});
+
+test("nothing is left of all that", async () => {
+  assert.equal(await daemon.leftovers(), "");
+});
