@@ -178,9 +178,7 @@ export class Session {
   }
 
   #complain(signal: string, error: unknown): void {
-    process.stderr.write(
-      `holdfast: ${signal} not passed on: ${errorText(error)}\n`,
-    );
+    process.stderr.write(`holdfast: ${signal} not passed on: ${errorText(error)}\n`);
   }
 }
 

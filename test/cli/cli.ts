@@ -58,7 +58,9 @@ export class Cli {
   async do(args: readonly string[], options: CommandOptions = {}): Promise<string> {
     const output = await this.run(args, options);
     if (output.status !== 0) {
-      throw new Error(`holdfast ${args.join(" ")}: exit status ${output.status}\n${output.stdout}${output.stderr}`);
+      throw new Error(
+        `holdfast ${args.join(" ")}: exit status ${output.status}\n${output.stdout}${output.stderr}`,
+      );
     }
     return output.stdout;
   }

@@ -60,7 +60,10 @@ test("a container that a signal ends gives 128 and the signal", async () => {
 for (const size of [0, 1, 65_536, 4 * 1024 * 1024 + 3]) {
   test(`${size} bytes go in and come out the same`, async () => {
     const data = randomBytes(size);
-    const running = cli.spawn(args(`bytes-${size}`, "--rm", "-i", "--", "cat"), { stdin: data, rawStdout: true });
+    const running = cli.spawn(args(`bytes-${size}`, "--rm", "-i", "--", "cat"), {
+      stdin: data,
+      rawStdout: true,
+    });
     const hash = createHash("sha256");
     running.stdout.on("data", (chunk: Buffer) => hash.update(chunk));
     assert.equal((await running.exited).status, 0);
@@ -69,7 +72,9 @@ for (const size of [0, 1, 65_536, 4 * 1024 * 1024 + 3]) {
 }
 
 test("without -i a container has no input", async () => {
-  const output = await cli.run(args("no-input", "--rm", "--", "sh", "-c", "cat; echo end"), { stdin: "never" });
+  const output = await cli.run(args("no-input", "--rm", "--", "sh", "-c", "cat; echo end"), {
+    stdin: "never",
+  });
   assert.equal(output.stdout, "end\n");
 });
 
@@ -93,12 +98,17 @@ test("run applies environment, directory, host name, user, mounts and limits", a
 });
 
 test("run -d leaves it running, with its output in a file for logs", async () => {
-  const id = (await cli.do(args("quiet", "-d", "--", "sh", "-c", "for i in 1 2 3; do echo $i; done; cat; exit 3"))).trim();
+  const id = (
+    await cli.do(args("quiet", "-d", "--", "sh", "-c", "for i in 1 2 3; do echo $i; done; cat; exit 3"))
+  ).trim();
   assert.equal(id, "quiet");
   assert.equal((await cli.do(["wait", "quiet"])).trim(), "3");
   assert.equal(await cli.do(["logs", "quiet"]), "1\n2\n3\n");
   assert.equal(await cli.do(["logs", "--tail", "1", "quiet"]), "3\n");
-  const [found] = (await cli.json(["inspect", "quiet"])) as { log: string; task: { exit: { status: number } } }[];
+  const [found] = (await cli.json(["inspect", "quiet"])) as {
+    log: string;
+    task: { exit: { status: number } };
+  }[];
   assert.equal(found?.task.exit.status, 3);
   assert.ok(existsSync(found?.log ?? ""));
   await cli.do(["delete", "quiet"]);
@@ -106,7 +116,16 @@ test("run -d leaves it running, with its output in a file for logs", async () =>
 });
 
 test("logs -f follows until the end", async () => {
-  await cli.do(args("chatty", "-d", "--", "sh", "-c", "echo a; until [ -e /tmp/chatty-go ]; do sleep 0.05; done; echo b"));
+  await cli.do(
+    args(
+      "chatty",
+      "-d",
+      "--",
+      "sh",
+      "-c",
+      "echo a; until [ -e /tmp/chatty-go ]; do sleep 0.05; done; echo b",
+    ),
+  );
   const following = cli.spawn(["logs", "-f", "chatty"]);
   await following.printed(/a\n/);
   await daemon.touch("chatty-go");
@@ -127,7 +146,12 @@ test("start runs an ended container again, in the background or in front", async
 test("a bundle runs as its config.json says", async () => {
   const bundle = join(daemon.directory, "bundle");
   mkdirSync(bundle);
-  const spec = ociSpec({ args: ["sh", "-c", "echo $B; exit 4"], rootfs: "../rootfs", cgroupsPath: "", env: ["B=bundle"] });
+  const spec = ociSpec({
+    args: ["sh", "-c", "echo $B; exit 4"],
+    rootfs: "../rootfs",
+    cgroupsPath: "",
+    env: ["B=bundle"],
+  });
   writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
   daemon.ctr.ids.add("bundled");
   const output = await cli.run(["run", "--rm", "--name", "bundled", "--bundle", bundle]);
@@ -168,9 +192,12 @@ test("run goes on while the daemon restarts", async () => {
 
 test("exec passes bytes and status; with -d it does not wait", async () => {
   await cli.do(args("host", "-d", "--", "sleep", "1000"));
-  const output = await cli.run(["exec", "-i", "-e", "X=1", "-w", "/tmp", "host", "sh", "-c", "cat; echo $X $(pwd) >&2; exit 3"], {
-    stdin: "in",
-  });
+  const output = await cli.run(
+    ["exec", "-i", "-e", "X=1", "-w", "/tmp", "host", "sh", "-c", "cat; echo $X $(pwd) >&2; exit 3"],
+    {
+      stdin: "in",
+    },
+  );
   assert.deepEqual(output, { status: 3, stdout: "in", stderr: "1 /tmp\n" });
   await cli.do(["exec", "-d", "host", "touch", "/tmp/by-exec"]);
   await eventually("the file", () => daemon.rootfsHas("tmp/by-exec"));
@@ -204,21 +231,32 @@ test("a name that is taken is refused, and the one who has it goes on", async ()
   await cli.do(["delete", "-f", "taken"]);
 });
 
-const badLines: readonly (readonly [what: string, args: readonly string[], status: number, says: RegExp])[] = [
-  ["neither rootfs nor bundle", ["run", "true"], 2, /--rootfs DIR or --bundle DIR/],
-  ["a rootfs that is not there", ["run", "--rootfs", "/nosuch", "true"], 1, /\/nosuch: no such directory/],
-  ["a bundle without config.json", ["run", "--bundle", "/tmp"], 1, /config\.json: no such file/],
-  ["no command", ["run", "--rootfs", "/"], 2, /what to run/],
-  ["a size that is none", ["run", "--memory", "much", "--rootfs", "/", "true"], 2, /size such as/],
-  ["a negative number of processors", ["run", "--cpus", "-1", "--rootfs", "/", "true"], 2, /number such as/],
-  ["a mount without target", ["run", "--mount", "source=/tmp", "--rootfs", "/", "true"], 2, /needs source and target/],
-  ["a variable without name", ["run", "--env", "=x", "--rootfs", "/", "true"], 2, /has a name/],
-  ["a user by name", ["run", "--user", "root", "--rootfs", "/", "true"], 2, /give numbers/],
-  ["--rm with -d", ["run", "-d", "--rm", "--rootfs", "/", "true"], 2, /leave out -d or --rm/],
-  ["-it without a terminal", ["run", "-it", "--rootfs", "/", "true"], 1, /needs a terminal/],
-  ["bad detach keys", ["run", "--detach-keys", "ctrl-pp", "--rootfs", "/", "true"], 2, /not a key/],
-  ["a bad id", ["run", "--name", "../x", "--rootfs", "/", "true"], 125, /identifier/],
-];
+const badLines: readonly (readonly [what: string, args: readonly string[], status: number, says: RegExp])[] =
+  [
+    ["neither rootfs nor bundle", ["run", "true"], 2, /--rootfs DIR or --bundle DIR/],
+    ["a rootfs that is not there", ["run", "--rootfs", "/nosuch", "true"], 1, /\/nosuch: no such directory/],
+    ["a bundle without config.json", ["run", "--bundle", "/tmp"], 1, /config\.json: no such file/],
+    ["no command", ["run", "--rootfs", "/"], 2, /what to run/],
+    ["a size that is none", ["run", "--memory", "much", "--rootfs", "/", "true"], 2, /size such as/],
+    [
+      "a negative number of processors",
+      ["run", "--cpus", "-1", "--rootfs", "/", "true"],
+      2,
+      /number such as/,
+    ],
+    [
+      "a mount without target",
+      ["run", "--mount", "source=/tmp", "--rootfs", "/", "true"],
+      2,
+      /needs source and target/,
+    ],
+    ["a variable without name", ["run", "--env", "=x", "--rootfs", "/", "true"], 2, /has a name/],
+    ["a user by name", ["run", "--user", "root", "--rootfs", "/", "true"], 2, /give numbers/],
+    ["--rm with -d", ["run", "-d", "--rm", "--rootfs", "/", "true"], 2, /leave out -d or --rm/],
+    ["-it without a terminal", ["run", "-it", "--rootfs", "/", "true"], 1, /needs a terminal/],
+    ["bad detach keys", ["run", "--detach-keys", "ctrl-pp", "--rootfs", "/", "true"], 2, /not a key/],
+    ["a bad id", ["run", "--name", "../x", "--rootfs", "/", "true"], 125, /identifier/],
+  ];
 for (const [what, line, status, says] of badLines) {
   test(`${what} is refused`, async () => {
     const output = await cli.run(line);

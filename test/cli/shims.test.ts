@@ -14,7 +14,9 @@ before(async () => {
   daemon = await Daemon.start();
   cli = await Cli.build(daemon);
   await daemon.ctr.start("ours", ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"]);
-  await daemon.ctr.do(goContainer(daemon, "theirs", ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"]));
+  await daemon.ctr.do(
+    goContainer(daemon, "theirs", ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"]),
+  );
 });
 
 after(async () => {
@@ -56,7 +58,9 @@ test("shims lists ours and Go's, with their containers and memory", async () => 
   );
   for (const row of rows) {
     assert.equal(row.pid, await daemon.shimPid(row.id));
-    assert.deepEqual(row.containers, [{ id: row.id, status: "running", pid: (await daemon.ctr.task(row.id)).pid }]);
+    assert.deepEqual(row.containers, [
+      { id: row.id, status: "running", pid: (await daemon.ctr.task(row.id)).pid },
+    ]);
     assert.ok(row.privateBytes > 0 && row.privateBytes <= row.rssBytes);
   }
 });
@@ -96,7 +100,10 @@ for (const id of ["ours", "theirs"]) {
     const row = (await shims()).find((each) => each.id === id);
     assert.ok(row !== undefined);
     for (const target of [id, String(row.pid), row.socket, `unix://${row.socket}`, String(pid)]) {
-      const state = (await cli.json(["shim", "-n", daemon.namespace, target, "state"])) as Record<string, unknown>;
+      const state = (await cli.json(["shim", "-n", daemon.namespace, target, "state"])) as Record<
+        string,
+        unknown
+      >;
       assert.equal(state.id, id);
       assert.equal(state.status, "running");
       assert.equal(state.pid, pid);
@@ -122,9 +129,22 @@ for (const id of ["ours", "theirs"]) {
   });
 
   test(`${id}: an exec of one's own choosing can be seen and killed`, async () => {
-    const running = cli.spawn(["shim", id, "exec", "--exec-id", "victim", "--", "sh", "-c", "echo up; sleep 100"]);
+    const running = cli.spawn([
+      "shim",
+      id,
+      "exec",
+      "--exec-id",
+      "victim",
+      "--",
+      "sh",
+      "-c",
+      "echo up; sleep 100",
+    ]);
     await running.printed(/up/);
-    const state = (await cli.json(["shim", id, "state", "--exec-id", "victim"])) as { status: string; pid: number };
+    const state = (await cli.json(["shim", id, "state", "--exec-id", "victim"])) as {
+      status: string;
+      pid: number;
+    };
     assert.equal(state.status, "running");
     await cli.do(["shim", id, "kill", "--exec-id", "victim", "-s", "KILL"]);
     assert.equal((await running.exited).status, 137);
@@ -137,7 +157,9 @@ for (const id of ["ours", "theirs"]) {
 test("dump tells our shim's calls, those under way, its processes, children and descriptors", async () => {
   const waiting = cli.spawn(["shim", "ours", "wait"]);
   const calls = async (): Promise<string[]> => {
-    const { inside } = (await cli.json(["shim", "ours", "dump"])) as { inside: { running: { method: string }[] } };
+    const { inside } = (await cli.json(["shim", "ours", "dump"])) as {
+      inside: { running: { method: string }[] };
+    };
     return inside.running.map(({ method }) => method);
   };
   await eventually("our Wait", async () => (await calls()).includes("Wait"));
@@ -170,14 +192,20 @@ test("output that nobody reads shows as unread bytes in the dump", async () => {
   // ctr's own run is detached: its stdout fifo has no reader.
   await daemon.ctr.start("full", ["sh", "-c", "head -c 5000 /dev/zero; sleep 1000"]);
   await eventually("the bytes", async () => {
-    const dump = (await cli.json(["shim", "full", "dump"])) as { files: { target: string; unread?: number }[] };
+    const dump = (await cli.json(["shim", "full", "dump"])) as {
+      files: { target: string; unread?: number }[];
+    };
     return dump.files.some(({ target, unread }) => target.endsWith("full-stdout") && unread === 5000);
   });
   await daemon.ctr.remove("full");
 });
 
 test("Go's shim has a dump too, without its inside", async () => {
-  const dump = (await cli.json(["shim", "theirs", "dump"])) as { silence: string; inside?: unknown; files: unknown[] };
+  const dump = (await cli.json(["shim", "theirs", "dump"])) as {
+    silence: string;
+    inside?: unknown;
+    files: unknown[];
+  };
   assert.match(dump.silence, /does not tell/);
   assert.equal(dump.inside, undefined);
   assert.ok(dump.files.length > 3);
@@ -198,7 +226,10 @@ for (const id of ["ours", "theirs"]) {
       await cli.do(["shim", id, "kill", "--signal", "TERM"]);
       const { status, stdout } = await waiting.exited;
       assert.deepEqual({ status, stdout }, { status: 0, stdout: "9\n" });
-      const state = (await cli.json(["shim", id, "state"])) as { status: string; exit: { status: number; at: string } };
+      const state = (await cli.json(["shim", id, "state"])) as {
+        status: string;
+        exit: { status: number; at: string };
+      };
       assert.equal(state.status, "stopped");
       assert.equal(state.exit.status, 9);
       assert.ok(!Number.isNaN(Date.parse(state.exit.at)));

@@ -31,7 +31,11 @@ function cliPid(mark: string): Promise<number> {
   return eventually("holdfast", () =>
     allPids().find((pid) => {
       const info = processInfo(pid);
-      return info?.executable === "node" && info.commandLine.includes("holdfast.mjs") && info.commandLine.includes(mark);
+      return (
+        info?.executable === "node" &&
+        info.commandLine.includes("holdfast.mjs") &&
+        info.commandLine.includes(mark)
+      );
     }),
   );
 }
@@ -77,7 +81,11 @@ test("the detach keys leave it running, other control keys do not, and attach co
 });
 
 test("exec -it is on a terminal of its own", async () => {
-  await cli.do([...run("base", "sleep", "1000").filter((word) => word !== "-it").toSpliced(1, 0, "-d")]);
+  await cli.do([
+    ...run("base", "sleep", "1000")
+      .filter((word) => word !== "-it")
+      .toSpliced(1, 0, "-d"),
+  ]);
   const terminal = cli.terminal(["exec", "-it", "--detach-keys", "ctrl-]", "base", "sh"]);
   await terminal.shows(/# /);
   terminal.type("tty; exit 17\r");
