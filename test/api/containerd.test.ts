@@ -45,12 +45,21 @@ const FILES: ReadonlyArray<[ours: string, theirs: string, added?: Record<string,
   ["namespace_events.proto", `${CONTAINERD}/api/events/namespace.proto`],
   ["metric.proto", `${CONTAINERD}/api/types/metrics.proto`],
   ["descriptor.proto", `${CONTAINERD}/api/types/descriptor.proto`],
+  ["leases.proto", `${CONTAINERD}/api/services/leases/v1/leases.proto`],
+  ["introspection.proto", `${CONTAINERD}/api/services/introspection/v1/introspection.proto`],
+  ["platform.proto", `${CONTAINERD}/api/types/platform.proto`],
+  ["google/rpc/status.proto", "github.com/gogo/googleapis/google/rpc/status.proto"],
+  [
+    "health.proto",
+    "google.golang.org/grpc/debian/missing-sources/grpc/grpc-proto/master/grpc/health/v1/health.proto",
+  ],
 ];
 
 /** Imports are named from the root of the Go source; gogoproto and fieldpath only add options for Go. */
 function resolve(target: string): string | null {
   if (target.startsWith("google/protobuf/") || target.startsWith("/")) return target;
   if (target.includes("gogo") || target.includes("fieldpath")) return null;
+  if (target.startsWith("google/rpc/")) return join(GO_SOURCE, "github.com/gogo/googleapis", target);
   return join(GO_SOURCE, target);
 }
 
