@@ -36,6 +36,8 @@ export class RawMode {
     this.#guard.stdin?.on("error", () => {});
     this.#off = onExit(() => this.restore());
     process.stdin.setRawMode(true);
+    // Node leaves it on, and \r\n of the container's terminal would come out as \r\r\n.
+    execFileSync("stty", ["-opost"], { stdio: [0, "ignore", "ignore"] });
   }
 
   /** Back to how it was. May be called again. */
