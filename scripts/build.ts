@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { compileBytecode } from "./bytecode.ts";
 import { cached, hashOf, native, prune, root, run } from "./cache.ts";
 import { hostObjects, quickjs, release, sanitized } from "./compile-c.ts";
+import { buildNodePrograms } from "./node-programs.ts";
 
 export interface BuildOptions {
   /** ASan, UBSan, leak checks and forced garbage collection. */
@@ -38,8 +39,10 @@ export async function buildProgram(entry: string, output: string, options: Build
 async function main(args: readonly string[]): Promise<void> {
   const sanitize = args.includes("--sanitize");
   const shim = join(root, "dist", sanitize ? "sanitize" : "", "containerd-shim-holdfast-v2");
-  await buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize });
-  // The programs for Node (cmd/daemon, cmd/holdfast) are bundled here once they exist.
+  await Promise.all([
+    buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize }),
+    sanitize ? undefined : buildNodePrograms(join(root, "dist")),
+  ]);
   prune();
 }
 

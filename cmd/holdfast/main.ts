@@ -8,4 +8,4 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 // Output to pipes and files is out when write() returns, and nothing that is still open shall keep us.
-process.exit(await runProgram(process.argv.slice(2)));
+void runProgram(process.argv.slice(2)).then((status) => process.exit(status));

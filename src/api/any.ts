@@ -39,9 +39,14 @@ export function pack<T>(typeUrl: string, codec: Pick<Codec<T>, "encode">, messag
   return { typeUrl, value: codec.encode(message).finish() };
 }
 
+/** A type URL as containerd writes them. */
+export function bareTypeUrl(typeUrl: string): string {
+  return typeUrl.startsWith(GOOGLE_PREFIX) ? typeUrl.slice(GOOGLE_PREFIX.length) : typeUrl;
+}
+
 /** Whether `any` holds the given type; containerd writes its type URLs bare, others put "type.googleapis.com/" before. */
 export function holds(any: Any, typeUrl: string): boolean {
-  return any.typeUrl === typeUrl || any.typeUrl === GOOGLE_PREFIX + typeUrl;
+  return bareTypeUrl(any.typeUrl) === typeUrl;
 }
 
 /** The message inside, or undefined if it is of another type. Throws if its bytes are malformed. */

@@ -1,0 +1,43 @@
+#!/usr/bin/env node
+// holdfastd: argv → configuration → the daemon, until a signal ends it.
+import { pino } from "pino";
+import { ConfigError, parseCommandLine } from "../../src/manager/config.ts";
+import { Daemon } from "../../src/manager/daemon.ts";
+import { notifySystemd } from "../../src/manager/notify.ts";
+
+const USAGE = 2;
+
+async function main(): Promise<number | undefined> {
+  const command = parseCommandLine(process.argv.slice(2), process.env);
+  if (command.action === "print") {
+    process.stdout.write(command.text);
+    return 0;
+  }
+  const log = pino({ level: command.config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+  const daemon = await Daemon.start(command.config, log);
+  const notify = (state: "--ready" | "--stopping") =>
+    notifySystemd(state).catch((error: unknown) =>
+      log.warn({ error: String(error) }, "cannot notify systemd"),
+    );
+  void notify("--ready");
+  const stop = async (signal: string): Promise<void> => {
+    log.info({ signal }, "stopping; containers run on");
+    void notify("--stopping");
+    await daemon.stop();
+    process.exit(0);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stop(signal));
+  // Whoever reads our log may go away; our work goes on.
+  process.on("SIGHUP", () => {});
+  return undefined;
+}
+
+main().then(
+  (status) => {
+    if (status !== undefined) process.exitCode = status;
+  },
+  (error: unknown) => {
+    process.stderr.write(`holdfastd: ${error instanceof Error ? error.message : error}\n`);
+    process.exit(error instanceof ConfigError ? USAGE : 1);
+  },
+);

@@ -1,0 +1,63 @@
+// Bundles the programs for Node: holdfastd and holdfast, each one file that runs by itself, and LMDB's native part beside them. Called by build.ts.
+import { chmodSync, copyFileSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { build, type Plugin } from "esbuild";
+import { root } from "./cache.ts";
+
+const PROGRAMS = { "cmd/daemon/main.ts": "holdfastd", "cmd/holdfast/main.ts": "holdfast" };
+const LMDB_ADDON = "lmdb.node";
+
+/** lmdb looks for its addon in node_modules; ours lies beside the program. */
+const lmdbAddon: Plugin = {
+  name: "lmdb-addon",
+  setup(builder) {
+    builder.onResolve({ filter: /^node-gyp-build-optional-packages$/ }, () => ({
+      path: "addon",
+      namespace: "lmdb-addon",
+    }));
+    builder.onLoad({ filter: /.*/, namespace: "lmdb-addon" }, () => ({
+      contents: `module.exports = () => require(require("node:path").join(require("node:fs").realpathSync(__dirname), "${LMDB_ADDON}"));`,
+    }));
+    // A faster decoder for a format that we do not use.
+    builder.onResolve({ filter: /^msgpackr-extract$/ }, () => ({ path: "none", namespace: "none" }));
+    builder.onLoad({ filter: /.*/, namespace: "none" }, () => ({ contents: "" }));
+  },
+};
+
+/** Writes them into `directory`. */
+export async function buildNodePrograms(directory: string): Promise<void> {
+  mkdirSync(directory, { recursive: true });
+  // A file without extension is what the package around it says; anywhere else it is CommonJS.
+  writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
+  copyFileSync(addonPath(), join(directory, LMDB_ADDON));
+  await Promise.all(
+    Object.entries(PROGRAMS).map(([entry, name]) => bundle(join(root, entry), join(directory, name))),
+  );
+}
+
+async function bundle(entry: string, output: string): Promise<void> {
+  const fresh = `${output}.${process.pid}`;
+  await build({
+    entryPoints: [entry],
+    outfile: fresh,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node20",
+    plugins: [lmdbAddon],
+    define: { "import.meta.url": "importMetaUrl" },
+    banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
+    logLevel: "warning",
+  });
+  chmodSync(fresh, 0o755);
+  renameSync(fresh, output);
+}
+
+function addonPath(): string {
+  const platform = createRequire(createRequire(import.meta.url).resolve("lmdb"));
+  return join(
+    dirname(platform.resolve(`@lmdb/lmdb-${process.platform}-${process.arch}`)),
+    "node.napi.glibc.node",
+  );
+}

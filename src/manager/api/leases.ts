@@ -1,0 +1,79 @@
+// The leases service. holdfastd collects no garbage, so leases keep nothing alive; clients take and give them back around their work.
+import { randomBytes } from "node:crypto";
+import type { Lease, LeasesDefinition, Resource } from "../../api/generated/leases.ts";
+import { timestampFromNs } from "../../api/timestamp.ts";
+import { nodeClock } from "../../platform/node.ts";
+import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { parseFilters } from "../filters.ts";
+import type { Handlers } from "../grpc-server.ts";
+import { validateIdentifier, validateLabels } from "../identifiers.ts";
+import type { LeaseRecord, Store } from "../store.ts";
+import { ensureNamespace } from "./namespaces.ts";
+
+export function leasesService(store: Store): Handlers<LeasesDefinition> {
+  const { leases } = store;
+  return {
+    async create({ id: wanted, labels }, call) {
+      const { namespace } = call;
+      const id = wanted === "" ? randomBytes(16).toString("hex") : wanted;
+      validateIdentifier("lease.ID", id);
+      validateLabels("lease.Labels", labels);
+      await ensureNamespace(store, namespace);
+      const record = { createdAt: nodeClock.realtimeNs().toString(), labels, resources: [] };
+      await leases.insert(namespace, id, record);
+      return { lease: describe(id, record) };
+    },
+
+    async delete({ id }, call) {
+      await leases.remove(call.namespace, id);
+      return {};
+    },
+
+    list({ filters }, call) {
+      const { namespace } = call;
+      const matches = parseFilters(filters);
+      const all = leases.ids(namespace).map((id) => describe(id, leases.get(namespace, id)));
+      return { leases: all.filter((lease) => matches((path) => fieldOf(lease, path))) };
+    },
+
+    async addResource({ id, resource }, call) {
+      const { id: key, type } = given(resource);
+      await leases.update(call.namespace, id, (lease) => ({
+        ...lease,
+        resources: [...without(lease, { id: key, type }), { id: key, type }],
+      }));
+      return {};
+    },
+
+    async deleteResource({ id, resource }, call) {
+      const wanted = given(resource);
+      await leases.update(call.namespace, id, (lease) => ({ ...lease, resources: without(lease, wanted) }));
+      return {};
+    },
+
+    listResources: ({ id }, call) => ({ resources: [...leases.get(call.namespace, id).resources] }),
+  };
+}
+
+function describe(id: string, { createdAt, labels }: LeaseRecord): Lease {
+  return { id, createdAt: timestampFromNs(BigInt(createdAt)), labels };
+}
+
+function given(resource: Resource | undefined): Resource {
+  if (resource === undefined || resource.id === "" || resource.type === "") {
+    throw new TtrpcError(
+      Code.INVALID_ARGUMENT,
+      "lease resource must have an id and a type: invalid argument",
+    );
+  }
+  return resource;
+}
+
+function without({ resources }: LeaseRecord, { id, type }: Resource): LeaseRecord["resources"] {
+  return resources.filter((each) => each.id !== id || each.type !== type);
+}
+
+function fieldOf({ id, labels }: Lease, [first, ...rest]: readonly string[]): string | undefined {
+  if (first === "id") return id;
+  return first === "labels" ? labels[rest.join(".")] : undefined;
+}

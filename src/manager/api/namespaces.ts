@@ -1,0 +1,109 @@
+// The namespaces service, as containerd has it (metadata/namespaces.go, services/namespaces).
+import { NAMESPACE_CREATE, NAMESPACE_DELETE, NAMESPACE_UPDATE } from "../../api/event-types.ts";
+import { NamespaceCreate, NamespaceDelete, NamespaceUpdate } from "../../api/generated/namespace_events.ts";
+import type { Namespace, NamespacesDefinition } from "../../api/generated/namespaces.ts";
+import type { Topic } from "../../events/topics.ts";
+import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Handlers } from "../grpc-server.ts";
+import { validateIdentifier, validateLabels } from "../identifiers.ts";
+import type { Store } from "../store.ts";
+
+const created: Topic<NamespaceCreate> = {
+  topic: "/namespaces/create",
+  typeUrl: NAMESPACE_CREATE,
+  codec: NamespaceCreate,
+};
+const updated: Topic<NamespaceUpdate> = {
+  topic: "/namespaces/update",
+  typeUrl: NAMESPACE_UPDATE,
+  codec: NamespaceUpdate,
+};
+const deleted: Topic<NamespaceDelete> = {
+  topic: "/namespaces/delete",
+  typeUrl: NAMESPACE_DELETE,
+  codec: NamespaceDelete,
+};
+
+/** The one under which all namespaces are kept. */
+const ALL = "";
+
+export function namespacesService(store: Store, exchange: Exchange): Handlers<NamespacesDefinition> {
+  const { namespaces } = store;
+  const labelsOf = (name: string): Record<string, string> => namespaces.find(ALL, name)?.labels ?? {};
+  const describe = (name: string): Namespace => ({ name, labels: labelsOf(name) });
+  return {
+    // One that does not exist has no labels: clients ask before they make it.
+    get: ({ name }) => ({ namespace: describe(name) }),
+    list: () => ({ namespaces: namespaces.ids(ALL).sort().map(describe) }),
+
+    async create({ namespace }) {
+      const { name, labels } = given(namespace);
+      validateIdentifier("", name);
+      validateLabels("namespace.Labels", labels);
+      await namespaces.insert(ALL, name, { labels });
+      exchange.publish(name, created, { name, labels });
+      return { namespace: { name, labels } };
+    },
+
+    async update({ namespace, updateMask }) {
+      const { name, labels } = given(namespace);
+      validateIdentifier("", name);
+      await ensureNamespace(store, name);
+      const record = await namespaces.update(ALL, name, (before) => ({
+        labels: labelsAfter(before.labels, labels, updateMask ?? []),
+      }));
+      exchange.publish(name, updated, { name, labels: record.labels });
+      return { namespace: { name, labels: record.labels } };
+    },
+
+    async delete({ name }) {
+      namespaces.get(ALL, name);
+      const left = [
+        ...(store.containers.ids(name).length > 0 ? ["containers"] : []),
+        ...(store.leases.ids(name).length > 0 ? ["leases"] : []),
+      ];
+      if (left.length > 0) {
+        const text = `namespace ${JSON.stringify(name)} must be empty, but it still has ${left.join(", ")}: failed precondition`;
+        throw new TtrpcError(Code.FAILED_PRECONDITION, text);
+      }
+      await namespaces.remove(ALL, name);
+      // To the namespace's own subscribers, who are there until the last.
+      exchange.publish(name, deleted, { name });
+      return {};
+    },
+  };
+}
+
+/** Makes a namespace that somebody puts something into, unless it is there. */
+export async function ensureNamespace({ namespaces }: Store, name: string): Promise<void> {
+  if (namespaces.find(ALL, name) !== undefined) return;
+  try {
+    await namespaces.insert(ALL, name, { labels: {} });
+  } catch (error) {
+    if (!(error instanceof TtrpcError && error.code === Code.ALREADY_EXISTS)) throw error;
+  }
+}
+
+function given(namespace: Namespace | undefined): Namespace {
+  if (namespace === undefined) throw new TtrpcError(Code.INVALID_ARGUMENT, "namespace must be given");
+  return namespace;
+}
+
+/** An empty value takes a label away. Without a mask the wanted labels replace all. */
+function labelsAfter(
+  before: Readonly<Record<string, string>>,
+  wanted: Readonly<Record<string, string>>,
+  mask: readonly string[],
+): Record<string, string> {
+  const changes: Record<string, string> = mask.length === 0 ? wanted : {};
+  for (const path of mask) {
+    if (!path.startsWith("labels."))
+      throw new TtrpcError(Code.INVALID_ARGUMENT, `cannot update ${JSON.stringify(path)} field`);
+    const key = path.slice("labels.".length);
+    changes[key] = wanted[key] ?? "";
+  }
+  const labels = mask.length === 0 ? changes : { ...before, ...changes };
+  validateLabels("namespace.Labels", labels);
+  return Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
+}

@@ -1,0 +1,209 @@
+// The tasks service: finds the container's shim, and asks it (containerd's services/tasks/local.go).
+import { RUNC_CHECKPOINT_OPTIONS, unpack } from "../../api/any.ts";
+import type { Metric } from "../../api/generated/metric.ts";
+import { type Process, Status } from "../../api/generated/process.ts";
+import { CheckpointOptions } from "../../api/generated/runc_options.ts";
+import type { StateResponse } from "../../api/generated/task.ts";
+import type { TasksDefinition } from "../../api/generated/tasks.ts";
+import { timestampFromNs } from "../../api/timestamp.ts";
+import { nodeClock } from "../../platform/node.ts";
+import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { parseFilters } from "../filters.ts";
+import type { Call, Handlers } from "../grpc-server.ts";
+import type { Store } from "../store.ts";
+import type { Task } from "../task.ts";
+import { errorText, type Tasks } from "../tasks.ts";
+
+/** How long one container may keep a caller waiting for its state, in ms (containerd's 2 s). */
+const STATE_TIMEOUT_MS = 2000;
+
+export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefinition> {
+  const { timeouts, log } = tasks.context;
+
+  /** Throws NOT_FOUND, which says whether it is the container or the task that is missing. */
+  const find = (call: Call, id: string): Task => {
+    const task = tasks.find(call.namespace, id);
+    if (task !== undefined) return task;
+    store.containers.get(call.namespace, id);
+    throw new TtrpcError(Code.NOT_FOUND, `task ${id} not found`);
+  };
+
+  return {
+    async create(request, call) {
+      const { namespace, signal } = call;
+      const { containerId, rootfs, stdin, stdout, stderr, terminal, options, runtimePath } = request;
+      const container = store.containers.get(namespace, containerId);
+      if (request.checkpoint !== undefined) {
+        throw new TtrpcError(
+          Code.UNIMPLEMENTED,
+          "restoring from a checkpoint image: holdfastd has no content store",
+        );
+      }
+      const wanted = { container, rootfs, stdin, stdout, stderr, terminal, options, runtimePath };
+      const { pid } = await tasks.create(namespace, wanted, signal);
+      return { containerId, pid };
+    },
+
+    async start({ containerId, execId }, call) {
+      const task = find(call, containerId);
+      const { pid } = await task.shim.start({ id: containerId, execId }, { signal: call.signal });
+      return { pid };
+    },
+
+    async delete({ containerId }, call) {
+      const { pid, exitStatus, exitedAt } = await tasks.delete(find(call, containerId));
+      return { id: "", pid, exitStatus, exitedAt };
+    },
+
+    async deleteProcess({ containerId, execId }, call) {
+      const task = find(call, containerId);
+      demandExecId(execId);
+      const { pid, exitStatus, exitedAt } = await task.shim.delete(
+        { id: containerId, execId },
+        { signal: call.signal },
+      );
+      task.forgetProcess(execId);
+      return { id: execId, pid, exitStatus, exitedAt };
+    },
+
+    async get({ containerId, execId }, call) {
+      const task = find(call, containerId);
+      return { process: describe(task, execId, await task.state(execId, STATE_TIMEOUT_MS)) };
+    },
+
+    async list(_, call) {
+      const listed = tasks.list(call.namespace).map(async (task) => {
+        try {
+          return describe(task, "", await task.state("", timeouts.shimCall));
+        } catch (error) {
+          if (TtrpcError.from(error).code === Code.NOT_FOUND || task.isClosed) return undefined;
+          log.warn(
+            { namespace: task.namespace, id: task.id, error: errorText(error) },
+            "shim does not tell its state",
+          );
+          return describeSilent(task);
+        }
+      });
+      return { tasks: (await Promise.all(listed)).filter((process) => process !== undefined) };
+    },
+
+    async kill({ containerId, execId, signal, all }, call) {
+      await find(call, containerId).shim.kill(
+        { id: containerId, execId, signal, all },
+        { signal: call.signal },
+      );
+      return {};
+    },
+
+    async exec({ containerId, execId, stdin, stdout, stderr, terminal, spec }, call) {
+      const task = find(call, containerId);
+      demandExecId(execId);
+      await task.shim.exec(
+        { id: containerId, execId, stdin, stdout, stderr, terminal, spec },
+        { signal: call.signal },
+      );
+      return {};
+    },
+
+    async resizePty({ containerId, execId, width, height }, call) {
+      await find(call, containerId).shim.resizePty(
+        { id: containerId, execId, width, height },
+        { signal: call.signal },
+      );
+      return {};
+    },
+
+    async closeIO({ containerId, execId, stdin }, call) {
+      const task = find(call, containerId);
+      if (stdin) await task.shim.closeIO({ id: containerId, execId, stdin }, { signal: call.signal });
+      return {};
+    },
+
+    async pause({ containerId }, call) {
+      await find(call, containerId).shim.pause({ id: containerId }, { signal: call.signal });
+      return {};
+    },
+
+    async resume({ containerId }, call) {
+      await find(call, containerId).shim.resume({ id: containerId }, { signal: call.signal });
+      return {};
+    },
+
+    async listPids({ containerId }, call) {
+      return find(call, containerId).shim.pids({ id: containerId }, { signal: call.signal });
+    },
+
+    /** Into a directory of the caller's; there is no content store to put an image into. */
+    async checkpoint({ containerId, options }, call) {
+      const task = find(call, containerId);
+      const path = (options && unpack(options, RUNC_CHECKPOINT_OPTIONS, CheckpointOptions))?.imagePath ?? "";
+      if (path === "") {
+        throw new TtrpcError(
+          Code.UNIMPLEMENTED,
+          "checkpoint to an image: holdfastd has no content store; give an image path",
+        );
+      }
+      await task.shim.checkpoint({ id: containerId, path, options }, { signal: call.signal });
+      return { descriptors: [] };
+    },
+
+    async update({ containerId, resources, annotations }, call) {
+      await find(call, containerId).shim.update(
+        { id: containerId, resources, annotations },
+        { signal: call.signal },
+      );
+      return {};
+    },
+
+    async metrics({ filters }, call) {
+      const matches = parseFilters(filters);
+      const chosen = tasks.list(call.namespace).filter((task) => matches(([name]) => fieldOf(task, name)));
+      const asked = chosen.map(async (task): Promise<Metric | undefined> => {
+        const timestamp = timestampFromNs(nodeClock.realtimeNs());
+        try {
+          const { stats } = await task.shim.stats({ id: task.id }, { timeoutMs: timeouts.shimCall });
+          return { timestamp, id: task.id, data: stats };
+        } catch (error) {
+          log.debug({ namespace: task.namespace, id: task.id, error: errorText(error) }, "no metrics");
+          return undefined;
+        }
+      });
+      return { metrics: (await Promise.all(asked)).filter((metric) => metric !== undefined) };
+    },
+
+    async wait({ containerId, execId }, call) {
+      const { exitStatus, exitedAt } = await until(call, find(call, containerId).wait(execId));
+      return { exitStatus, exitedAt };
+    },
+  };
+}
+
+function demandExecId(execId: string): void {
+  if (execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id cannot be empty");
+}
+
+/** Lets go of a caller who has gone. */
+function until<T>(call: Call, answer: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const off = call.signal.onCancel(() => reject(new TtrpcError(Code.CANCELLED, "the caller has gone")));
+    answer.then(resolve, reject).finally(off);
+  });
+}
+
+function describe(task: Task, execId: string, state: StateResponse): Process {
+  const { pid, status, stdin, stdout, stderr, terminal, exitStatus, exitedAt } = state;
+  const id = execId === "" ? task.id : execId;
+  return { containerId: task.id, id, pid, status, stdin, stdout, stderr, terminal, exitStatus, exitedAt };
+}
+
+/** One whose shim does not answer. */
+function describeSilent(task: Task): Process {
+  const { id, pid } = task;
+  const none = { stdin: "", stdout: "", stderr: "", terminal: false, exitStatus: 0 };
+  return { containerId: id, id, pid, status: Status.UNKNOWN, ...none };
+}
+
+function fieldOf(task: Task, name: string | undefined): string | undefined {
+  if (name === "id") return task.id;
+  return name === "namespace" ? task.namespace : undefined;
+}

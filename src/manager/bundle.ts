@@ -1,0 +1,213 @@
+// Bundles on disk, laid out as containerd's (runtime/v2/bundle.go): <state>/io.containerd.runtime.v2.task/<namespace>/<id>, with a work directory
+// under root. Made by tasks.ts, found again by reattach.ts.
+import { readdirSync } from "node:fs";
+import { chmod, chown, mkdir, readFile, rename, rm, rmdir, symlink, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { mountsAt, unmount } from "./mounts.ts";
+
+const TASKS = "io.containerd.runtime.v2.task";
+const BOOTSTRAP = "bootstrap.json";
+const SHIM_PATH = "shim-binary-path";
+
+/** Where a shim serves. `version` is of its task API. */
+export interface ShimAddress {
+  readonly address: string;
+  readonly version: number;
+}
+
+export interface BundlePlace {
+  readonly root: string;
+  readonly state: string;
+}
+
+export class Bundle {
+  readonly namespace: string;
+  readonly id: string;
+  readonly path: string;
+  readonly #work: string;
+
+  constructor({ root, state }: BundlePlace, namespace: string, id: string) {
+    this.namespace = namespace;
+    this.id = id;
+    this.path = join(state, TASKS, namespace, id);
+    this.#work = join(root, TASKS, namespace, id);
+  }
+
+  get logFifo(): string {
+    return join(this.path, "log");
+  }
+
+  /** Makes the directories and writes the spec. Rejects, with nothing left, if one of them cannot be made. */
+  async make(spec: Uint8Array): Promise<void> {
+    await mkdir(dirname(this.path), { recursive: true, mode: 0o711 });
+    await mkdir(dirname(this.#work), { recursive: true, mode: 0o711 });
+    await mkdir(this.path, { mode: 0o700 });
+    try {
+      await this.#openForMappedRoot(spec);
+      await mkdir(join(this.path, "rootfs"), { mode: 0o711 });
+      await rm(this.#work, { recursive: true, force: true });
+      await mkdir(this.#work, { mode: 0o711 });
+      await symlink(this.#work, join(this.path, "work"));
+      await writeFile(join(this.path, "config.json"), spec);
+    } catch (error) {
+      await rm(this.path, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** A container whose root is another user of the host must be able to pass through to its rootfs. */
+  async #openForMappedRoot(spec: Uint8Array): Promise<void> {
+    const gid = hostGidOfRoot(spec);
+    if (gid === 0) return;
+    await chown(this.path, process.getuid?.() ?? 0, gid);
+    await chmod(this.path, 0o710);
+  }
+
+  async writeShim({ version, address }: ShimAddress): Promise<void> {
+    const bootstrap = JSON.stringify({ version, address, protocol: "ttrpc" });
+    await writeFile(join(this.path, BOOTSTRAP), bootstrap, { mode: 0o600 });
+  }
+
+  /** Written before the shim is started, so that whoever finds the bundle knows how to clean up. */
+  async writeShimPath(binary: string): Promise<void> {
+    await writeFile(join(this.path, SHIM_PATH), binary, { mode: 0o600 });
+  }
+
+  /** Where its shim serves: as we wrote it down, or as the shim did. undefined if nobody came so far. Rejects on a file that makes no sense. */
+  async readShim(): Promise<ShimAddress | undefined> {
+    const bootstrap = await this.#read(BOOTSTRAP);
+    if (bootstrap !== undefined) return parseShimAddress(bootstrap, join(this.path, BOOTSTRAP));
+    const address = await this.#read("address");
+    return address === undefined ? undefined : parseShimAddress(address, join(this.path, "address"));
+  }
+
+  readShimPath(): Promise<string | undefined> {
+    return this.#read(SHIM_PATH);
+  }
+
+  async #read(name: string): Promise<string | undefined> {
+    try {
+      const text = await readFile(join(this.path, name), "utf8");
+      return text.trim() === "" ? undefined : text.trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  /** Unmounts what the shim has left and removes the directories. Rejects, with the bundle in place, if its rootfs cannot be emptied safely. */
+  async remove(): Promise<void> {
+    await this.#removeRootfs();
+    await removeWhole(this.path);
+    await removeWhole(this.#work);
+  }
+
+  /** rmdir, never more: what is in there is a user's file system until all is unmounted. */
+  async #removeRootfs(): Promise<void> {
+    const rootfs = join(this.path, "rootfs");
+    for (const removal of ["first", "after unmounting"] as const) {
+      try {
+        await rmdir(rootfs);
+        return;
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code === "ENOENT") return;
+        if (removal !== "first") throw error;
+        for (const point of await mountsAt(rootfs)) await unmount(point);
+      }
+    }
+  }
+}
+
+/** A rename first, so that what is seen is there as a whole or not at all. */
+async function removeWhole(path: string): Promise<void> {
+  const hidden = join(dirname(path), `.${basename(path)}`);
+  try {
+    await rm(hidden, { recursive: true, force: true });
+    await rename(path, hidden);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  await rm(hidden, { recursive: true, force: true });
+}
+
+/** The bundles that are there. */
+export function findBundles(place: BundlePlace): Bundle[] {
+  const tasks = join(place.state, TASKS);
+  return namesIn(tasks).flatMap((namespace) =>
+    namesIn(join(tasks, namespace)).map((id) => new Bundle(place, namespace, id)),
+  );
+}
+
+/** Removes halves of removals, and work directories whose bundles have gone with the last boot. */
+export async function removeRemains(place: BundlePlace): Promise<void> {
+  for (const base of [place.state, place.root]) {
+    const tasks = join(base, TASKS);
+    for (const namespace of namesIn(tasks)) {
+      const directory = join(tasks, namespace);
+      for (const name of hiddenNamesIn(directory))
+        await rm(join(directory, name), { recursive: true, force: true });
+      if (base !== place.root) continue;
+      const alive = new Set(namesIn(join(place.state, TASKS, namespace)));
+      for (const id of namesIn(directory)) {
+        if (!alive.has(id)) await rm(join(directory, id), { recursive: true, force: true });
+      }
+    }
+  }
+}
+
+function directoriesIn(path: string): string[] {
+  try {
+    const entries = readdirSync(path, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+const namesIn = (path: string): string[] => directoriesIn(path).filter((name) => !name.startsWith("."));
+const hiddenNamesIn = (path: string): string[] => directoriesIn(path).filter((name) => name.startsWith("."));
+
+/** What `start` printed, or a file says: JSON, or the address alone. Throws, naming `source`, if it is neither. */
+export function parseShimAddress(text: string, source: string): ShimAddress {
+  const shown = JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
+  if (!text.startsWith("{")) {
+    if (!/^unix:\/\/\/\S+$/.test(text)) throw new Error(`${source}: ${shown} is no address of a shim`);
+    return { address: text, version: 2 };
+  }
+  const { version, address, protocol } = parseObject(text, `${source}: ${shown} is broken JSON`);
+  if (typeof address !== "string" || !/^unix:\/\/\/\S+$/.test(address))
+    throw new Error(`${source}: no address in ${shown}`);
+  if (version !== 2 && version !== 3)
+    throw new Error(`${source}: version ${String(version)} of the task API is not known`);
+  if (protocol !== undefined && protocol !== "ttrpc")
+    throw new Error(`${source}: protocol ${String(protocol)} is not known`);
+  return { address, version };
+}
+
+function parseObject(text: string, complaint: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (error) {
+    throw new Error(complaint, { cause: error });
+  }
+}
+
+interface SpecMappings {
+  readonly linux?: {
+    readonly gidMappings?: readonly { containerID?: number; hostID?: number; size?: number }[];
+  };
+}
+
+/** 0 if there is no mapping, or no spec that can be read: whoever reads it next says so better. */
+function hostGidOfRoot(spec: Uint8Array): number {
+  try {
+    const { linux } = JSON.parse(Buffer.from(spec).toString()) as SpecMappings;
+    const mapping = linux?.gidMappings?.find(({ containerID, size }) => containerID === 0 && (size ?? 0) > 0);
+    return mapping?.hostID ?? 0;
+  } catch {
+    return 0;
+  }
+}

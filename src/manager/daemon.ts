@@ -1,0 +1,223 @@
+// holdfastd as a whole: opens the store, serves, finds its containers again, and ends in order. cmd/daemon/main.ts runs it.
+import { mkdir, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Logger } from "pino";
+import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-types.ts";
+import { ContainersDefinition } from "../api/generated/containers.ts";
+import { type Envelope, EventsDefinition } from "../api/generated/events.ts";
+import { EventsDefinition as ShimEventsDefinition } from "../api/generated/forward.ts";
+import { HealthDefinition } from "../api/generated/health.ts";
+import { HistoryDefinition } from "../api/generated/history.ts";
+import { IntrospectionDefinition } from "../api/generated/introspection.ts";
+import { LeasesDefinition } from "../api/generated/leases.ts";
+import { NamespacesDefinition } from "../api/generated/namespaces.ts";
+import { TasksDefinition } from "../api/generated/tasks.ts";
+import { VersionDefinition } from "../api/generated/version.ts";
+import { timestampFromNs } from "../api/timestamp.ts";
+import { listen, nodeClock, nodeNet } from "../platform/node.ts";
+import { isSystemError, type Listener } from "../platform/platform.ts";
+import type { ServiceDefinition } from "../ttrpc/definition.ts";
+import { TtrpcServer } from "../ttrpc/server.ts";
+import { Code, codeName } from "../ttrpc/status.ts";
+import { registerAbsent } from "./api/absent.ts";
+import { containersService } from "./api/containers.ts";
+import { eventsService, shimEventsService } from "./api/events.ts";
+import { healthService } from "./api/health.ts";
+import { historyService } from "./api/history.ts";
+import { introspectionService } from "./api/introspection.ts";
+import { leasesService } from "./api/leases.ts";
+import { namespacesService } from "./api/namespaces.ts";
+import { tasksService } from "./api/tasks.ts";
+import { versionService } from "./api/version.ts";
+import type { Config } from "./config.ts";
+import { Exchange } from "./exchange.ts";
+import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
+import { Histories } from "./history.ts";
+import { acquireLock } from "./lock.ts";
+import { LogFifos } from "./log-fifos.ts";
+import { Metrics } from "./metrics.ts";
+import { Reattachment } from "./reattach.ts";
+import { Runtimes } from "./runtimes.ts";
+import { Store } from "./store.ts";
+import { errorText, Tasks } from "./tasks.ts";
+
+/** Calls that change a container: its timeline tells them. */
+const STEPS = new Set([
+  "Create",
+  "Start",
+  "Kill",
+  "Exec",
+  "Pause",
+  "Resume",
+  "Update",
+  "Checkpoint",
+  "Delete",
+  "DeleteProcess",
+]);
+
+export class Daemon {
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #lock: { release(): void };
+  readonly #store: Store;
+  readonly #histories: Histories;
+  readonly #exchange: Exchange;
+  readonly #metrics: Metrics;
+  readonly #fifos: LogFifos;
+  readonly #tasks: Tasks;
+  readonly #grpc: GrpcServer;
+  readonly #ttrpc: TtrpcServer;
+  readonly #listeners: Listener[] = [];
+
+  private constructor(config: Config, log: Logger, lock: { release(): void }) {
+    this.#config = config;
+    this.#log = log;
+    this.#lock = lock;
+    this.#store = new Store(config.root);
+    this.#histories = new Histories(this.#store.histories, (error) =>
+      log.error({ error: errorText(error) }, "cannot write the history of a container"),
+    );
+    this.#metrics = new Metrics();
+    this.#exchange = new Exchange((envelope, fields) => this.#witness(envelope, fields));
+    this.#fifos = new LogFifos(join(config.state, "fifos"));
+    this.#tasks = new Tasks({
+      place: config,
+      timeouts: config.timeouts,
+      shims: {
+        address: config.address,
+        publishBinary: process.argv[1] ?? "holdfastd",
+        debug: config.logLevel === "debug" || config.logLevel === "trace",
+      },
+      runtimes: new Runtimes(config.runtimes),
+      exchange: this.#exchange,
+      histories: this.#histories,
+      fifos: this.#fifos,
+      metrics: this.#metrics,
+      log,
+    });
+    this.#grpc = new GrpcServer((call) => this.#finished(call));
+    this.#ttrpc = new TtrpcServer(nodeClock);
+  }
+
+  /** Resolves when the API is served and every living shim's task is listed. Rejects if another daemon holds the root, or a path cannot be used. */
+  static async start(config: Config, log: Logger): Promise<Daemon> {
+    await mkdir(config.root, { recursive: true, mode: 0o700 });
+    await mkdir(config.state, { recursive: true, mode: 0o711 });
+    const lock = await acquireLock(config.root, config.address);
+    try {
+      const daemon = new Daemon(config, log, lock);
+      await daemon.#serve();
+      return daemon;
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  async #serve(): Promise<void> {
+    const { address } = this.#config;
+    await mkdir(dirname(address), { recursive: true, mode: 0o711 });
+    await claimSocket(address);
+    await claimSocket(`${address}.ttrpc`);
+    await this.#load();
+    await this.#register();
+    this.#listeners.push(await listen(`${address}.ttrpc`, 0o600, (stream) => this.#ttrpc.accept(stream)));
+    const find = (namespace: string, id: string) => this.#store.containers.find(namespace, id);
+    const { settled } = await new Reattachment(this.#tasks, find).run();
+    await this.#grpc.listen(address);
+    if (this.#config.metricsAddress !== "")
+      this.#listeners.push(await this.#metrics.serve(this.#config.metricsAddress));
+    this.#log.info({ address, pid: process.pid, tasks: this.#tasks.list().length }, "serving");
+    void this.#fifos
+      .refill()
+      .catch((error) => this.#log.error({ error: errorText(error) }, "cannot make fifos"));
+    void settled.then(() => this.#log.info("containers of earlier daemons are settled"));
+  }
+
+  async #load(): Promise<void> {
+    for (const bad of await this.#store.load()) this.#log.error(bad, "cannot read a record; it is set aside");
+    for (const namespace of this.#store.containers.namespaces()) {
+      for (const id of this.#store.containers.ids(namespace)) this.#histories.open(namespace, id);
+    }
+    await this.#histories.removeStrangers();
+  }
+
+  async #register(): Promise<void> {
+    const names = new Set<string>();
+    const serve = <D extends ServiceDefinition>(definition: D, handlers: Handlers<D>): void => {
+      names.add(definition.fullName);
+      this.#grpc.register(definition, handlers);
+    };
+    serve(VersionDefinition, versionService);
+    serve(NamespacesDefinition, namespacesService(this.#store, this.#exchange));
+    serve(
+      ContainersDefinition,
+      containersService({ store: this.#store, exchange: this.#exchange, histories: this.#histories }),
+    );
+    serve(TasksDefinition, tasksService(this.#tasks, this.#store));
+    serve(EventsDefinition, eventsService(this.#exchange));
+    serve(LeasesDefinition, leasesService(this.#store));
+    serve(IntrospectionDefinition, introspectionService(await this.#store.uuid()));
+    serve(HistoryDefinition, historyService(this.#histories, this.#tasks, this.#store));
+    serve(HealthDefinition, healthService(names));
+    registerAbsent(this.#grpc);
+    this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));
+    this.#ttrpc.register(ShimEventsDefinition, shimEventsService(this.#exchange, this.#histories));
+  }
+
+  /** Sees every event before anybody is told. */
+  #witness(envelope: Envelope, fields: EventFields | undefined): boolean {
+    const { topic, namespace } = envelope;
+    if (!this.#histories.note(envelope, fields)) return false;
+    this.#metrics.countEvent(topic);
+    if (topic === "/tasks/exit" && execOfEvent(topic, fields) === "") {
+      const task = this.#tasks.find(namespace, containerOfEvent(topic, fields) ?? "");
+      if (task !== undefined) void this.#tasks.noteUsage(task);
+    }
+    return true;
+  }
+
+  #finished({ service, method, namespace, request, startedAt, took, error }: FinishedCall): void {
+    this.#metrics.observeCall(service, method, codeName(error?.code ?? Code.OK), took / 1000);
+    this.#log.trace({ service, method, namespace, took, error: error?.message }, "call");
+    if (service !== TasksDefinition.fullName || !STEPS.has(method)) return;
+    const { containerId, execId = "" } = request as { containerId: string; execId?: string };
+    this.#histories.noteCall(namespace, containerId, {
+      at: timestampFromNs(BigInt(startedAt) * 1_000_000n),
+      what: `tasks.${method}`,
+      execId,
+      tookNs: BigInt(Math.round(took * 1e6)),
+      detail: error?.message ?? "",
+    });
+  }
+
+  /** Stops taking calls, lets running ones end, in bounds, and lets go of the containers, which run on. */
+  async stop(): Promise<void> {
+    const { address, timeouts } = this.#config;
+    this.#exchange.close();
+    await rm(address, { force: true });
+    for (const listener of this.#listeners) listener.close();
+    await this.#grpc.drain(timeouts.drain);
+    this.#tasks.close();
+    this.#ttrpc.close();
+    await rm(`${address}.ttrpc`, { force: true });
+    this.#fifos.close();
+    await this.#store.close();
+    this.#lock.release();
+  }
+}
+
+/** Makes way for a socket of ours: what a dead daemon has left is removed. Rejects if somebody serves there. */
+async function claimSocket(path: string): Promise<void> {
+  try {
+    const stream = await nodeNet.connect(path);
+    stream.close();
+  } catch (error) {
+    if (isSystemError(error, "ENOENT")) return;
+    if (isSystemError(error, "ECONNREFUSED")) return rm(path);
+    if (isSystemError(error, "ENOTSOCK"))
+      throw new Error(`${path} exists and is no socket`, { cause: error });
+    throw error;
+  }
+  throw new Error(`${path}: another daemon serves there`);
+}

@@ -1,0 +1,178 @@
+// Where all events pass: those of shims and clients, and our own, on to whoever subscribed. The API's events services and tasks.ts use it.
+
+import { type EventFields, readEventFields } from "../api/event-types.ts";
+import type { Envelope } from "../api/generated/events.ts";
+import { timestampFromNs } from "../api/timestamp.ts";
+import type { Topic } from "../events/topics.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { parseFilters } from "./filters.ts";
+import { validateIdentifier } from "./identifiers.ts";
+
+/** How many events may wait for a subscriber who does not read, before it is told that it has missed some. */
+const MAX_WAITING = 100_000;
+
+/** Sees every event before the subscribers do, and may know it already: then it goes no further. */
+export type EventWitness = (envelope: Envelope, fields: EventFields | undefined) => boolean;
+
+type Matcher = (envelope: Envelope, fields: EventFields | undefined) => boolean;
+
+export class Exchange {
+  readonly #subscriptions = new Set<Subscription>();
+  readonly #witness: EventWitness;
+  #lastNs = 0n;
+
+  constructor(witness: EventWitness) {
+    this.#witness = witness;
+  }
+
+  /** Tells an event of our own. */
+  publish<T>(namespace: string, { topic, typeUrl, codec }: Topic<T>, event: T): void {
+    const value = codec.encode(event).finish();
+    this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event: { typeUrl, value } });
+  }
+
+  /** Tells a client's event, stamped by us. Throws INVALID_ARGUMENT. */
+  publishFor(namespace: string, topic: string, event: Envelope["event"]): void {
+    validateTopic(topic);
+    this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event });
+  }
+
+  /** Tells an event that somebody else has stamped; false if it had been told before. Throws INVALID_ARGUMENT. */
+  forward(envelope: Envelope | undefined): boolean {
+    if (envelope?.timestamp === undefined)
+      throw new TtrpcError(Code.INVALID_ARGUMENT, "envelope: timestamp must be set");
+    validateIdentifier("event envelope has invalid namespace", envelope.namespace);
+    validateTopic(envelope.topic);
+    return this.#tell(envelope);
+  }
+
+  /** The events from now on that any of the filters matches, until the iterator is returned. Throws INVALID_ARGUMENT. */
+  subscribe(filters: readonly string[]): Subscription {
+    const filter = parseFilters(filters);
+    const matches: Matcher = (envelope, fields) => filter((path) => fieldOf(envelope, fields, path));
+    const subscription = new Subscription(matches, () => this.#subscriptions.delete(subscription));
+    this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  /** Ends all subscriptions with UNAVAILABLE. */
+  close(): void {
+    for (const subscription of [...this.#subscriptions]) {
+      subscription.fail(new TtrpcError(Code.UNAVAILABLE, "holdfastd is shutting down"));
+    }
+  }
+
+  #tell(envelope: Envelope): boolean {
+    const fields = readEventFields(envelope.event);
+    if (!this.#witness(envelope, fields)) return false;
+    for (const subscription of this.#subscriptions) subscription.offer(envelope, fields);
+    return true;
+  }
+
+  /** No two events of ours have the same time. */
+  #now(): bigint {
+    const now = BigInt(Date.now()) * 1_000_000n;
+    this.#lastNs = now > this.#lastNs ? now : this.#lastNs + 1n;
+    return this.#lastNs;
+  }
+}
+
+export class Subscription implements AsyncIterableIterator<Envelope, undefined> {
+  readonly #matches: Matcher;
+  readonly #left: () => void;
+  #waiting: Envelope[] = [];
+  #reader:
+    | { resolve(result: IteratorResult<Envelope, undefined>): void; reject(error: Error): void }
+    | undefined;
+  #end: TtrpcError | "returned" | undefined;
+
+  constructor(matches: Matcher, left: () => void) {
+    this.#matches = matches;
+    this.#left = left;
+  }
+
+  offer(envelope: Envelope, fields: EventFields | undefined): void {
+    if (this.#end !== undefined || !this.#matches(envelope, fields)) return;
+    const reader = this.#reader;
+    this.#reader = undefined;
+    if (reader !== undefined) reader.resolve({ done: false, value: envelope });
+    else if (this.#waiting.push(envelope) > MAX_WAITING) {
+      this.fail(
+        new TtrpcError(
+          Code.RESOURCE_EXHAUSTED,
+          `subscriber has not read ${MAX_WAITING} events: subscribe again`,
+        ),
+      );
+    }
+  }
+
+  /** What waits is still read; then comes the error. */
+  fail(error: TtrpcError): void {
+    if (this.#end !== undefined) return;
+    this.#end = error;
+    this.#left();
+    this.#reader?.reject(error);
+    this.#reader = undefined;
+  }
+
+  next(): Promise<IteratorResult<Envelope, undefined>> {
+    const value = this.#waiting.shift();
+    if (value !== undefined) return Promise.resolve({ done: false, value });
+    if (this.#end instanceof TtrpcError) {
+      const error = this.#end;
+      this.#end = "returned";
+      return Promise.reject(error);
+    }
+    if (this.#end !== undefined) return Promise.resolve({ done: true, value: undefined });
+    return new Promise((resolve, reject) => {
+      this.#reader = { resolve, reject };
+    });
+  }
+
+  return(): Promise<IteratorResult<Envelope, undefined>> {
+    this.#left();
+    this.#end = "returned";
+    this.#waiting = [];
+    this.#reader?.resolve({ done: true, value: undefined });
+    this.#reader = undefined;
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+/** "/tasks/exit": components by the identifier rule, as containerd's exchange has it. */
+function validateTopic(topic: string): void {
+  if (!topic.startsWith("/") || topic.length === 1) {
+    throw new TtrpcError(
+      Code.INVALID_ARGUMENT,
+      `topic ${JSON.stringify(topic)} must start with '/' and name something`,
+    );
+  }
+  for (const component of topic.slice(1).split("/"))
+    validateIdentifier(`topic ${JSON.stringify(topic)}`, component);
+}
+
+/** The fields that filters know: namespace, topic, and event.… by the names of the proto. */
+function fieldOf(
+  envelope: Envelope,
+  fields: EventFields | undefined,
+  path: readonly string[],
+): string | undefined {
+  const [first, ...rest] = path;
+  if (first === "namespace") return envelope.namespace;
+  if (first === "topic") return envelope.topic;
+  if (first !== "event") return undefined;
+  let value: unknown = fields;
+  for (const name of rest) {
+    if (typeof value !== "object" || value === null) return undefined;
+    value = (value as EventFields)[name] ?? (value as EventFields)[camelCase(name)];
+  }
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

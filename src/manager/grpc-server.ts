@@ -1,0 +1,273 @@
+// Our services behind grpc-js: turns handlers of decoded messages into its kind, and what they throw into a status. daemon.ts makes one.
+
+import { chmod, mkdtemp, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import {
+  type ServiceDefinition as GrpcService,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { Cancellation } from "../ttrpc/cancel.ts";
+import type {
+  CancelSignal,
+  MethodDefinition,
+  RequestOf,
+  ResponseOf,
+  ServiceDefinition,
+} from "../ttrpc/definition.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { failpoint } from "./failpoint.ts";
+import { validateIdentifier } from "./identifiers.ts";
+
+const NAMESPACE_HEADER = "containerd-namespace";
+/** containerd's bound, in both directions. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+/** What a handler is told beside its request. */
+export interface Call {
+  /** The caller's namespace. Throws FAILED_PRECONDITION if it gave none, and INVALID_ARGUMENT for a bad one. */
+  readonly namespace: string;
+  /** Cancelled when nobody waits for the answer any more. */
+  readonly signal: CancelSignal;
+}
+
+type Handler<M> = (
+  request: RequestOf<M>,
+  call: Call,
+) => M extends { readonly responseStream: true }
+  ? AsyncIterable<ResponseOf<M>>
+  : ResponseOf<M> | Promise<ResponseOf<M>>;
+
+export type Handlers<D extends ServiceDefinition> = {
+  readonly [K in keyof D["methods"]]?: Handler<D["methods"][K]>;
+};
+
+/** A call that has been answered. */
+export interface FinishedCall {
+  readonly service: string;
+  readonly method: string;
+  /** "" if the caller gave none, or a bad one. */
+  readonly namespace: string;
+  readonly request: unknown;
+  readonly startedAt: number;
+  /** In ms. */
+  readonly took: number;
+  readonly error: TtrpcError | undefined;
+}
+
+type AnyHandler = (request: unknown, call: Call) => unknown;
+type StreamHandler = (request: unknown, call: Call) => AsyncIterable<unknown>;
+
+export class GrpcServer {
+  readonly #server = new Server({
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  });
+  readonly #finished: (call: FinishedCall) => void;
+  /** Calls that are neither streams nor Waits. */
+  #active = 0;
+  #idle: (() => void) | undefined;
+  #draining = false;
+
+  constructor(finished: (call: FinishedCall) => void) {
+    this.#finished = finished;
+  }
+
+  /** Serves those methods of `definition` that have a handler; the rest is UNIMPLEMENTED. */
+  register<D extends ServiceDefinition>(definition: D, handlers: Handlers<D>): void {
+    const service: Record<string, GrpcService[string]> = {};
+    const implementation: UntypedServiceImplementation = {};
+    for (const [key, method] of Object.entries(definition.methods)) {
+      const handler = (handlers as Record<string, AnyHandler | undefined>)[key]?.bind(handlers);
+      if (handler === undefined) continue;
+      service[method.name] = grpcMethod(definition.fullName, method);
+      implementation[method.name] = method.responseStream
+        ? this.#streamHandler(definition.fullName, method.name, handler)
+        : this.#unaryHandler(definition.fullName, method.name, handler);
+    }
+    this.#server.addService(service, implementation);
+  }
+
+  #unaryHandler(service: string, method: string, handle: AnyHandler): handleUnaryCall<unknown, unknown> {
+    return (call, callback) => {
+      this.#unary(service, method, handle, call).then(
+        (answer) => callback(null, answer),
+        (error: unknown) => callback(statusOf(error)),
+      );
+    };
+  }
+
+  #streamHandler(
+    service: string,
+    method: string,
+    handle: AnyHandler,
+  ): handleServerStreamingCall<unknown, unknown> {
+    return (call) => void this.#stream(service, method, handle as StreamHandler, call);
+  }
+
+  /** Serves a unix socket at `path`, for its owner alone. It is made in a directory that nobody else can enter, so it is never open to others. */
+  async listen(path: string): Promise<void> {
+    const directory = await mkdtemp(join(dirname(path), ".bind-"));
+    const socket = join(directory, "sock");
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
+          error === null ? resolve() : reject(error),
+        );
+      });
+      await chmod(socket, 0o600);
+      await rename(socket, path);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  }
+
+  /** Refuses new calls, lets running ones end for up to `timeoutMs`, and ends the connections. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#draining = true;
+    if (this.#active > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+        setTimeout(resolve, timeoutMs);
+      });
+    }
+    // What has just been answered goes out first.
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#server.forceShutdown();
+  }
+
+  async #unary(
+    service: string,
+    method: string,
+    handle: AnyHandler,
+    call: ServerUnaryCall<unknown, unknown>,
+  ): Promise<unknown> {
+    const cancellation = new Cancellation();
+    call.once("cancelled", () => cancellation.cancel());
+    const isShort = method !== "Wait";
+    if (isShort) this.#active += 1;
+    const startedAt = Date.now();
+    const start = performance.now();
+    const context = contextOf(call.metadata, cancellation);
+    const finished = (error: TtrpcError | undefined): void =>
+      this.#finished({
+        service,
+        method,
+        namespace: namespaceOf(call.metadata) ?? "",
+        request: call.request,
+        startedAt,
+        took: performance.now() - start,
+        error,
+      });
+    failpoint(`${service}/${method}:request`);
+    try {
+      if (this.#draining) throw new TtrpcError(Code.UNAVAILABLE, "holdfastd is shutting down");
+      const answer = await handle(call.request, context);
+      failpoint(`${service}/${method}:response`);
+      finished(undefined);
+      return answer;
+    } catch (error) {
+      const failure = TtrpcError.from(error);
+      finished(failure);
+      throw failure;
+    } finally {
+      if (isShort && --this.#active === 0) this.#idle?.();
+    }
+  }
+
+  async #stream(
+    service: string,
+    method: string,
+    handle: StreamHandler,
+    call: ServerWritableStream<unknown, unknown>,
+  ): Promise<void> {
+    const cancellation = new Cancellation();
+    const startedAt = Date.now();
+    const start = performance.now();
+    let error: TtrpcError | undefined;
+    try {
+      const messages = handle(call.request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
+      const cancelled = (): void => {
+        cancellation.cancel();
+        void messages.return?.();
+      };
+      call.once("cancelled", cancelled);
+      // A subscriber knows by this that nothing is missed from here on.
+      call.sendMetadata(new Metadata());
+      for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
+        if (!call.write(next.value)) await drained(call, cancellation);
+      }
+      call.end();
+    } catch (thrown) {
+      error = TtrpcError.from(thrown);
+      call.emit("error", statusOf(error));
+    }
+    const namespace = namespaceOf(call.metadata) ?? "";
+    this.#finished({
+      service,
+      method,
+      namespace,
+      request: call.request,
+      startedAt,
+      took: performance.now() - start,
+      error,
+    });
+  }
+}
+
+function grpcMethod(
+  service: string,
+  { name, requestType, requestStream, responseType, responseStream }: MethodDefinition,
+): GrpcService[string] {
+  return {
+    path: `/${service}/${name}`,
+    requestStream,
+    responseStream,
+    requestDeserialize: (bytes) => requestType.decode(plainBytes(bytes)),
+    responseSerialize: (message) => Buffer.from(responseType.encode(message).finish()),
+    // Only a client's side needs these.
+    requestSerialize: (message) => Buffer.from(requestType.encode(message).finish()),
+    responseDeserialize: (bytes) => responseType.decode(plainBytes(bytes)),
+  };
+}
+
+/** Generated code wants a Uint8Array whose slices are copies. */
+function plainBytes(bytes: Buffer): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function namespaceOf(metadata: Metadata): string | undefined {
+  const [value] = metadata.get(NAMESPACE_HEADER);
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+function contextOf(metadata: Metadata, signal: CancelSignal): Call {
+  return {
+    get namespace() {
+      const namespace = namespaceOf(metadata);
+      if (namespace === undefined)
+        throw new TtrpcError(Code.FAILED_PRECONDITION, "namespace is required: failed precondition");
+      validateIdentifier("namespace validation", namespace);
+      return namespace;
+    },
+    signal,
+  };
+}
+
+function statusOf(error: unknown): { code: number; details: string } {
+  const { code, rawMessage } = TtrpcError.from(error);
+  return { code, details: rawMessage };
+}
+
+function drained(call: ServerWritableStream<unknown, unknown>, signal: CancelSignal): Promise<void> {
+  return new Promise((resolve) => {
+    call.once("drain", resolve);
+    signal.onCancel(() => resolve());
+  });
+}

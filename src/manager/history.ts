@@ -1,0 +1,175 @@
+// What is remembered of each container until it is deleted: how its task ended, and the steps it went through. Fed by the exchange (as its witness)
+// and the API (calls); read by the history service. It also recognises an event that a shim sends again because we died before we had thanked for it.
+import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-types.ts";
+import type { Envelope } from "../api/generated/events.ts";
+import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
+import type { Exit, GetHistoryResponse as History, Step, Usage } from "../api/generated/history.ts";
+import type { Table } from "./table.ts";
+
+const MAX_STEPS = 64;
+
+/** `exit` exists from the creation of a task on; it tells of an end once it has exitedAt. */
+interface Entry {
+  exit: Exit | undefined;
+  steps: Step[];
+  /** The newest write; it never rejects. */
+  saving: Promise<void>;
+  /** Whether that write has yet to look at what there is. */
+  isQueued: boolean;
+}
+
+export class Histories {
+  readonly #table: Table<History>;
+  readonly #entries = new Map<string, Entry>();
+  readonly #onError: (error: unknown) => void;
+
+  /** `onError` hears of writes that failed: what is remembered stays in memory then. */
+  constructor(table: Table<History>, onError: (error: unknown) => void) {
+    this.#table = table;
+    this.#onError = onError;
+  }
+
+  /** Begins to remember a container, or goes on with what is stored of it. */
+  open(namespace: string, id: string): void {
+    const stored = this.#table.find(namespace, id);
+    const { exit, steps = [] } = stored ?? {};
+    this.#entries.set(keyOf(namespace, id), {
+      exit,
+      steps: [...steps],
+      saving: Promise.resolve(),
+      isQueued: false,
+    });
+  }
+
+  /** Forgets a container. */
+  async close(namespace: string, id: string): Promise<void> {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    this.#entries.delete(keyOf(namespace, id));
+    await entry?.saving;
+    if (this.#table.find(namespace, id) !== undefined) await this.#table.remove(namespace, id);
+  }
+
+  /** Removes what is stored of containers that are not open. */
+  async removeStrangers(): Promise<void> {
+    for (const namespace of this.#table.namespaces()) {
+      for (const id of this.#table.ids(namespace)) {
+        if (!this.#entries.has(keyOf(namespace, id))) await this.#table.remove(namespace, id);
+      }
+    }
+  }
+
+  /** What is known; undefined for a container that is not. */
+  find(namespace: string, id: string): History | undefined {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    return entry && { exit: this.ended(namespace, id), steps: [...entry.steps] };
+  }
+
+  /** How the container's last task ended; undefined if it has not, as far as we know. */
+  ended(namespace: string, id: string): Exit | undefined {
+    const exit = this.#entries.get(keyOf(namespace, id))?.exit;
+    return exit?.exitedAt === undefined ? undefined : exit;
+  }
+
+  /** Notes an event. Returns false if it is known already. */
+  note(envelope: Envelope, fields: EventFields | undefined): boolean {
+    const { topic, namespace, timestamp } = envelope;
+    const id = containerOfEvent(topic, fields);
+    const entry = id === undefined ? undefined : this.#entries.get(keyOf(namespace, id));
+    if (id === undefined || entry === undefined) return true;
+    const execId = execOfEvent(topic, fields);
+    const isSame = (step: Step): boolean =>
+      step.what === topic && step.execId === execId && sameTime(step.at, timestamp);
+    const isKnownExit = topic === "/tasks/exit" && execId === "" && entry.exit?.exitedAt !== undefined;
+    if (isKnownExit || entry.steps.some(isSame)) return false;
+    if (execId === "") entry.exit = exitAfter(entry.exit, topic, fields, timestamp);
+    this.#add(namespace, id, entry, {
+      at: timestamp,
+      what: topic,
+      execId,
+      tookNs: 0n,
+      detail: essence(topic, fields),
+    });
+    return true;
+  }
+
+  /** Notes a call of a client that has ended. */
+  noteCall(namespace: string, id: string, step: Step): void {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    if (entry !== undefined) this.#add(namespace, id, entry, step);
+  }
+
+  /** Adds what a task has used by its end. */
+  noteUsage(namespace: string, id: string, usage: Usage): void {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    if (entry?.exit === undefined) return;
+    entry.exit = { ...entry.exit, usage };
+    this.#save(namespace, id, entry);
+  }
+
+  /** Resolves once what has been noted of an event's container would survive the end of this process. Never rejects. */
+  async saved(namespace: string, id: string): Promise<void> {
+    await this.#entries.get(keyOf(namespace, id))?.saving;
+  }
+
+  #add(namespace: string, id: string, entry: Entry, step: Step): void {
+    entry.steps.push(step);
+    if (entry.steps.length > MAX_STEPS) entry.steps.shift();
+    this.#save(namespace, id, entry);
+  }
+
+  /** What is noted in one go is written once. */
+  #save(namespace: string, id: string, entry: Entry): void {
+    if (entry.isQueued) return;
+    entry.isQueued = true;
+    const write = async (): Promise<void> => {
+      await Promise.resolve();
+      entry.isQueued = false;
+      if (this.#entries.get(keyOf(namespace, id)) !== entry) return;
+      await this.#table.put(namespace, id, { exit: entry.exit, steps: [...entry.steps] });
+    };
+    entry.saving = write().catch(this.#onError);
+  }
+}
+
+function keyOf(namespace: string, id: string): string {
+  return `${namespace}/${id}`;
+}
+
+function sameTime(a: Timestamp | undefined, b: Timestamp | undefined): boolean {
+  return a?.seconds === b?.seconds && a?.nanos === b?.nanos;
+}
+
+/** What is known of a task after an event about its init. */
+function exitAfter(
+  exit: Exit | undefined,
+  topic: string,
+  fields: EventFields | undefined,
+  at: Timestamp | undefined,
+): Exit | undefined {
+  const { pid, exitStatus, exitedAt } = fields ?? {};
+  const known = exit ?? { status: 0, pid: 0, oom: false };
+  switch (topic) {
+    case "/tasks/create":
+      return { status: 0, pid: Number(pid), oom: false };
+    case "/tasks/start":
+      return { ...known, pid: Number(pid), startedAt: at };
+    case "/tasks/oom":
+      return { ...known, oom: true };
+    case "/tasks/exit":
+      return {
+        ...known,
+        pid: Number(pid),
+        status: Number(exitStatus),
+        exitedAt: (exitedAt as Timestamp | undefined) ?? at,
+      };
+    default:
+      return exit;
+  }
+}
+
+/** What an event says beside whom it is about. */
+function essence(topic: string, fields: EventFields | undefined): string {
+  const { pid, exitStatus } = fields ?? {};
+  if (topic === "/tasks/exit" || topic === "/tasks/delete") return `exit status ${exitStatus}`;
+  return typeof pid === "number" && pid > 0 ? `pid ${pid}` : "";
+}

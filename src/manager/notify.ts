@@ -1,0 +1,10 @@
+// Tells systemd how we are (sd_notify). Node has no datagram sockets of the unix kind, so systemd's own program does it.
+import { runProgram } from "./program.ts";
+
+const TIMEOUT_MS = 5000;
+
+/** Does nothing outside a service of Type=notify. Rejects if systemd-notify fails. */
+export async function notifySystemd(state: "--ready" | "--stopping"): Promise<void> {
+  if ((process.env.NOTIFY_SOCKET ?? "") === "") return;
+  await runProgram(["systemd-notify", state, `--pid=${process.pid}`], { timeoutMs: TIMEOUT_MS });
+}

@@ -1,0 +1,175 @@
+// One kind of record by namespace and id: in memory for reading, in LMDB for good. store.ts has one for each kind.
+import { createHash } from "node:crypto";
+import type { Database } from "lmdb";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+
+/** Bytes of the checksum before each record. */
+const CHECKSUM_BYTES = 8;
+
+export interface RecordCodec<T> {
+  encode(record: T): Uint8Array;
+  /** Throws on bytes that are no record. */
+  decode(bytes: Uint8Array): T;
+}
+
+/** A stored record that could not be read. */
+export interface BadRecord {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly id: string;
+  readonly reason: string;
+}
+
+type Key = [namespace: string, id: string];
+
+export class Table<T> {
+  readonly #kind: string;
+  readonly #database: Database<Buffer, Key>;
+  readonly #codec: RecordCodec<T>;
+  readonly #records = new Map<string, Map<string, T>>();
+  /** Changes of one record happen one after another. */
+  readonly #pending = new Map<string, Promise<unknown>>();
+
+  /** `kind` is what errors call a record. */
+  constructor(kind: string, database: Database<Buffer, Key>, codec: RecordCodec<T>) {
+    this.#kind = kind;
+    this.#database = database;
+    this.#codec = codec;
+  }
+
+  /** Reads all records. Those that cannot be read are returned, with their bytes handed to `setAside` and taken out. */
+  async load(setAside: (key: Key, bytes: Buffer) => Promise<unknown>): Promise<BadRecord[]> {
+    const bad: BadRecord[] = [];
+    for (const { key, value } of [...this.#database.getRange()]) {
+      const [namespace, id] = key;
+      try {
+        this.#remember(namespace, id, this.#codec.decode(unseal(value)));
+      } catch (error) {
+        bad.push({
+          kind: this.#kind,
+          namespace,
+          id,
+          reason: error instanceof Error ? error.message : String(error),
+        });
+        await setAside(key, value);
+        await this.#database.remove(key);
+      }
+    }
+    return bad;
+  }
+
+  namespaces(): string[] {
+    return [...this.#records.keys()];
+  }
+
+  ids(namespace: string): string[] {
+    return [...(this.#records.get(namespace)?.keys() ?? [])];
+  }
+
+  list(namespace: string): T[] {
+    return [...(this.#records.get(namespace)?.values() ?? [])];
+  }
+
+  find(namespace: string, id: string): T | undefined {
+    return this.#records.get(namespace)?.get(id);
+  }
+
+  /** Throws NOT_FOUND. */
+  get(namespace: string, id: string): T {
+    const record = this.find(namespace, id);
+    if (record === undefined) throw this.#missing(namespace, id);
+    return record;
+  }
+
+  /** Resolves once it would survive the end of this process. Rejects with ALREADY_EXISTS, or if it cannot be written. */
+  insert(namespace: string, id: string, record: T): Promise<void> {
+    return this.#inTurn(namespace, id, async () => {
+      if (this.find(namespace, id) !== undefined) {
+        throw new TtrpcError(Code.ALREADY_EXISTS, `${this.#kind} ${JSON.stringify(id)}: already exists`);
+      }
+      await this.#write(namespace, id, record);
+    });
+  }
+
+  /** Puts what `change` makes of the record in its place; rejects with NOT_FOUND, or with what `change` throws. */
+  update(namespace: string, id: string, change: (record: T) => T): Promise<T> {
+    return this.#inTurn(namespace, id, async () => {
+      const record = change(this.get(namespace, id));
+      await this.#write(namespace, id, record);
+      return record;
+    });
+  }
+
+  /** Writes it whether it is there or not. */
+  put(namespace: string, id: string, record: T): Promise<void> {
+    return this.#inTurn(namespace, id, () => this.#write(namespace, id, record));
+  }
+
+  /** Rejects with NOT_FOUND. */
+  remove(namespace: string, id: string): Promise<T> {
+    return this.#inTurn(namespace, id, async () => {
+      const record = this.get(namespace, id);
+      await this.#commit(namespace, id, this.#database.remove([namespace, id]));
+      const records = this.#records.get(namespace);
+      records?.delete(id);
+      if (records?.size === 0) this.#records.delete(namespace);
+      return record;
+    });
+  }
+
+  async #write(namespace: string, id: string, record: T): Promise<void> {
+    const bytes = seal(this.#codec.encode(record));
+    await this.#commit(namespace, id, this.#database.put([namespace, id], bytes));
+    this.#remember(namespace, id, record);
+  }
+
+  async #commit(namespace: string, id: string, written: Promise<boolean>): Promise<void> {
+    try {
+      await written;
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      const text = `cannot write ${this.#kind} ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}: ${reason}`;
+      throw new TtrpcError(Code.UNAVAILABLE, text, { cause: error });
+    }
+  }
+
+  #remember(namespace: string, id: string, record: T): void {
+    let records = this.#records.get(namespace);
+    if (records === undefined) {
+      records = new Map();
+      this.#records.set(namespace, records);
+    }
+    records.set(id, record);
+  }
+
+  #missing(namespace: string, id: string): TtrpcError {
+    const text = `${this.#kind} ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}: not found`;
+    return new TtrpcError(Code.NOT_FOUND, text);
+  }
+
+  async #inTurn<R>(namespace: string, id: string, act: () => Promise<R>): Promise<R> {
+    const key = `${namespace}/${id}`;
+    const before = this.#pending.get(key);
+    const turn = (before ?? Promise.resolve()).catch(() => {}).then(act);
+    this.#pending.set(key, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#pending.get(key) === turn) this.#pending.delete(key);
+    }
+  }
+}
+
+function checksum(bytes: Uint8Array): Buffer {
+  return createHash("sha256").update(bytes).digest().subarray(0, CHECKSUM_BYTES);
+}
+
+function seal(bytes: Uint8Array): Buffer {
+  return Buffer.concat([checksum(bytes), bytes]);
+}
+
+function unseal(value: Buffer): Uint8Array {
+  const bytes = new Uint8Array(value.subarray(CHECKSUM_BYTES));
+  if (!checksum(bytes).equals(value.subarray(0, CHECKSUM_BYTES))) throw new Error("its checksum is wrong");
+  return bytes;
+}

@@ -1,0 +1,150 @@
+// One task: the container's shim, its connection, and what several callers share of it. Made by tasks.ts.
+import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
+import type { Usage } from "../api/generated/history.ts";
+import type { StateResponse } from "../api/generated/task.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+import type { Bundle, ShimAddress } from "./bundle.ts";
+import { Deferred } from "./deferred.ts";
+import type { ShimBinary } from "./shim-binary.ts";
+import type { ShimLink } from "./shim-link.ts";
+import { usageOf } from "./usage.ts";
+
+/** How long a shim may take to tell what an ended container has used, in ms. */
+const STATS_TIMEOUT_MS = 1000;
+
+export interface TaskExit {
+  readonly exitStatus: number;
+  readonly exitedAt?: Timestamp | undefined;
+}
+
+export interface TaskParts {
+  readonly bundle: Bundle;
+  readonly binary: ShimBinary | undefined;
+  readonly address: ShimAddress;
+  readonly link: ShimLink;
+  /** Ends the copying of its shim's log. */
+  readonly closeLog: () => void;
+}
+
+export class Task {
+  readonly bundle: Bundle;
+  /** undefined for one that was found again, and whose binary nobody knows. */
+  readonly binary: ShimBinary | undefined;
+  readonly address: ShimAddress;
+  /** Of the init; 0 while it is not known. */
+  pid = 0;
+  readonly #closeLog: () => void;
+  readonly #waits = new Map<string, Promise<TaskExit>>();
+  #link: ShimLink;
+  #relinked = new Deferred<TaskExit | "linked">();
+  #isClosed = false;
+  #usage: Promise<Usage | undefined> | undefined;
+
+  constructor({ bundle, binary, address, link, closeLog }: TaskParts) {
+    this.bundle = bundle;
+    this.binary = binary;
+    this.address = address;
+    this.#link = link;
+    this.#closeLog = closeLog;
+  }
+
+  get namespace(): string {
+    return this.bundle.namespace;
+  }
+
+  get id(): string {
+    return this.bundle.id;
+  }
+
+  get link(): ShimLink {
+    return this.#link;
+  }
+
+  /** The shim's task service. */
+  get shim(): ShimLink["task"] {
+    return this.#link.task;
+  }
+
+  /** Whether its shim is no longer ours to mind. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** What the shim says of a process; "" is the init. */
+  state(execId: string, timeoutMs: number): Promise<StateResponse> {
+    return this.shim.state({ id: this.id, execId }, { timeoutMs });
+  }
+
+  /** How a process ends. All who wait share one call to the shim; it outlives the connection, and, for the init, the shim. */
+  wait(execId: string): Promise<TaskExit> {
+    let wait = this.#waits.get(execId);
+    if (wait === undefined) {
+      wait = this.#wait(execId);
+      this.#waits.set(execId, wait);
+      wait.catch(() => this.forgetProcess(execId));
+    }
+    return wait;
+  }
+
+  /** To be called when an exec is deleted: its id may be used again. */
+  forgetProcess(execId: string): void {
+    this.#waits.delete(execId);
+  }
+
+  async #wait(execId: string): Promise<TaskExit> {
+    for (;;) {
+      const link = this.#link;
+      try {
+        return await link.task.wait({ id: this.id, execId });
+      } catch (error) {
+        if (!link.isClosed) throw error;
+        const outcome = await this.#relinked.promise;
+        if (outcome === "linked") continue;
+        if (execId === "") return outcome;
+        throw new TtrpcError(Code.NOT_FOUND, `process ${execId}: its shim has died: not found`, {
+          cause: error,
+        });
+      }
+    }
+  }
+
+  /** What the control group has used; asked for once, as the task ends and before it is deleted. undefined if the shim cannot tell. */
+  usage(): Promise<Usage | undefined> {
+    this.#usage ??= this.#askUsage();
+    return this.#usage;
+  }
+
+  async #askUsage(): Promise<Usage | undefined> {
+    try {
+      const { stats } = await this.shim.stats({ id: this.id }, { timeoutMs: STATS_TIMEOUT_MS });
+      return stats && usageOf(stats);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Goes on with a new connection to the same shim. */
+  relink(link: ShimLink): void {
+    this.#link = link;
+    this.#relinked.resolve("linked");
+    this.#relinked = new Deferred();
+  }
+
+  /** Resolves to how it ended, once its shim has died and has been cleaned up after; to "linked" if it was only the connection. */
+  get recovered(): Promise<TaskExit | "linked"> {
+    return this.#relinked.promise;
+  }
+
+  /** From here on the end of its connection is no death of its shim. */
+  release(): void {
+    this.#isClosed = true;
+  }
+
+  /** Lets go of the shim: the task is deleted, or its shim has died, or we end. Those who wait learn `exit`. */
+  close(exit?: TaskExit): void {
+    this.release();
+    this.#closeLog();
+    this.#link.close();
+    if (exit !== undefined) this.#relinked.resolve(exit);
+  }
+}
