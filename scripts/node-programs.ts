@@ -19,6 +19,8 @@ const lmdbAddon: Plugin = {
     builder.onLoad({ filter: /.*/, namespace: "lmdb-addon" }, () => ({
       contents: `module.exports = () => require(require("node:path").join(require("node:fs").realpathSync(__dirname), "${LMDB_ADDON}"));`,
     }));
+    // Its CommonJS form: some of it is made by eval(), and would miss the names that merging modules changes.
+    builder.onResolve({ filter: /^lmdb$/ }, () => ({ path: createRequire(import.meta.url).resolve("lmdb") }));
     // A faster decoder for a format that we do not use.
     builder.onResolve({ filter: /^msgpackr-extract$/ }, () => ({ path: "none", namespace: "none" }));
     builder.onLoad({ filter: /.*/, namespace: "none" }, () => ({ contents: "" }));

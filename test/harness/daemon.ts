@@ -1,4 +1,5 @@
-// A private containerd in a temporary directory, with the shim under test on its PATH. Every e2e test file starts one, the demo and the bench too.
+// A private daemon, containerd or holdfastd, in a temporary directory, with the shim under test on its PATH. Every e2e test file starts one, the
+// demo and the bench too.
 import { mkdirSync, mkdtempSync, realpathSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -10,10 +11,14 @@ import { eventually } from "./eventually.ts";
 import { Leftovers } from "./leftovers.ts";
 import { parentOf } from "./processes.ts";
 import { buildRootfs, ociSpec, type SpecOptions } from "./rootfs.ts";
-import { isSanitizerBuild, runtimeName, shimBinary } from "./runtime.ts";
+import { daemonKind, HOLDFASTD, isSanitizerBuild, runtimeName, shimBinary } from "./runtime.ts";
+
+export type DaemonKind = "containerd" | "holdfastd";
 
 export interface DaemonOptions {
   readonly runtime?: string;
+  /** The one under test (runtime.ts), if left out. */
+  readonly kind?: DaemonKind;
   /** Put before the rest of the daemon's PATH, to stand in for runc, say. */
   readonly pathDirectories?: readonly string[];
   readonly env?: Record<string, string>;
@@ -79,20 +84,27 @@ export class Daemon {
     return daemon;
   }
 
-  #writeConfig(): void {
-    const config = [
-      "version = 2",
-      `root = ${JSON.stringify(join(this.directory, "root"))}`,
-      `state = ${JSON.stringify(join(this.directory, "state"))}`,
-      `disabled_plugins = ${JSON.stringify(UNUSED_PLUGINS)}`,
-      "[grpc]",
-      `  address = ${JSON.stringify(this.address)}`,
-      "[debug]",
-      '  level = "debug"',
-    ];
-    writeFileSync(join(this.directory, "config.toml"), `${config.join("\n")}\n`);
+  get kind(): DaemonKind {
+    return this.#options.kind ?? daemonKind;
   }
 
+  /** The command line of the daemon. */
+  get #argv(): string[] {
+    const config = join(this.directory, "config.toml");
+    return this.kind === "containerd" ? ["containerd", "--config", config] : [HOLDFASTD, "--config", config];
+  }
+
+  #writeConfig(): void {
+    const place = [
+      `root = ${JSON.stringify(join(this.directory, "root"))}`,
+      `state = ${JSON.stringify(join(this.directory, "state"))}`,
+    ];
+    const config =
+      this.kind === "containerd"
+        ? containerdConfig(place, this.address)
+        : holdfastdConfig(place, this.address);
+    writeFileSync(join(this.directory, "config.toml"), `${config.join("\n")}\n`);
+  }
   get pid(): number {
     return this.#process?.pid ?? -1;
   }
@@ -102,23 +114,20 @@ export class Daemon {
     return this.#process?.stderrText ?? "";
   }
 
-  /** Starts the daemon and resolves when it serves its API. */
-  async launch(): Promise<void> {
+  /** Starts the daemon and resolves when it serves its API. `env` is for this time only. */
+  async launch(env: Record<string, string> = {}): Promise<void> {
     const path = [
       join(this.directory, "bin"),
       ...(this.#options.pathDirectories ?? []),
       process.env.PATH ?? "",
     ];
     // Should this process die, the daemon dies too: nobody would know of it.
-    const daemon = new Running(
-      ["setpriv", "--pdeathsig", "KILL", "containerd", "--config", join(this.directory, "config.toml")],
-      {
-        env: { PATH: path.join(":"), ...this.#options.env },
-        timeoutMs: 3_600_000,
-      },
-    );
+    const daemon = new Running(["setpriv", "--pdeathsig", "KILL", ...this.#argv], {
+      env: { PATH: path.join(":"), ...this.#options.env, ...env },
+      timeoutMs: 3_600_000,
+    });
     this.#process = daemon;
-    await daemon.printed(/containerd successfully booted/);
+    await daemon.printed(/containerd successfully booted|"msg":"serving"/);
   }
 
   /** SIGKILL, as when it crashes; resolves when it is gone. */
@@ -200,6 +209,22 @@ export class Daemon {
     await this.#leftovers.destroy(this.ctr.ids);
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+function containerdConfig(place: readonly string[], address: string): string[] {
+  return [
+    "version = 2",
+    ...place,
+    `disabled_plugins = ${JSON.stringify(UNUSED_PLUGINS)}`,
+    "[grpc]",
+    `  address = ${JSON.stringify(address)}`,
+    "[debug]",
+    '  level = "debug"',
+  ];
+}
+
+function holdfastdConfig(place: readonly string[], address: string): string[] {
+  return [...place, `address = ${JSON.stringify(address)}`, 'log_level = "debug"'];
 }
 
 /** A bound for hangs that fits the build under test, in ms. */

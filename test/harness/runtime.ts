@@ -16,8 +16,13 @@ export const runtimeName: string = process.env.HOLDFAST_TEST_RUNTIME ?? OUR_RUNT
 /** True while the tests run against Debian's shim, to show that they state what users expect. */
 export const isGoShim: boolean = runtimeName === GO_RUNTIME;
 
-/** True while the tests run against our own daemon in containerd's place. */
-export const isHoldfastd: boolean = process.env.HOLDFAST_TEST_DAEMON === "holdfastd";
+/** The daemon under test: HOLDFAST_TEST_DAEMON=holdfastd puts ours in containerd's place. */
+export const daemonKind: "containerd" | "holdfastd" =
+  process.env.HOLDFAST_TEST_DAEMON === "holdfastd" ? "holdfastd" : "containerd";
+export const isHoldfastd: boolean = daemonKind === "holdfastd";
+
+/** The program of our daemon, as built. */
+export const HOLDFASTD: string = join(repository, "dist/holdfastd");
 
 /** True for the build with AddressSanitizer and forced garbage collection: slower, and much larger. */
 export const isSanitizerBuild: boolean = process.env.HOLDFAST_TEST_SANITIZER === "1";

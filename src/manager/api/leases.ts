@@ -6,7 +6,7 @@ import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { parseFilters } from "../filters.ts";
 import type { Handlers } from "../grpc-server.ts";
-import { validateIdentifier, validateLabels } from "../identifiers.ts";
+import { validateLabels } from "../identifiers.ts";
 import type { LeaseRecord, Store } from "../store.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
@@ -16,7 +16,6 @@ export function leasesService(store: Store): Handlers<LeasesDefinition> {
     async create({ id: wanted, labels }, call) {
       const { namespace } = call;
       const id = wanted === "" ? randomBytes(16).toString("hex") : wanted;
-      validateIdentifier("lease.ID", id);
       validateLabels("lease.Labels", labels);
       await ensureNamespace(store, namespace);
       const record = { createdAt: nodeClock.realtimeNs().toString(), labels, resources: [] };
