@@ -5,6 +5,7 @@ import { after, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { IMAGE, importImage } from "../harness/image.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
+import { keepsNoImages } from "../harness/runtime.ts";
 
 const daemon = await Daemon.start();
 const events = await daemon.events();
@@ -12,7 +13,9 @@ after(() => daemon.close());
 await importImage(daemon);
 
 for (const snapshotter of ["overlayfs", "native"]) {
-  test(`a container runs from an image with the ${snapshotter} snapshotter, and its mount goes with it`, async () => {
+  test(`a container runs from an image with the ${snapshotter} snapshotter, and its mount goes with it`, {
+    skip: keepsNoImages,
+  }, async () => {
     const id = `image-${snapshotter}`;
     await daemon.ctr.startImage(
       id,
@@ -30,7 +33,9 @@ for (const snapshotter of ["overlayfs", "native"]) {
   });
 }
 
-test("a container that fails to start leaves its root filesystem unmounted", async () => {
+test("a container that fails to start leaves its root filesystem unmounted", {
+  skip: keepsNoImages,
+}, async () => {
   const output = await daemon.ctr.try(daemon.ctr.imageArgs("unstarted", IMAGE, ["nonesuch"], ["--rm"]));
   assert.notEqual(output.status, 0);
   assert.match(output.stderr, /OCI runtime create failed: .*nonesuch/);

@@ -73,6 +73,7 @@ export class Daemon {
       runtime,
       rootfs: this.rootfs,
       fifoDirectory,
+      hasImages: this.hasImages,
     });
     this.#writeConfig();
   }
@@ -82,6 +83,10 @@ export class Daemon {
     const daemon = new Daemon(options);
     await daemon.launch();
     return daemon;
+  }
+
+  get hasImages(): boolean {
+    return this.kind === "containerd";
   }
 
   get kind(): DaemonKind {
