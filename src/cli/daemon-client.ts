@@ -2,6 +2,7 @@
 import { type CallOptions, Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { ContainersDefinition } from "../api/generated/containers.ts";
 import { EventsDefinition } from "../api/generated/events.ts";
+import { HistoryDefinition } from "../api/generated/history.ts";
 import { NamespacesDefinition } from "../api/generated/namespaces.ts";
 import { TasksDefinition } from "../api/generated/tasks.ts";
 import { VersionDefinition } from "../api/generated/version.ts";
@@ -13,6 +14,14 @@ import { Problem, systemText } from "./problem.ts";
 /** What containerd takes; our specs and lists are far smaller. */
 const MAX_MESSAGE = 16 * 1024 * 1024;
 
+/** Calls that take as long as a runtime, a disk or a container does. */
+const UNBOUNDED: readonly string[] = [
+  ...["Create", "Start", "Delete", "DeleteProcess", "Exec", "Pause", "Resume", "Update", "Wait"].map(
+    (method) => `/${TasksDefinition.fullName}/${method}`,
+  ),
+  `/${HistoryDefinition.fullName}/Wait`,
+];
+
 export class DaemonClient {
   readonly namespace: string;
   readonly containers: ServiceClient<ContainersDefinition>;
@@ -20,20 +29,25 @@ export class DaemonClient {
   readonly events: ServiceClient<EventsDefinition>;
   readonly namespaces: ServiceClient<NamespacesDefinition>;
   readonly version: ServiceClient<VersionDefinition>;
+  /** Only holdfastd has it. */
+  readonly history: ServiceClient<HistoryDefinition>;
   readonly #client: Client;
+  readonly #timeoutMs: number;
 
-  private constructor(client: Client, namespace: string) {
+  private constructor(client: Client, namespace: string, timeoutMs: number) {
     this.#client = client;
+    this.#timeoutMs = timeoutMs;
     this.namespace = namespace;
     this.containers = this.service(ContainersDefinition);
     this.tasks = this.service(TasksDefinition);
     this.events = this.service(EventsDefinition);
     this.namespaces = this.service(NamespacesDefinition);
     this.version = this.service(VersionDefinition);
+    this.history = this.service(HistoryDefinition);
   }
 
-  /** Throws a Problem that names the socket if nobody listens there. */
-  static async connect(address: string, namespace: string): Promise<DaemonClient> {
+  /** `timeoutMs` bounds what should be answered at once. Throws a Problem that names the socket if nobody listens there. */
+  static async connect(address: string, namespace: string, timeoutMs: number): Promise<DaemonClient> {
     await demandListener(address);
     const client = new Client(`unix://${address}`, credentials.createInsecure(), {
       "grpc.max_receive_message_length": MAX_MESSAGE,
@@ -42,22 +56,23 @@ export class DaemonClient {
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 1000,
     });
-    return new DaemonClient(client, namespace);
+    return new DaemonClient(client, namespace, timeoutMs);
   }
 
   /** The same connection, for another namespace. */
   inNamespace(namespace: string): DaemonClient {
-    return new DaemonClient(this.#client, namespace);
+    return new DaemonClient(this.#client, namespace, this.#timeoutMs);
   }
 
   service<D extends ServiceDefinition>(definition: D): ServiceClient<D> {
     const methods: Record<string, unknown> = {};
     for (const [key, method] of Object.entries(definition.methods)) {
       const path = `/${definition.fullName}/${method.name}`;
-      methods[key] = (request: unknown, options: { timeoutMs?: number } = {}) =>
+      const timeoutMs = UNBOUNDED.includes(path) ? undefined : this.#timeoutMs;
+      methods[key] = (request: unknown) =>
         method.responseStream
           ? this.#stream(path, method, request)
-          : this.#call(path, method, request, options.timeoutMs);
+          : this.#call(path, method, request, timeoutMs);
     }
     return methods as ServiceClient<D>;
   }

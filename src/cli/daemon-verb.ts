@@ -1,8 +1,8 @@
 // What verbs that talk to a daemon have in common: the connection, and doing one thing to several containers.
 import type { Command } from "commander";
 import { DaemonClient } from "./daemon-client.ts";
-import { errorText, FAILED } from "./problem.ts";
-import { commonFlags, type Settings, settingsOf } from "./verb-options.ts";
+import { errorText, FAILED, notStarted } from "./problem.ts";
+import { commonFlags, exitsLikeProcess, type Settings, settingsOf } from "./verb-options.ts";
 
 /** One call on the command line, connected. */
 export interface Visit {
@@ -22,16 +22,36 @@ export function daemonVerb(
 ): Command {
   const command = program.command(usage).description(description);
   commonFlags(command);
-  command.action(async () => {
-    const settings = settingsOf(command);
-    const daemon = await DaemonClient.connect(settings.address, settings.namespace);
+  return command.action(() => connected(command, run));
+}
+
+/** The same for a verb that exits with the status of a process. */
+export function processVerb(
+  program: Command,
+  usage: string,
+  description: string,
+  run: (visit: Visit) => Promise<void>,
+): Command {
+  const command = program.command(usage).description(description);
+  commonFlags(exitsLikeProcess(command));
+  return command.action(async () => {
     try {
-      await run({ settings, daemon, words: command.args, command });
-    } finally {
-      daemon.close();
+      await connected(command, run);
+    } catch (error) {
+      throw notStarted(error);
     }
   });
-  return command;
+}
+
+async function connected(command: Command, run: (visit: Visit) => Promise<void>): Promise<void> {
+  const settings = settingsOf(command);
+  const { address, namespace, daemonTimeoutMs } = settings;
+  const daemon = await DaemonClient.connect(address, namespace, daemonTimeoutMs);
+  try {
+    await run({ settings, daemon, words: command.args, command });
+  } finally {
+    daemon.close();
+  }
 }
 
 /** Does it to every one, whatever becomes of the others; says what failed, and makes the exit status 1 then. */

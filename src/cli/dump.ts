@@ -6,7 +6,7 @@ import { callCode, errorText } from "./problem.ts";
 import { argumentsOf, childrenOf, listeningSockets, type OpenFile, openFilesOf, statOf } from "./proc.ts";
 import { ShimConnection } from "./shim-connection.ts";
 import type { ShimProcess } from "./shim-processes.ts";
-import type { ShimTarget } from "./shim-target.ts";
+import { type ShimTarget, stoppedHint } from "./shim-target.ts";
 
 export interface DumpedFile extends OpenFile {
   /** What the shim uses it for, as far as one can see: "stdout of web". */
@@ -70,10 +70,11 @@ async function ask({ socket, shim }: ShimTarget, id: string, timeoutMs: number):
     }
   } catch (error) {
     const foreign = callCode(error) === Code.UNIMPLEMENTED;
-    const stopped = shim?.stat.state === "T" ? `; a signal has stopped it: kill -CONT ${shim.pid}` : "";
     return {
       answerMs,
-      silence: foreign ? "this kind of shim does not tell what it is doing" : `${errorText(error)}${stopped}`,
+      silence: foreign
+        ? "this kind of shim does not tell what it is doing"
+        : `${errorText(error)}${stoppedHint(shim)}`,
       inside: undefined,
     };
   }

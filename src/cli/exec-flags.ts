@@ -1,4 +1,5 @@
 // The flags of `exec` and `shim … exec`.
+import { randomBytes } from "node:crypto";
 import type { Command } from "commander";
 import { DEFAULT_DETACH_KEYS } from "./detach-keys.ts";
 import type { ExecFlags } from "./exec-session.ts";
@@ -19,7 +20,7 @@ export function execFlags(command: Command): Command {
   return command
     .option("-t, --tty", "give it a terminal")
     .option("-i, --interactive", "give it our input")
-    .option("-d, --detach", "start it, and do not wait for it")
+    .option("-d, --detach", "start it, print its id, and do not wait for it")
     .option("-e, --env <NAME=VALUE>", "set a variable; may be given again", collect)
     .option("-w, --cwd <dir>", "its working directory")
     .option("-u, --user <uid[:gid]>", "its user")
@@ -37,7 +38,7 @@ export function readExecFlags(command: Command, words: readonly string[]): ExecF
     env: raw.env ?? [],
     cwd: raw.cwd,
     user: raw.user,
-    execId: raw.execId,
+    execId: raw.execId ?? `exec-${randomBytes(6).toString("hex")}`,
     detachKeys: raw.detachKeys,
   };
 }

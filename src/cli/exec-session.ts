@@ -1,5 +1,4 @@
 // Runs one exec from fifos to exit status, on any TaskPort. Used by `exec` and `shim … exec`.
-import { randomBytes } from "node:crypto";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { type ExecOptions, execProcess } from "./exec-process.ts";
 import { Fifos } from "./fifos.ts";
@@ -11,7 +10,7 @@ export interface ExecFlags extends ExecOptions {
   /** Start it and leave it alone. */
   readonly detach: boolean;
   readonly detachKeys: string;
-  readonly execId: string | undefined;
+  readonly execId: string;
 }
 
 export async function runExec(
@@ -20,7 +19,7 @@ export async function runExec(
   flags: ExecFlags,
 ): Promise<Outcome> {
   if (!flags.detach) demandTerminal(flags.terminal, flags.interactive);
-  const execId = flags.execId ?? `exec-${randomBytes(6).toString("hex")}`;
+  const { execId } = flags;
   const detachKeys = parseDetachKeys(flags.detachKeys);
   const process = execProcess(spec, flags);
   if (flags.detach) {

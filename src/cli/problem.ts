@@ -1,12 +1,15 @@
 // What goes wrong, in words for a person: the one place where errors of calls, sockets and files become a line on stderr.
 import { isSystemError } from "../platform/platform.ts";
-import { codeName, TtrpcError } from "../ttrpc/status.ts";
+import { Code, codeName, TtrpcError } from "../ttrpc/status.ts";
 
 /** Exit status of the CLI when it could not do what was asked. */
 export const FAILED = 1;
-/** Exit status for a command line that makes no sense; also of a run that never came to start its container, as users of docker know it. */
+/** Exit status for a command line that makes no sense. */
 export const USAGE = 2;
+/** Of a verb that exits with the status of a process, as users of docker know them: it failed itself; the command cannot be run, or is not there. */
 export const NOT_STARTED = 125;
+const NOT_EXECUTABLE = 126;
+const NO_COMMAND = 127;
 
 /** An error that needs no explanation: `message` is for the person, and may have a second line that says what to do. */
 export class Problem extends Error {
@@ -63,9 +66,28 @@ export function callCode(error: unknown): number | undefined {
 export function errorText(error: unknown): string {
   if (error instanceof Problem) return error.message;
   if (error instanceof TtrpcError) return error.rawMessage === "" ? codeName(error.code) : error.rawMessage;
-  if (isRpcError(error)) return error.details === "" ? codeName(error.code) : error.details;
+  if (isRpcError(error)) return rpcText(error);
   if (isSystemError(error)) {
     return error.path === undefined ? systemText(error) : `${error.path}: ${systemText(error)}`;
   }
   return error instanceof Error ? error.message : String(error);
+}
+
+function rpcText({ code, details }: RpcError): string {
+  if (code === Code.DEADLINE_EXCEEDED) {
+    return 'no answer from the daemon in time: it hangs, or a shim does ("holdfast shims" tells which); --timeout waits longer';
+  }
+  // A code that says nothing is put behind the text by the daemon.
+  return details === "" ? codeName(code) : details.replace(/: unknown$/, "");
+}
+
+/** The error of a verb that exits with the status of a process, with an exit status that is told from a process's. */
+export function notStarted(error: unknown): Problem {
+  const text = errorText(error);
+  const options = { cause: error };
+  if (/executable file not found|exec: .*no such file or directory/.test(text)) {
+    return new Problem(text, NO_COMMAND, options);
+  }
+  if (/exec: .*permission denied/.test(text)) return new Problem(text, NOT_EXECUTABLE, options);
+  return new Problem(text, NOT_STARTED, options);
 }

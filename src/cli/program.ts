@@ -52,7 +52,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
 function report(error: unknown): number {
   // Commander has said what is wrong.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+  if (error instanceof CommanderError) return error.exitCode <= 1 ? error.exitCode * USAGE : error.exitCode;
   process.stderr.write(`holdfast: ${errorText(error)}\n`);
   if (process.env.HOLDFAST_DEBUG !== undefined && error instanceof Error)
     process.stderr.write(`${error.stack}\n`);

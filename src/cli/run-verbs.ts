@@ -1,4 +1,5 @@
 // `holdfast run`, `create` and `start`: containers from flags.
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
 import {
@@ -12,16 +13,17 @@ import {
   specOf,
 } from "./container-record.ts";
 import type { DaemonClient } from "./daemon-client.ts";
-import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
+import { isAway, patiently } from "./daemon-task.ts";
+import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "./detach-keys.ts";
 import { Fifos } from "./fifos.ts";
 import { logFile } from "./log-files.ts";
-import { errorText, NOT_STARTED, Problem, USAGE } from "./problem.ts";
+import { notStarted, Problem, USAGE } from "./problem.ts";
 import { demandTerminal, type Outcome } from "./session.ts";
 import { makeSpec, type SpecFlags } from "./spec.ts";
 import { runDetached, runInFront } from "./task-session.ts";
 import { statusName } from "./task-status.ts";
-import { collect, examples, sizeArgument } from "./verb-options.ts";
+import { collect, examples, type Settings, sizeArgument } from "./verb-options.ts";
 
 interface RawFlags {
   readonly name?: string;
@@ -39,6 +41,7 @@ interface RawFlags {
   readonly cpus?: number;
   readonly net?: string;
   readonly label?: readonly string[];
+  readonly annotation?: readonly string[];
   readonly runtime: string;
 }
 
@@ -52,7 +55,7 @@ interface FrontFlags {
 }
 
 export function addRunVerbs(program: Command): void {
-  const run = daemonVerb(
+  const run = processVerb(
     program,
     "run [command...]",
     "make a container and run a command in it; exits with its status",
@@ -125,6 +128,11 @@ function containerFlags(command: Command): Command {
     .option("--net <host|none>", "the host's network, or none (default)")
     .option("--label <NAME=VALUE>", "a label of the record; may be given again", collect)
     .option(
+      "--annotation <NAME=VALUE>",
+      "an annotation for the runtime and the shim; may be given again",
+      collect,
+    )
+    .option(
       "--runtime <name>",
       "containerd's name of the shim to use (HOLDFAST_RUNTIME)",
       process.env.HOLDFAST_RUNTIME ?? DEFAULT_RUNTIME,
@@ -164,6 +172,7 @@ function readContainer({ command, words }: Visit): { id: string; flags: SpecFlag
     memory: raw.memory,
     cpus: raw.cpus,
     hostNetwork: raw.net === "host",
+    annotations: labelsOf(raw.annotation ?? []),
   };
   return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw };
 }
@@ -180,7 +189,19 @@ async function record(visit: Visit): Promise<{ id: string; terminal: boolean; lo
 
 async function createVerb(visit: Visit): Promise<void> {
   const { id } = await record(visit);
-  visit.settings.screen.line(id);
+  sayId(visit.settings, id);
+}
+
+function sayId({ screen }: Settings, id: string): void {
+  if (screen.json) screen.value({ id });
+  else screen.line(id);
+}
+
+/** Leaves a process of ours behind that waits for the end: no daemon deletes by itself. */
+function removeLater({ settings: { address, namespace } }: Visit, id: string): void {
+  const place = ["--address", address, "--namespace", namespace];
+  const argv = [...process.execArgv, process.argv[1] ?? "", ...place, "delete", "--wait", id];
+  spawn(process.execPath, argv, { detached: true, stdio: "ignore" }).unref();
 }
 
 async function runVerb(visit: Visit): Promise<void> {
@@ -188,9 +209,6 @@ async function runVerb(visit: Visit): Promise<void> {
   const front = command.opts<FrontFlags>();
   const interactive = front.interactive === true;
   const detachKeys = parseDetachKeys(front.detachKeys);
-  if (front.detach === true && front.rm === true) {
-    throw new Problem("--rm needs somebody who waits for the end: leave out -d or --rm", USAGE);
-  }
   if (front.detach !== true) demandTerminal(command.opts<RawFlags>().tty === true, interactive);
   let id: string | undefined;
   try {
@@ -198,7 +216,8 @@ async function runVerb(visit: Visit): Promise<void> {
     id = made.id;
     if (front.detach === true) {
       await runDetached(daemon, id, { log: made.log, terminal: made.terminal, input: interactive });
-      settings.screen.line(id);
+      if (front.rm === true) removeLater(visit, id);
+      sayId(settings, id);
       return;
     }
     const options = { interactive, terminal: made.terminal, detachKeys, signalProxy: front.sigProxy };
@@ -208,7 +227,7 @@ async function runVerb(visit: Visit): Promise<void> {
     // What never ran leaves no record.
     if (id !== undefined && !(await hasTask(daemon, id)))
       await daemon.containers.delete({ id }).catch(() => {});
-    throw startProblem(error);
+    throw error;
   }
 }
 
@@ -232,7 +251,14 @@ async function finish(
     return;
   }
   process.exitCode = outcome.status;
-  if (remove) await deleteContainer(daemon, id);
+  if (!remove) return;
+  try {
+    await deleteContainer(daemon, id);
+  } catch (error) {
+    if (!isAway(error)) throw error;
+    settings.screen.note(`the daemon is away; ${id} is deleted when it is back (ctrl-c leaves it)`);
+    await patiently(() => deleteContainer(daemon, id));
+  }
 }
 
 /** Removes an ended task and its record, with the fifos that we made for it. */
@@ -242,17 +268,8 @@ export async function deleteContainer(daemon: DaemonClient, id: string): Promise
     await orNone(daemon.tasks.delete({ containerId: id }));
     Fifos.remove(task.process);
   }
-  await daemon.containers.delete({ id });
-}
-
-/** Exit statuses as users of docker and shells know them. */
-function startProblem(error: unknown): unknown {
-  if (error instanceof Problem) return error;
-  const text = errorText(error);
-  if (/executable file not found|exec: .*no such file or directory/.test(text))
-    return new Problem(text, 127, { cause: error });
-  if (/exec: .*permission denied/.test(text)) return new Problem(text, 126, { cause: error });
-  return new Problem(text, NOT_STARTED, { cause: error });
+  // The first answer may have been lost with the daemon.
+  await orNone(daemon.containers.delete({ id }));
 }
 
 async function startVerb(visit: Visit): Promise<void> {
@@ -265,7 +282,7 @@ async function startVerb(visit: Visit): Promise<void> {
     if (front.attach !== true) {
       const log = container.labels[LOG_LABEL] ?? logFile(settings.namespace, id);
       await runDetached(daemon, id, { log, terminal, input: front.interactive === true });
-      settings.screen.line(id);
+      sayId(settings, id);
       return;
     }
     const interactive = front.interactive === true;
@@ -282,7 +299,13 @@ async function startVerb(visit: Visit): Promise<void> {
   const [id] = words;
   if (front.attach !== true) await forEach(words, start);
   else if (words.length !== 1 || id === undefined) throw new Problem("--attach is for one container", USAGE);
-  else await start(id);
+  else {
+    try {
+      await start(id);
+    } catch (error) {
+      throw notStarted(error);
+    }
+  }
 }
 
 /** A task that has ended stands in the way of the next. */

@@ -23,6 +23,8 @@ export interface SessionOptions {
   /** Bytes of parseDetachKeys. */
   readonly detachKeys: readonly number[];
   readonly signalProxy: boolean;
+  /** Whether the terminal has been somebody else's: a program that draws on it is to draw anew. */
+  readonly redraw?: boolean;
 }
 
 /** "detached" if the process was left running. */
@@ -45,21 +47,21 @@ export class Session {
     this.#detached = new Promise((resolve) => {
       this.#detach = () => resolve("detached");
     });
-    const { fifos } = options;
-    this.#forward(fifos.stdout, process.stdout);
-    this.#forward(fifos.stderr, process.stderr);
     if (options.signalProxy) this.#proxySignals();
   }
 
-  /** To be called once the process runs: input and size begin, and signals that came before are passed on. */
+  /**
+   * To be called once the process runs: its output, our input and the size begin, and signals that came before are passed on. Output waits
+   * until the terminal is raw: what is typed in answer to a prompt must not meet a terminal that still minds control keys.
+   */
   begin(): void {
     const { fifos } = this.#options;
     fifos.taken();
     if (fifos.paths.terminal) this.#followSize();
-    if (fifos.stdin !== undefined) {
-      if (fifos.paths.terminal && process.stdin.isTTY) this.#raw = new RawMode();
-      this.#takeInput();
-    }
+    if (fifos.stdin !== undefined && fifos.paths.terminal && process.stdin.isTTY) this.#raw = new RawMode();
+    this.#forward(fifos.stdout, process.stdout);
+    this.#forward(fifos.stderr, process.stderr);
+    if (fifos.stdin !== undefined) this.#takeInput();
     this.#begun = true;
     for (const signal of this.#early.splice(0)) this.#pass(signal);
   }
@@ -138,14 +140,17 @@ export class Session {
   }
 
   #followSize(): void {
-    const { task, execId } = this.#options;
-    const tell = (): void => {
+    const { task, execId, redraw } = this.#options;
+    const tell = async (more = 0): Promise<void> => {
       const size = terminalSize();
-      if (size !== undefined) task.resize(execId, size.columns, size.rows).catch(() => {});
+      if (size !== undefined) await task.resize(execId, size.columns, size.rows + more).catch(() => {});
     };
-    tell();
-    process.on("SIGWINCH", tell);
-    this.#undo.push(() => process.off("SIGWINCH", tell));
+    // Programs draw anew when the size changes, and only then.
+    if (redraw === true) void tell(1).then(() => tell());
+    else void tell();
+    const changed = (): void => void tell();
+    process.on("SIGWINCH", changed);
+    this.#undo.push(() => process.off("SIGWINCH", changed));
   }
 
   #proxySignals(): void {
@@ -160,6 +165,7 @@ export class Session {
         }
         if ((signal === "SIGINT" || signal === "SIGTERM") && ++asked > PATIENCE) {
           this.close();
+          process.stderr.write(`holdfast: it does not end by ${signal} and goes on without us\n`);
           process.exit(128 + signalNumber(signal));
         }
         if (this.#begun) this.#pass(signal);

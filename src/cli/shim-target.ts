@@ -32,8 +32,10 @@ export function findTarget(word: string, namespace: string | undefined): ShimTar
 
 function bySocket(path: string): ShimTarget {
   const shim = findShims().find(({ sockets }) => sockets.includes(path));
-  if (shim === undefined && path.startsWith("/") && statSync(path, { throwIfNoEntry: false }) === undefined) {
-    throw new Problem(`${path}: no such socket`);
+  if (shim === undefined && path.startsWith("/")) {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) throw new Problem(`${path}: no such socket`);
+    if (!stat.isSocket()) throw new Problem(`${path}: not a socket`);
   }
   return { shim, socket: path, container: shim && containerOf(shim, undefined) };
 }
@@ -57,4 +59,9 @@ function containerOf(shim: ShimProcess, word: string | undefined): string | unde
 function ambiguous(word: string, shims: readonly ShimProcess[]): string {
   const places = shims.map(({ pid, namespace }) => `${pid} (namespace ${namespace})`).join(", ");
   return `${word} is more than one shim: ${places}\nGive -n, or the pid.`;
+}
+
+/** What to add to the news that a shim does not answer; empty if it is not known to be stopped. */
+export function stoppedHint(shim: ShimProcess | undefined): string {
+  return shim?.stat.state === "T" ? `; a signal has stopped it: kill -CONT ${shim.pid}` : "";
 }

@@ -7,15 +7,15 @@ import { printDump } from "./dump-print.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { readBundleSpec } from "./exec-process.ts";
 import { runExec } from "./exec-session.ts";
-import { Problem, USAGE } from "./problem.ts";
+import { errorText, notStarted, Problem, USAGE } from "./problem.ts";
 import { argumentsOf } from "./proc.ts";
 import { ShimConnection } from "./shim-connection.ts";
-import { findTarget, type ShimTarget } from "./shim-target.ts";
+import { findTarget, type ShimTarget, stoppedHint } from "./shim-target.ts";
 import { ShimTask } from "./shim-task.ts";
 import { exitText, signalNumber } from "./signals.ts";
 import type { ProcessState } from "./task-port.ts";
 import { nsToIso } from "./units.ts";
-import { commonFlags, examples, type Settings, settingsOf } from "./verb-options.ts";
+import { commonFlags, examples, exitsLikeProcess, type Settings, settingsOf } from "./verb-options.ts";
 
 /** What the command line names, before anything is asked of it. */
 interface Place {
@@ -56,34 +56,55 @@ export function shimVerbs(parent: Command, word: string): Command {
     )
     .enablePositionalOptions()
     .exitOverride();
-  const add = (usage: string, description: string, run: (place: Place) => Promise<void>): Command => {
+  const add: Add = (usage, description, run, failed = (error) => error) => {
     const verb = verbs.command(usage).description(description).exitOverride();
     verb.option("-c, --container <id>", "which container, of a shim that has several");
     commonFlags(verb, { daemon: false });
-    return verb.action(() => run(placeOf(word, parent, verb)));
+    return verb.action(async () => {
+      try {
+        await run(placeOf(word, parent, verb));
+      } catch (error) {
+        throw failed(error);
+      }
+    });
   };
   const exec = new Option("-e, --exec-id <id>", "an exec of the container, not its init");
-  add("state", "show the state of the container's init, or of an exec", visiting(showState)).addOption(exec);
-  add("pids", "list the processes in the container", visiting(showPids));
-  const run = add(
-    "exec <command...>",
-    "run a command in the container; exits with its status",
-    visiting(runCommand),
+  examples(
+    add("state", "show the state of the container's init, or of an exec", visiting(showState)).addOption(
+      exec,
+    ),
+    [`holdfast shim ${word} state --json`, "for a program"],
   );
-  execFlags(run.passThroughOptions());
-  add("kill", "send a signal to the init, or to an exec", visiting(kill))
-    .addOption(exec)
-    .option("-s, --signal <signal>", "name or number", "SIGTERM")
-    .option("--all", "to all processes of the container");
-  add("wait", "wait for the end; prints the exit status", visiting(wait)).addOption(exec);
-  add(
-    "dump",
-    "show what the shim is doing: last calls, calls under way, children, descriptors, memory",
-    dump,
+  examples(add("pids", "list the processes in the container", visiting(showPids)), [
+    `holdfast shim ${word} pids`,
+    "with the exec that each belongs to",
+  ]);
+  addExec(add);
+  examples(
+    add("kill", "send a signal to the init, or to an exec", visiting(kill))
+      .addOption(exec)
+      .option("-s, --signal <signal>", "name or number", "SIGTERM")
+      .option("--all", "to all processes of the container"),
+    [`holdfast shim ${word} kill -s KILL --all`, "end everything in it"],
   );
-  add("shutdown", "ask the shim to leave; it does once it has no container", visiting(shutdown)).option(
-    "--now",
-    "whatever it still has (Go's shim then abandons its containers)",
+  examples(add("wait", "wait for the end; prints the exit status", visiting(wait)).addOption(exec), [
+    `holdfast shim ${word} wait`,
+    "128 + n after signal n",
+  ]);
+  examples(
+    add(
+      "dump",
+      "show what the shim is doing: last calls, calls under way, children, descriptors, memory",
+      dump,
+    ),
+    [`holdfast shim ${word} dump`, "also of a shim that hangs, from /proc"],
+  );
+  examples(
+    add("shutdown", "ask the shim to leave; it does once it has no container", visiting(shutdown)).option(
+      "--now",
+      "whatever it still has (Go's shim then abandons its containers)",
+    ),
+    [`holdfast shim ${word} shutdown`, "for a shim that was left behind without a container"],
   );
   return examples(
     verbs,
@@ -92,6 +113,26 @@ export function shimVerbs(parent: Command, word: string): Command {
     ["holdfast shim web exec -it -- sh", "a shell in the container, while the daemon is down"],
     ["holdfast shim web kill --signal KILL --all", "end everything in it"],
   );
+}
+
+/** `failed` makes of an error what the verb ends with. */
+type Add = (
+  usage: string,
+  description: string,
+  run: (place: Place) => Promise<void>,
+  failed?: (error: unknown) => unknown,
+) => Command;
+
+/** Exits with the status of a process. */
+function addExec(add: Add): void {
+  const verb = add(
+    "exec <command...>",
+    "run a command in the container; exits with its status",
+    visiting(runCommand),
+    notStarted,
+  );
+  execFlags(exitsLikeProcess(verb).passThroughOptions());
+  examples(verb, ["holdfast shim web exec -it -- sh", "a shell, while the daemon is down"]);
 }
 
 /** Flags may stand before the target as well as after the verb. */
@@ -119,13 +160,21 @@ function visiting(run: (visit: Visit) => Promise<void>): (place: Place) => Promi
         USAGE,
       );
     }
-    const shim = await ShimConnection.open(target.socket, container, settings.timeoutMs);
+    const shim = await openShim(target, container, settings.timeoutMs);
     try {
       await run({ ...place, shim, task: new ShimTask(shim, container) });
     } finally {
       shim.close();
     }
   };
+}
+
+async function openShim(target: ShimTarget, container: string, timeoutMs: number): Promise<ShimConnection> {
+  try {
+    return await ShimConnection.open(target.socket, container, timeoutMs);
+  } catch (error) {
+    throw new Problem(`${errorText(error)}${stoppedHint(target.shim)}`, undefined, { cause: error });
+  }
 }
 
 function execIdOf(command: Command): string {
@@ -173,10 +222,13 @@ async function showPids({ settings: { screen }, task, shim }: Visit): Promise<vo
     );
 }
 
-async function runCommand({ task, command }: Visit): Promise<void> {
+async function runCommand({ task, command, settings: { screen } }: Visit): Promise<void> {
   const { bundle } = await task.state("");
-  const outcome = await runExec(task, readBundleSpec(bundle), readExecFlags(command, command.args));
+  const flags = readExecFlags(command, command.args);
+  const outcome = await runExec(task, readBundleSpec(bundle), flags);
   if (outcome !== "detached") process.exitCode = outcome.status;
+  else if (flags.detach) screen.line(flags.execId);
+  else screen.note(`${flags.execId} goes on`);
 }
 
 async function kill({ task, command }: Visit): Promise<void> {

@@ -20,6 +20,7 @@ export interface SpecFlags {
   readonly memory: number | undefined;
   readonly cpus: number | undefined;
   readonly hostNetwork: boolean;
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 export type Spec = Record<string, unknown>;
@@ -66,6 +67,7 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
       ...(flags.user !== undefined && { user: parseUser(flags.user) }),
       env: withEnvironment((process.env as string[] | undefined) ?? [], flags.env, terminal),
     },
+    annotations: { ...(base.annotations as object | undefined), ...flags.annotations },
     linux: {
       ...linux,
       cgroupsPath: linux.cgroupsPath ?? `/${namespace}/${id}`,

@@ -97,7 +97,7 @@ export async function attachTo(
     terminal: state.terminal,
   };
   const fifos = Fifos.attach(paths);
-  const session = new Session({ ...options, task, execId: "", fifos });
+  const session = new Session({ ...options, task, execId: "", fifos, redraw: true });
   try {
     session.begin();
     const exit: Promise<Exit> = task.wait("");

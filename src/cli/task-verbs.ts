@@ -3,8 +3,8 @@ import type { Command } from "commander";
 import { SPEC_LINUX_RESOURCES } from "../api/any.ts";
 import { Status } from "../api/generated/process.ts";
 import { getContainer, LOG_LABEL, orNone, specOf } from "./container-record.ts";
-import { DaemonTask } from "./daemon-task.ts";
-import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
+import { DaemonTask, patiently } from "./daemon-task.ts";
+import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "./detach-keys.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { runExec } from "./exec-session.ts";
@@ -20,7 +20,7 @@ import { examples, sizeArgument } from "./verb-options.ts";
 const SIGKILL = 9;
 
 export function addTaskVerbs(program: Command): void {
-  const exec = daemonVerb(
+  const exec = processVerb(
     program,
     "exec <id> <command...>",
     "run a command in a container; exits with its status",
@@ -33,7 +33,7 @@ export function addTaskVerbs(program: Command): void {
     ["holdfast exec -i web sh -c 'cat >/tmp/f' <f", "copy a file in"],
   );
 
-  const attach = daemonVerb(
+  const attach = processVerb(
     program,
     "attach <id>",
     "stay in front of a running container; exits with its status",
@@ -83,15 +83,23 @@ export function addTaskVerbs(program: Command): void {
     deleteVerb,
   )
     .alias("rm")
-    .option("-f, --force", "end what runs first");
-  examples(remove, ["holdfast delete -f web", "whatever it is doing"]);
+    .option("-f, --force", "end what runs first")
+    .option("--wait", "wait for the end first");
+  examples(
+    remove,
+    ["holdfast delete -f web", "whatever it is doing"],
+    ["holdfast delete --wait web &", "when it has ended; run -d --rm leaves this behind"],
+  );
 }
 
-async function execVerb({ daemon, words, command }: Visit): Promise<void> {
+async function execVerb({ daemon, words, command, settings }: Visit): Promise<void> {
   const [id = "", ...argv] = words;
   const spec = specOf(await getContainer(daemon, id));
-  const outcome = await runExec(new DaemonTask(daemon, id), spec, readExecFlags(command, argv));
+  const flags = readExecFlags(command, argv);
+  const outcome = await runExec(new DaemonTask(daemon, id), spec, flags);
   if (outcome !== "detached") process.exitCode = outcome.status;
+  else if (flags.detach) settings.screen.line(flags.execId);
+  else settings.screen.note(`${flags.execId} goes on`);
 }
 
 async function attachVerb({ daemon, words, command, settings }: Visit): Promise<void> {
@@ -143,9 +151,10 @@ async function waitVerb({ daemon, words, settings: { screen } }: Visit): Promise
 }
 
 async function deleteVerb({ daemon, words, command }: Visit): Promise<void> {
-  const { force } = command.opts<{ force?: boolean }>();
+  const { force, wait } = command.opts<{ force?: boolean; wait?: boolean }>();
   await forEach(words, async (id) => {
     const container = await getContainer(daemon, id);
+    if (wait === true) await orNone(new DaemonTask(daemon, id).wait(""));
     const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
     const runs = task !== undefined && task.status !== Status.STOPPED && task.status !== Status.CREATED;
     if (runs && force !== true) throw new Problem("it is running: end it first, or give -f");
@@ -153,7 +162,7 @@ async function deleteVerb({ daemon, words, command }: Visit): Promise<void> {
       await endTask(new DaemonTask(daemon, id), task.status === Status.PAUSED, () =>
         daemon.tasks.resume({ containerId: id }),
       );
-    await deleteContainer(daemon, id);
+    await patiently(() => deleteContainer(daemon, id));
     removeLog(container.labels[LOG_LABEL]);
   });
 }

@@ -1,19 +1,23 @@
 // The flags that every verb has, before or after its name, and what they and the environment come to. Used by all verb files.
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, CommanderError, InvalidArgumentError } from "commander";
+import { NOT_STARTED } from "./problem.ts";
 import { Screen } from "./screen.ts";
 import { parseBytes, parseDuration } from "./units.ts";
 
 export const DEFAULT_ADDRESS = "/run/holdfast/holdfast.sock";
 const DEFAULT_NAMESPACE = "default";
 const DEFAULT_TIMEOUT_MS = 2_000;
+const DEFAULT_DAEMON_TIMEOUT_MS = 10_000;
 
 export interface Settings {
   readonly address: string;
   readonly namespace: string;
   /** Whether a flag asks for the namespace; verbs that look at all of them do so otherwise. */
   readonly namespaceGiven: boolean;
-  /** How long a call may take that should be answered at once, in ms. */
+  /** How long a shim may take for what should be answered at once, in ms. */
   readonly timeoutMs: number;
+  /** The same for a daemon, which asks shims for some of it, one after the other. */
+  readonly daemonTimeoutMs: number;
   readonly screen: Screen;
 }
 
@@ -46,8 +50,16 @@ export function settingsOf(command: Command): Settings {
     namespace: namespace ?? DEFAULT_NAMESPACE,
     namespaceGiven: raw.namespace !== undefined,
     timeoutMs: raw.timeout ?? DEFAULT_TIMEOUT_MS,
+    daemonTimeoutMs: raw.timeout ?? DEFAULT_DAEMON_TIMEOUT_MS,
     screen: new Screen(raw.json === true),
   };
+}
+
+/** For verbs that exit with the status of a process: a command line that makes no sense must not look like one. */
+export function exitsLikeProcess(command: Command): Command {
+  return command.exitOverride((error) => {
+    throw error.exitCode === 0 ? error : new CommanderError(NOT_STARTED, error.code, error.message);
+  });
 }
 
 /** For commander: milliseconds. */

@@ -1,52 +1,35 @@
-// Runs holdfast as users do: bundled once for a test file, then as a program of its own. Used by the tests in this directory.
+// Runs holdfast as users do: the program that was built, against a daemon. Used by the tests in this directory.
 import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { build } from "esbuild";
+import { dirname, join, resolve } from "node:path";
 import { type CommandOptions, type Output, Running, run } from "../harness/command.ts";
 import type { Daemon } from "../harness/daemon.ts";
 import { GO_RUNTIME, runtimeName } from "../harness/runtime.ts";
 import { Terminal, type TerminalSize } from "../harness/terminal.ts";
 
-const ENTRY = join(import.meta.dirname, "../../cmd/holdfast/main.ts");
-/** What of CommonJS is in the bundle wants require(). */
-const BANNER = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
+/** HOLDFAST_TEST_CLI names another build. */
+const PROGRAM = resolve(
+  process.env.HOLDFAST_TEST_CLI ?? join(dirname(dirname(import.meta.dirname)), "dist/holdfast"),
+);
 
 export class Cli {
   readonly directory: string;
-  readonly program: string;
+  readonly program: string = PROGRAM;
   readonly #env: Readonly<Record<string, string>>;
 
-  private constructor(directory: string, env: Readonly<Record<string, string>>) {
-    this.directory = directory;
-    this.program = join(directory, "holdfast.mjs");
-    this.#env = env;
-  }
-
   /** For a daemon, or for no daemon at all. */
-  static async build(daemon?: Daemon): Promise<Cli> {
-    const directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-cli-")));
-    const cli = new Cli(directory, {
-      HOLDFAST_ADDRESS: daemon?.address ?? join(directory, "none.sock"),
+  constructor(daemon?: Daemon) {
+    this.directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-cli-")));
+    this.#env = {
+      HOLDFAST_ADDRESS: daemon?.address ?? join(this.directory, "none.sock"),
       HOLDFAST_NAMESPACE: daemon?.namespace ?? "none",
-      HOLDFAST_LOGS: join(directory, "logs"),
+      HOLDFAST_LOGS: join(this.directory, "logs"),
       HOLDFAST_RUNTIME: runtimeName,
-    });
-    await build({
-      entryPoints: [ENTRY],
-      outfile: cli.program,
-      bundle: true,
-      platform: "node",
-      format: "esm",
-      target: "node20",
-      banner: { js: BANNER },
-      logLevel: "warning",
-    });
-    return cli;
+    };
   }
 
   argv(args: readonly string[]): string[] {
-    return [process.execPath, this.program, ...args];
+    return [this.program, ...args];
   }
 
   /** To its end, whatever its exit status. */
@@ -78,9 +61,9 @@ export class Cli {
     return Terminal.run(this.argv(args), size, this.#with({}));
   }
 
-  /** A shell on a terminal with `holdfast` in $H and $HM, for what happens to the terminal after it. */
+  /** A shell on a terminal with `holdfast` in $H, for what happens to the terminal after it. */
   shellTerminal(script: string): Terminal {
-    const env = { H: process.execPath, HM: this.program };
+    const env = { H: this.program };
     return Terminal.run(["sh", "-c", script], { rows: 30, columns: 100 }, this.#with({ env }));
   }
 

@@ -15,7 +15,7 @@ let rootfs: string;
 
 before(async () => {
   daemon = await Daemon.start();
-  cli = await Cli.build(daemon);
+  cli = new Cli(daemon);
   rootfs = daemon.rootfs;
 });
 
@@ -201,15 +201,18 @@ test("exec passes bytes and status; with -d it does not wait", async () => {
   assert.deepEqual(output, { status: 3, stdout: "in", stderr: "1 /tmp\n" });
   await cli.do(["exec", "-d", "host", "touch", "/tmp/by-exec"]);
   await eventually("the file", () => daemon.rootfsHas("tmp/by-exec"));
-  assert.equal((await cli.run(["exec", "host", "nosuch"])).status, 1);
-  assert.equal((await cli.run(["exec", "nosuch", "true"])).status, 1);
+  const statuses = [];
+  for (const line of [["host", "nosuch"], ["host", "/etc"], ["nosuch", "true"], ["host"]]) {
+    statuses.push((await cli.run(["exec", ...line])).status);
+  }
+  assert.deepEqual(statuses, [127, 126, 125, 125]);
   await cli.do(["delete", "-f", "host"]);
 });
 
 test("what cannot start leaves no record, and says why", async () => {
   const missing = await cli.run(args("missing", "--", "nosuch"));
   assert.equal(missing.status, 127);
-  assert.match(missing.stderr, /^holdfast: .*"nosuch": executable file not found/m);
+  assert.match(missing.stderr, /^holdfast: .*"nosuch": executable file not found in \$PATH\n$/);
   const denied = await cli.run(args("denied", "--", "/etc"));
   assert.equal(denied.status, 126);
   const shimless = await cli.run(args("shimless", "--runtime", "io.containerd.nosuch.v2", "--", "true"));
@@ -233,28 +236,32 @@ test("a name that is taken is refused, and the one who has it goes on", async ()
 
 const badLines: readonly (readonly [what: string, args: readonly string[], status: number, says: RegExp])[] =
   [
-    ["neither rootfs nor bundle", ["run", "true"], 2, /--rootfs DIR or --bundle DIR/],
-    ["a rootfs that is not there", ["run", "--rootfs", "/nosuch", "true"], 1, /\/nosuch: no such directory/],
-    ["a bundle without config.json", ["run", "--bundle", "/tmp"], 1, /config\.json: no such file/],
-    ["no command", ["run", "--rootfs", "/"], 2, /what to run/],
-    ["a size that is none", ["run", "--memory", "much", "--rootfs", "/", "true"], 2, /size such as/],
+    ["neither rootfs nor bundle", ["run", "true"], 125, /--rootfs DIR or --bundle DIR/],
+    [
+      "a rootfs that is not there",
+      ["run", "--rootfs", "/nosuch", "true"],
+      125,
+      /\/nosuch: no such directory/,
+    ],
+    ["a bundle without config.json", ["run", "--bundle", "/tmp"], 125, /config\.json: no such file/],
+    ["no command", ["run", "--rootfs", "/"], 125, /what to run/],
+    ["a size that is none", ["run", "--memory", "much", "--rootfs", "/", "true"], 125, /size such as/],
     [
       "a negative number of processors",
       ["run", "--cpus", "-1", "--rootfs", "/", "true"],
-      2,
+      125,
       /number such as/,
     ],
     [
       "a mount without target",
       ["run", "--mount", "source=/tmp", "--rootfs", "/", "true"],
-      2,
+      125,
       /needs source and target/,
     ],
-    ["a variable without name", ["run", "--env", "=x", "--rootfs", "/", "true"], 2, /has a name/],
-    ["a user by name", ["run", "--user", "root", "--rootfs", "/", "true"], 2, /give numbers/],
-    ["--rm with -d", ["run", "-d", "--rm", "--rootfs", "/", "true"], 2, /leave out -d or --rm/],
-    ["-it without a terminal", ["run", "-it", "--rootfs", "/", "true"], 1, /needs a terminal/],
-    ["bad detach keys", ["run", "--detach-keys", "ctrl-pp", "--rootfs", "/", "true"], 2, /not a key/],
+    ["a variable without name", ["run", "--env", "=x", "--rootfs", "/", "true"], 125, /has a name/],
+    ["a user by name", ["run", "--user", "root", "--rootfs", "/", "true"], 125, /give numbers/],
+    ["-it without a terminal", ["run", "-it", "--rootfs", "/", "true"], 125, /needs a terminal/],
+    ["bad detach keys", ["run", "--detach-keys", "ctrl-pp", "--rootfs", "/", "true"], 125, /not a key/],
     ["a bad id", ["run", "--name", "../x", "--rootfs", "/", "true"], 125, /identifier/],
   ];
 for (const [what, line, status, says] of badLines) {

@@ -12,7 +12,7 @@ let cli: Cli;
 
 before(async () => {
   daemon = await Daemon.start();
-  cli = await Cli.build(daemon);
+  cli = new Cli(daemon);
   await daemon.ctr.start("ours", ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"]);
   await daemon.ctr.do(
     goContainer(daemon, "theirs", ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"]),
@@ -189,8 +189,10 @@ test("dump tells our shim's calls, those under way, its processes, children and 
 });
 
 test("output that nobody reads shows as unread bytes in the dump", async () => {
-  // ctr's own run is detached: its stdout fifo has no reader.
-  await daemon.ctr.start("full", ["sh", "-c", "head -c 5000 /dev/zero; sleep 1000"]);
+  // ctr reads until it leaves; from then on the fifo has no reader.
+  const script = "until [ -e /tmp/full-go ]; do sleep 0.05; done; head -c 5000 /dev/zero; sleep 1000";
+  await daemon.ctr.start("full", ["sh", "-c", script]);
+  await daemon.touch("full-go");
   await eventually("the bytes", async () => {
     const dump = (await cli.json(["shim", "full", "dump"])) as {
       files: { target: string; unread?: number }[];

@@ -11,7 +11,7 @@ let cli: Cli;
 
 before(async () => {
   daemon = await Daemon.start();
-  cli = await Cli.build(daemon);
+  cli = new Cli(daemon);
 });
 
 after(async () => {
@@ -33,7 +33,7 @@ function cliPid(mark: string): Promise<number> {
       const info = processInfo(pid);
       return (
         info?.executable === "node" &&
-        info.commandLine.includes("holdfast.mjs") &&
+        info.commandLine.includes(cli.program) &&
         info.commandLine.includes(mark)
       );
     }),
@@ -114,7 +114,7 @@ async function rawMode(pid: number): Promise<void> {
   });
 }
 
-const line = (name: string): string => `$H $HM ${run(name, "--rm", "sleep", "1000").join(" ")}`;
+const line = (name: string): string => `$H ${run(name, "--rm", "sleep", "1000").join(" ")}`;
 
 test("the terminal is as it was after the container's end", async () => {
   const terminal = cli.shellTerminal(between(line("end")));
@@ -145,7 +145,7 @@ test("SIGTERM to holdfast on a terminal ends the container's process, and the te
   const script = "trap 'exit 12' TERM; while :; do sleep 0.05; done";
   daemon.ctr.ids.add("term");
   const terminal = cli.shellTerminal(
-    between(`$H $HM run -it --rm --name term --rootfs ${daemon.rootfs} sh -c "${script}"`),
+    between(`$H run -it --rm --name term --rootfs ${daemon.rootfs} sh -c "${script}"`),
   );
   const pid = await cliPid("--name term");
   await rawMode(pid);
@@ -159,7 +159,7 @@ test("top is live, and q gives the screen back", async () => {
   daemon.ctr.ids.add("busy");
   const command = ["sh", "-c", "while :; do :; done"];
   await cli.do(["run", "-d", "--name", "busy", "--cpus", "0.3", "--rootfs", daemon.rootfs, "--", ...command]);
-  const terminal = cli.shellTerminal(between("$H $HM top --interval 100ms"));
+  const terminal = cli.shellTerminal(between("$H top --interval 100ms"));
   await terminal.shows(/holdfast top/);
   await terminal.shows(/busy +[1-9]\d*\.\d% .*[▁▂▃▄▅▆▇█]/);
   terminal.type("q");
