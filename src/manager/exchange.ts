@@ -11,6 +11,9 @@ import { validateIdentifier } from "./identifiers.ts";
 /** How many events may wait for a subscriber who does not read, before it is told that it has missed some. */
 const MAX_WAITING = 100_000;
 
+/** For how long after our start, in ms, a new subscriber is told all since then: our restart has cut it off, and it must not miss what happened meanwhile. */
+const CATCH_UP_MS = 10_000;
+
 /** Sees every event before the subscribers do, and may know it already: then it goes no further. */
 export type EventWitness = (envelope: Envelope, fields: EventFields | undefined) => boolean;
 
@@ -19,10 +22,16 @@ type Matcher = (envelope: Envelope, fields: EventFields | undefined) => boolean;
 export class Exchange {
   readonly #subscriptions = new Set<Subscription>();
   readonly #witness: EventWitness;
+  /** undefined once the time for it is over. */
+  #sinceStart: { readonly envelope: Envelope; readonly fields: EventFields | undefined }[] | undefined = [];
   #lastNs = 0n;
 
   constructor(witness: EventWitness) {
     this.#witness = witness;
+    const forget = setTimeout(() => {
+      this.#sinceStart = undefined;
+    }, CATCH_UP_MS);
+    forget.unref();
   }
 
   /** Tells an event of our own. */
@@ -46,12 +55,13 @@ export class Exchange {
     return this.#tell(envelope);
   }
 
-  /** The events from now on that any of the filters matches, until the iterator is returned. Throws INVALID_ARGUMENT. */
+  /** The events from now on (and those since our start, if that was just now) that any of the filters matches, until the iterator is returned. Throws INVALID_ARGUMENT. */
   subscribe(filters: readonly string[]): Subscription {
     const filter = parseFilters(filters);
     const matches: Matcher = (envelope, fields) => filter((path) => fieldOf(envelope, fields, path));
     const subscription = new Subscription(matches, () => this.#subscriptions.delete(subscription));
     this.#subscriptions.add(subscription);
+    for (const { envelope, fields } of this.#sinceStart ?? []) subscription.offer(envelope, fields);
     return subscription;
   }
 
@@ -65,6 +75,7 @@ export class Exchange {
   #tell(envelope: Envelope): boolean {
     const fields = readEventFields(envelope.event);
     if (!this.#witness(envelope, fields)) return false;
+    this.#sinceStart?.push({ envelope, fields });
     for (const subscription of this.#subscriptions) subscription.offer(envelope, fields);
     return true;
   }

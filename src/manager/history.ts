@@ -4,9 +4,14 @@ import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-ty
 import type { Envelope } from "../api/generated/events.ts";
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import type { Exit, GetHistoryResponse as History, Step, Usage } from "../api/generated/history.ts";
+import type { DeleteResponse } from "../api/generated/task.ts";
 import type { Table } from "./table.ts";
 
 const MAX_STEPS = 64;
+/** A task has one of each. */
+const ENDS: readonly string[] = ["/tasks/exit", "/tasks/delete"];
+
+export type TaskEnd = Pick<DeleteResponse, "pid" | "exitStatus" | "exitedAt">;
 
 /** `exit` exists from the creation of a task on; it tells of an end once it has exitedAt. */
 interface Entry {
@@ -79,8 +84,8 @@ export class Histories {
     const execId = execOfEvent(topic, fields);
     const isSame = (step: Step): boolean =>
       step.what === topic && step.execId === execId && sameTime(step.at, timestamp);
-    const isKnownExit = topic === "/tasks/exit" && execId === "" && entry.exit?.exitedAt !== undefined;
-    if (isKnownExit || entry.steps.some(isSame)) return false;
+    const isSecondEnd = execId === "" && ENDS.includes(topic) && isTold(entry, topic);
+    if (isSecondEnd || entry.steps.some(isSame)) return false;
     if (execId === "") entry.exit = exitAfter(entry.exit, topic, fields, timestamp);
     this.#add(namespace, id, entry, {
       at: timestamp,
@@ -90,6 +95,32 @@ export class Histories {
       detail: essence(topic, fields),
     });
     return true;
+  }
+
+  /** Notes how a task ended before anybody is told; the event comes later. Resolves once it would survive our end. */
+  async noteEnd(namespace: string, id: string, end: TaskEnd): Promise<void> {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    if (entry === undefined) return;
+    const { pid, exitStatus: status, exitedAt } = end;
+    entry.exit = { ...(entry.exit ?? { oom: false }), pid, status, exitedAt };
+    this.#save(namespace, id, entry);
+    await entry.saving;
+  }
+
+  /** Whether subscribers have been told of the end of the container's last task. */
+  isEndTold(namespace: string, id: string): boolean {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    return entry !== undefined && isTold(entry, "/tasks/exit");
+  }
+
+  /** Ends that were noted, and told to nobody: an earlier daemon died between the two. */
+  untold(): { readonly namespace: string; readonly id: string; readonly end: TaskEnd }[] {
+    return [...this.#entries].flatMap(([key, entry]) => {
+      if (entry.exit?.exitedAt === undefined || isTold(entry, "/tasks/exit")) return [];
+      const [namespace = "", id = ""] = key.split("/");
+      const { pid, status: exitStatus, exitedAt } = entry.exit;
+      return [{ namespace, id, end: { pid, exitStatus, exitedAt } }];
+    });
   }
 
   /** Notes a call of a client that has ended. */
@@ -129,6 +160,12 @@ export class Histories {
     };
     entry.saving = write().catch(this.#onError);
   }
+}
+
+/** Whether the current task's event of that topic is among the steps. */
+function isTold({ steps }: Entry, topic: string): boolean {
+  const isOfInit = (wanted: string) => (step: Step) => step.what === wanted && step.execId === "";
+  return steps.findLastIndex(isOfInit(topic)) > steps.findLastIndex(isOfInit("/tasks/create"));
 }
 
 function keyOf(namespace: string, id: string): string {

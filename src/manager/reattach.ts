@@ -30,12 +30,21 @@ export class Reattachment {
   async run(): Promise<{ readonly settled: Promise<void> }> {
     const { place, log } = this.#tasks.context;
     const bundles = findBundles(place);
+    this.#tellUntold(bundles);
     const later = (await Promise.all(bundles.map((bundle) => this.#find(bundle)))).map((rest) => rest());
     const settled = Promise.all(later).then(async () => {
       await removeRemains(place);
     });
     settled.catch((error) => log.error({ error: errorText(error) }, "cannot clean up"));
     return { settled };
+  }
+
+  /** Ends of tasks whose bundles have gone already. */
+  #tellUntold(bundles: readonly Bundle[]): void {
+    const present = new Set(bundles.map(({ namespace, id }) => `${namespace}/${id}`));
+    for (const { namespace, id, end } of this.#tasks.context.histories.untold()) {
+      if (!present.has(`${namespace}/${id}`)) this.#tasks.publishEnd(namespace, id, end);
+    }
   }
 
   /** Returns what is left to do for a bundle; that never rejects. */
@@ -96,13 +105,11 @@ export class Reattachment {
 
   async #bury(bundle: Bundle, binary: ShimBinary | undefined): Promise<void> {
     const { namespace, id } = bundle;
-    const { histories } = this.#tasks.context;
-    const before = histories.find(namespace, id);
-    const answer = await this.#tasks.cleanUpAfter(bundle, binary);
+    const history = this.#tasks.context.histories.find(namespace, id);
+    const end = await this.#tasks.bury(bundle, binary);
     // Nobody was told of a container that was never created.
-    if (before?.steps.some(({ what }) => what === "/tasks/create") !== true) return;
-    const exit = this.#tasks.trueExit(namespace, id, answer);
-    this.#tasks.publishEnd(namespace, id, { pid: answer?.pid ?? 0, ...exit });
+    const wasCreated = history?.steps.some(({ what }) => what === "/tasks/create") === true;
+    if (wasCreated) this.#tasks.publishEnd(namespace, id, end);
   }
 
   /** Asks until there is an answer, or the shim dies. */
@@ -138,7 +145,7 @@ export class Reattachment {
     const { pid, status, exitStatus, exitedAt } = await task.state("", timeouts.shimLoad);
     task.pid = pid;
     failpoint("reattach:asked");
-    if (status !== Status.STOPPED || histories.ended(namespace, id) !== undefined) return;
+    if (status !== Status.STOPPED || histories.isEndTold(namespace, id)) return;
     exchange.publish(namespace, topics.exit, { containerId: id, id, pid, exitStatus, exitedAt });
     await this.#tasks.noteUsage(task);
   }

@@ -13,13 +13,13 @@ import { Bundle, type BundlePlace } from "./bundle.ts";
 import type { Config } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
 import { failpoint } from "./failpoint.ts";
-import type { Histories } from "./history.ts";
+import type { Histories, TaskEnd } from "./history.ts";
 import { type LogFifos, readShimLog } from "./log-fifos.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Runtimes } from "./runtimes.ts";
 import { ShimBinary, type ShimBinaryContext } from "./shim-binary.ts";
 import { ShimLink, saysDead } from "./shim-link.ts";
-import { Task, type TaskExit } from "./task.ts";
+import { Task } from "./task.ts";
 
 /** How long a shim that is told to end may take to say so, in ms (containerd's 3 s). */
 const SHUTDOWN_TIMEOUT_MS = 3000;
@@ -260,40 +260,48 @@ export class Tasks {
 
   async #bury(task: Task): Promise<void> {
     const { namespace, id, bundle, binary } = task;
-    const answer = await this.cleanUpAfter(bundle, binary);
+    const end = await this.bury(bundle, binary);
     if (task.isClosed) return;
-    const exit = this.trueExit(namespace, id, answer);
     this.#tasks.delete(keyOf(namespace, id));
-    task.close(exit);
-    this.publishEnd(namespace, id, { pid: task.pid, ...exit });
+    task.close(end);
+    this.publishEnd(namespace, id, end);
   }
 
-  /** Has the shim's binary clean up and removes the bundle. Resolves to what the binary knows of the container's end. */
-  async cleanUpAfter(bundle: Bundle, binary: ShimBinary | undefined): Promise<DeleteResponse | undefined> {
+  /** Cleans up after a dead shim, with its binary. Resolves to how its container ended, which nobody has been told yet, but which is on record. */
+  async bury(bundle: Bundle, binary: ShimBinary | undefined): Promise<TaskEnd> {
     const { namespace, id } = bundle;
-    let answer: DeleteResponse | undefined;
-    try {
-      answer = await binary?.delete(this.context.timeouts.shimCleanup);
-    } catch (error) {
-      this.context.log.error({ namespace, id, error: errorText(error) }, "cannot clean up after a dead shim");
-    }
-    failpoint("cleanup:deleted");
+    const end = this.#trueEnd(namespace, id, await this.#deleteByBinary(bundle, binary));
+    failpoint("bury:deleted");
+    // The bundle is what a next daemon would ask, so it goes after the record has been written.
+    await this.context.histories.noteEnd(namespace, id, end);
+    failpoint("bury:noted");
     await this.removeBundle(bundle);
-    return answer;
+    failpoint("bury:removed");
+    return end;
+  }
+
+  async #deleteByBinary(bundle: Bundle, binary: ShimBinary | undefined): Promise<DeleteResponse | undefined> {
+    try {
+      return await binary?.delete(this.context.timeouts.shimCleanup);
+    } catch (error) {
+      const { namespace, id } = bundle;
+      this.context.log.error({ namespace, id, error: errorText(error) }, "cannot clean up after a dead shim");
+      return undefined;
+    }
   }
 
   /** What the shim had told before it died counts more than what its binary makes of the remains. */
-  trueExit(namespace: string, id: string, answer: DeleteResponse | undefined): TaskExit {
+  #trueEnd(namespace: string, id: string, answer: DeleteResponse | undefined): TaskEnd {
     const known = this.context.histories.ended(namespace, id);
-    if (known !== undefined) return { exitStatus: known.status, exitedAt: known.exitedAt };
-    const { exitStatus = UNKNOWN_STATUS, exitedAt = timestampFromNs(nodeClock.realtimeNs()) } = answer ?? {};
-    return { exitStatus, exitedAt };
+    if (known !== undefined) return { pid: known.pid, exitStatus: known.status, exitedAt: known.exitedAt };
+    const now = timestampFromNs(nodeClock.realtimeNs());
+    const { pid = 0, exitStatus = UNKNOWN_STATUS, exitedAt = now } = answer ?? {};
+    return { pid, exitStatus, exitedAt };
   }
 
-  /** Tells the end of a task in place of its shim. An exit that has been told is not told again. */
-  publishEnd(namespace: string, id: string, end: DeleteResponse): void {
+  /** Tells the end of a task in place of its shim. What has been told is not told again. */
+  publishEnd(namespace: string, id: string, { pid, exitStatus, exitedAt }: TaskEnd): void {
     const { exchange } = this.context;
-    const { pid, exitStatus, exitedAt } = end;
     exchange.publish(namespace, topics.exit, { containerId: id, id, pid, exitStatus, exitedAt });
     exchange.publish(namespace, topics.delete, { containerId: id, pid, exitStatus, exitedAt, id: "" });
   }
