@@ -4,7 +4,6 @@ import { getContainer, orNone } from "./container-record.ts";
 import { daemonVerb, type Visit } from "./daemon-verb.ts";
 import { containerOf, type DaemonEvent, eventDetail, execOf, readEvent } from "./event-text.ts";
 import { Problem } from "./problem.ts";
-import { findShims } from "./shim-processes.ts";
 import { pastOf, type Step } from "./timeline.ts";
 import { duration, nsToIso } from "./units.ts";
 import { collect, countArgument, examples } from "./verb-options.ts";
@@ -27,7 +26,7 @@ export function addEventVerbs(program: Command): void {
   ).option("-f, --follow", "go on until it is deleted; the container need not exist yet");
   examples(
     timeline,
-    ["holdfast timeline web", "from its record, its shim and its exit"],
+    ["holdfast timeline web", "as holdfastd remembers it; from record, shim and exit with another daemon"],
     ["holdfast timeline -f web", "that, and what comes"],
   );
 }
@@ -75,8 +74,7 @@ async function timelineVerb({ daemon, words, command, settings }: Visit): Promis
   const first = stream?.next();
   first?.catch(() => {});
   const container = follow === true ? await orNone(getContainer(daemon, id)) : await getContainer(daemon, id);
-  const past =
-    container === undefined ? [] : await pastOf({ daemon, container, shims: findShims(), timeoutMs });
+  const past = container === undefined ? [] : await pastOf(daemon, container, timeoutMs);
   if (screen.json) for (const step of past) screen.value({ ...step, at: isoNs(step.at) });
   else {
     const rows = past.map((step, index) => stepCells(step, past[index - 1]));

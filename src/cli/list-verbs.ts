@@ -1,20 +1,16 @@
-// `holdfast ps`, `inspect`, `logs`, `ns`: what there is.
+// `holdfast ps`, `logs`, `ns`: what there is.
 import { statSync } from "node:fs";
 import type { Command } from "commander";
-import type { Container } from "../api/generated/containers.ts";
-import type { Process } from "../api/generated/process.ts";
 import { nsFromTimestamp } from "../api/timestamp.ts";
 import { getContainer, LOG_LABEL, orNone, processOf, specOf } from "./container-record.ts";
+import { describeRow, rowsOf, statusText } from "./container-rows.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import { DaemonTask } from "./daemon-task.ts";
 import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
 import { copyFrom, follow, pathOfUri, tailOffset } from "./log-files.ts";
-import { Problem } from "./problem.ts";
-import { findShims, type ShimProcess } from "./shim-processes.ts";
-import { exitOf } from "./shim-task.ts";
-import { exitText } from "./signals.ts";
+import { Problem, USAGE } from "./problem.ts";
 import { statusName } from "./task-status.ts";
-import { duration, msSince, nsToIso } from "./units.ts";
+import { duration, msSince } from "./units.ts";
 import { countArgument, examples } from "./verb-options.ts";
 
 const COMMAND_WIDTH = 40;
@@ -29,14 +25,6 @@ export function addListVerbs(program: Command): void {
     ["holdfast ps -a", "all of this namespace"],
     ["holdfast delete $(holdfast ps -aq)", "clean up"],
   );
-
-  const inspect = daemonVerb(
-    program,
-    "inspect <id...>",
-    "show all that is known of containers, as JSON",
-    inspectVerb,
-  );
-  examples(inspect, ["holdfast inspect web | jq .task.exit", "how did it end?"]);
 
   const logs = daemonVerb(
     program,
@@ -57,41 +45,17 @@ export function addListVerbs(program: Command): void {
   );
 }
 
-interface Row {
-  readonly container: Container;
-  readonly task: Process | undefined;
-  readonly namespace: string;
-}
-
-async function rowsOf(daemon: DaemonClient): Promise<Row[]> {
-  const [{ containers }, { tasks }] = await Promise.all([
-    daemon.containers.list({ filters: [] }),
-    daemon.tasks.list({ filter: "" }),
-  ]);
-  // Older daemons leave containerId empty.
-  const byId = new Map(tasks.map((task) => [task.containerId || task.id, task]));
-  return containers.map((container) => ({
-    container,
-    task: byId.get(container.id),
-    namespace: daemon.namespace,
-  }));
-}
-
 async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise<void> {
   const { all, quiet, allNamespaces } = command.opts<{
     all?: boolean;
     quiet?: boolean;
     allNamespaces?: boolean;
   }>();
-  const rows =
+  const places =
     allNamespaces === true
-      ? (
-          await Promise.all((await namespaceNames(daemon)).map((name) => rowsOf(daemon.inNamespace(name))))
-        ).flat()
-      : await rowsOf(daemon);
-  const shown = rows.filter(
-    ({ task }) => all === true || (task !== undefined && statusName(task.status) !== "stopped"),
-  );
+      ? (await namespaceNames(daemon)).map((name) => daemon.inNamespace(name))
+      : [daemon];
+  const shown = (await Promise.all(places.map((place) => rowsOf(place, all === true)))).flat();
   if (screen.json) {
     screen.document(shown.map(describeRow));
     return;
@@ -106,7 +70,7 @@ async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise
     shown.map((row) => [
       ...(allNamespaces ? [row.namespace] : []),
       row.container.id,
-      statusText(row.task),
+      statusText(row),
       row.task === undefined || row.task.pid === 0 ? "-" : String(row.task.pid),
       row.container.createdAt === undefined
         ? "-"
@@ -115,77 +79,6 @@ async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise
       clip(processOf(specOf(row.container)).args.join(" ")),
     ]),
   );
-}
-
-function describeRow({ container, task, namespace }: Row): Record<string, unknown> {
-  return {
-    id: container.id,
-    namespace,
-    status: task === undefined ? "none" : statusName(task.status),
-    pid: task?.pid ?? 0,
-    exit: describeExit(task),
-    createdAt: container.createdAt && nsToIso(nsFromTimestamp(container.createdAt)),
-    runtime: container.runtime?.name,
-    image: container.image,
-    command: processOf(specOf(container)).args,
-    labels: container.labels,
-  };
-}
-
-function describeExit(task: Process | undefined): { status: number; at: string | undefined } | null {
-  if (task === undefined || statusName(task.status) !== "stopped") return null;
-  const { status, at } = exitOf(task.exitStatus, task.exitedAt);
-  return { status, at: nsToIso(at) };
-}
-
-function statusText(task: Process | undefined): string {
-  if (task === undefined) return "none";
-  const name = statusName(task.status);
-  if (name !== "stopped") return name;
-  const { status, at } = exitOf(task.exitStatus, task.exitedAt);
-  return `ended ${exitText(status)}${at === undefined ? "" : `, ${duration(msSince(at))} ago`}`;
-}
-
-async function inspectVerb({ daemon, words, settings: { screen } }: Visit): Promise<void> {
-  const shims = findShims();
-  const found: unknown[] = [];
-  await forEach(words, async (id) => {
-    found.push(await inspectOne(daemon, id, shims));
-  });
-  screen.document(found);
-}
-
-async function inspectOne(daemon: DaemonClient, id: string, shims: readonly ShimProcess[]): Promise<unknown> {
-  const container = await getContainer(daemon, id);
-  const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
-  const shim = shims.find((each) => each.namespace === daemon.namespace && each.containers.includes(id));
-  const { spec, ...record } = container;
-  return {
-    ...describeRow({ container, task, namespace: daemon.namespace }),
-    updatedAt: record.updatedAt && nsToIso(nsFromTimestamp(record.updatedAt)),
-    log: container.labels[LOG_LABEL] ?? null,
-    task: task && {
-      status: statusName(task.status),
-      pid: task.pid,
-      exit: describeExit(task),
-      terminal: task.terminal,
-      stdin: task.stdin,
-      stdout: task.stdout,
-      stderr: task.stderr,
-    },
-    shim: shim && {
-      pid: shim.pid,
-      kind: shim.kind,
-      executable: shim.executable,
-      bundle: shim.bundle,
-      sockets: shim.sockets,
-      rssBytes: shim.memory?.rssBytes,
-      privateBytes: shim.memory?.privateBytes,
-    },
-    snapshotter: record.snapshotter,
-    snapshotKey: record.snapshotKey,
-    spec: spec && specOf(container),
-  };
 }
 
 async function logsVerb({ daemon, words, command }: Visit): Promise<void> {
@@ -218,13 +111,12 @@ async function nsVerb({ daemon, words, settings: { screen } }: Visit): Promise<v
     const { namespaces } = await daemon.namespaces.list({ filter: "" });
     const counted = await Promise.all(
       namespaces.map(async ({ name, labels }) => {
-        const rows = await rowsOf(daemon.inNamespace(name));
-        return {
-          name,
-          labels,
-          containers: rows.length,
-          tasks: rows.filter(({ task }) => task !== undefined).length,
-        };
+        const place = daemon.inNamespace(name);
+        const [{ containers }, { tasks }] = await Promise.all([
+          place.containers.list({ filters: [] }),
+          place.tasks.list({ filter: "" }),
+        ]);
+        return { name, labels, containers: containers.length, tasks: tasks.length };
       }),
     );
     if (screen.json) screen.document(counted);
@@ -240,7 +132,7 @@ async function nsVerb({ daemon, words, settings: { screen } }: Visit): Promise<v
             .join(","),
         ]),
       );
-  } else throw new Problem(`ns knows list, create and delete, not ${verb}`);
+  } else throw new Problem(`ns knows list, create and delete, not ${verb}`, USAGE);
 }
 
 export async function namespaceNames(daemon: DaemonClient): Promise<string[]> {

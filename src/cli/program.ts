@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { addCompletion } from "./completion-verb.ts";
 import { addDoctor } from "./doctor-verb.ts";
 import { addEventVerbs } from "./event-verbs.ts";
+import { addInspect } from "./inspect-verb.ts";
 import { addListVerbs } from "./list-verbs.ts";
 import { errorText, FAILED, Problem, USAGE } from "./problem.ts";
 import { addRunVerbs } from "./run-verbs.ts";
@@ -31,6 +32,7 @@ export function buildProgram(): Command {
   addRunVerbs(program);
   addTaskVerbs(program);
   addListVerbs(program);
+  addInspect(program);
   addStatsVerbs(program);
   addEventVerbs(program);
   addShims(program);

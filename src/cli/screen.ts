@@ -93,9 +93,13 @@ export function renderTable(
     .join("\n");
 }
 
-/** 64-bit numbers as strings, so that no digit is lost; bytes as base64. */
+/** 64-bit numbers as numbers while no digit is lost, as strings beyond; bytes as base64. */
 function jsonValue(_key: string, value: unknown): unknown {
-  if (typeof value === "bigint") return value.toString();
+  if (typeof value === "bigint") {
+    return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER
+      ? Number(value)
+      : value.toString();
+  }
   if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
   return value;
 }

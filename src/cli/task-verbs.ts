@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { SPEC_LINUX_RESOURCES } from "../api/any.ts";
 import { Status } from "../api/generated/process.ts";
+import { describeEnd, endOf, historyOf, waitForEnd } from "./container-end.ts";
 import { getContainer, LOG_LABEL, orNone, specOf } from "./container-record.ts";
 import { DaemonTask, patiently } from "./daemon-task.ts";
 import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
@@ -14,7 +15,6 @@ import { cpusArgument, deleteContainer } from "./run-verbs.ts";
 import { signalNumber } from "./signals.ts";
 import { limited } from "./spec.ts";
 import { attachTo } from "./task-session.ts";
-import { nsToIso } from "./units.ts";
 import { examples, sizeArgument } from "./verb-options.ts";
 
 const SIGKILL = 9;
@@ -140,13 +140,16 @@ async function updateVerb({ daemon, words, command }: Visit): Promise<void> {
 
 async function waitVerb({ daemon, words, settings: { screen } }: Visit): Promise<void> {
   // All at once: they end in any order.
-  const exits = new Map(words.map((id) => [id, new DaemonTask(daemon, id).wait("")]));
-  for (const exit of exits.values()) exit.catch(() => {});
-  await forEach([...exits.keys()], async (id) => {
-    const exit = await exits.get(id);
-    if (exit === undefined) return;
-    if (screen.json) screen.value({ id, status: exit.status, at: nsToIso(exit.at) });
-    else screen.line(String(exit.status));
+  const ends = new Map(words.map((id) => [id, waitForEnd(daemon, id)]));
+  for (const end of ends.values()) end.catch(() => {});
+  await forEach([...ends.keys()], async (id) => {
+    const end = await ends.get(id);
+    if (end === undefined) return;
+    if (!screen.json) screen.line(String(end.status));
+    else {
+      const history = end.more === undefined ? await historyOf(daemon, id) : undefined;
+      screen.value({ id, ...describeEnd(endOf(undefined, history) ?? end) });
+    }
   });
 }
 

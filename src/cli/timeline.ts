@@ -1,12 +1,14 @@
-// What happened to a container so far, put together from its record, its shim and its exit: no daemon keeps a history of events.
+// What happened to a container so far: holdfastd remembers it; for another daemon it is put together from record, shim and exit.
 import type { Container } from "../api/generated/containers.ts";
+import type { Step as RememberedStep } from "../api/generated/history.ts";
 import { nsFromTimestamp } from "../api/timestamp.ts";
 import type { ShimDump } from "../shim/debug.ts";
+import { historyOf } from "./container-end.ts";
 import { orNone } from "./container-record.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import { statOf } from "./proc.ts";
 import { ShimConnection } from "./shim-connection.ts";
-import { mainSocket, type ShimProcess } from "./shim-processes.ts";
+import { findShims, mainSocket, type ShimProcess } from "./shim-processes.ts";
 import { exitOf } from "./shim-task.ts";
 import { exitText } from "./signals.ts";
 import { statusName } from "./task-status.ts";
@@ -22,24 +24,37 @@ export interface Step {
 /** Calls that only look. */
 const LOOKS: readonly string[] = ["State", "Connect", "Pids", "Stats", "Wait", "Dump"];
 
-export interface PastSources {
-  readonly daemon: DaemonClient;
-  readonly container: Container;
-  readonly shims: readonly ShimProcess[];
-  readonly timeoutMs: number;
+/** The steps in the order of time. `timeoutMs` is for the shim. */
+export async function pastOf(daemon: DaemonClient, container: Container, timeoutMs: number): Promise<Step[]> {
+  const history = await historyOf(daemon, container.id);
+  const steps =
+    history === undefined ? await tracesOf(daemon, container, timeoutMs) : history.steps.map(remembered);
+  return steps.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
 }
 
-/** The steps in the order of time. A shim that does not answer leaves its steps out. */
-export async function pastOf({ daemon, container, shims, timeoutMs }: PastSources): Promise<Step[]> {
+function remembered({ at, what, execId, tookNs, detail }: RememberedStep): Step {
+  const told = detail.replace(/exit status (\d+)$/, (_, status) => `exit status ${exitText(Number(status))}`);
+  return {
+    at: at === undefined ? 0n : nsFromTimestamp(at),
+    what: `${what}${execId === "" ? "" : ` ${execId}`}${told === "" ? "" : `: ${told}`}`,
+    tookMs: tookNs === 0n ? undefined : Number(tookNs) / 1e6,
+  };
+}
+
+/** A shim that does not answer leaves its steps out. */
+async function tracesOf(daemon: DaemonClient, container: Container, timeoutMs: number): Promise<Step[]> {
   const { id, createdAt } = container;
   const steps: Step[] = [];
   const add = (at: bigint, what: string, tookMs?: number): void => void steps.push({ at, what, tookMs });
   if (createdAt !== undefined) add(nsFromTimestamp(createdAt), "container put on record");
   const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
-  const shim = shims.find((each) => each.namespace === daemon.namespace && each.containers.includes(id));
+  const shim = findShims().find(
+    (each) => each.namespace === daemon.namespace && each.containers.includes(id),
+  );
   if (shim !== undefined) {
     add(ago(shim.stat.ageMs), `shim started: ${shim.kind}, pid ${shim.pid}`);
-    const dump = await insideOf(shim, timeoutMs);
+    // A pod's shim does not say which container a call was for.
+    const dump = shim.containers.length === 1 ? await insideOf(shim, timeoutMs) : undefined;
     for (const call of dump?.calls ?? []) {
       if (LOOKS.includes(call.method)) continue;
       add(ago(call.ago + call.ms), `${call.method}${call.error === "" ? "" : `: ${call.error}`}`, call.ms);
@@ -51,7 +66,7 @@ export async function pastOf({ daemon, container, shims, timeoutMs }: PastSource
     const { status, at } = exitOf(task.exitStatus, task.exitedAt);
     if (at !== undefined) add(at, `ended: exit status ${exitText(status)}`);
   }
-  return steps.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
+  return steps;
 }
 
 function ago(ms: number): bigint {
