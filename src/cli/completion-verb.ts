@@ -1,11 +1,28 @@
-// `holdfast completion bash|zsh|fish`: a script that completes verbs, flags and container ids. Made from the program itself, so that it cannot lag behind.
-import { Argument, type Command } from "commander";
-import { Problem, USAGE } from "./problem.ts";
+// `holdfast completion bash|zsh|fish`: a script that completes verbs, flags, their values and container ids. Made from the program itself, so that it
+// cannot lag behind.
+import { Argument, type Command, type Option } from "commander";
+import { shimVerbs } from "./shim-verb.ts";
 import { examples } from "./verb-options.ts";
 
-/** Asks the program that is being completed. */
-const IDS = "holdfast ps --all --quiet 2>/dev/null";
 const SHELLS = ["bash", "zsh", "fish"] as const;
+/** What stands for words that are asked of the daemon or the host when they are needed. Flags given before the verb hold there too. */
+const IDS = "$(_holdfast_ask ps --all --quiet)";
+const NAMESPACES = "$(_holdfast_ask ns --quiet)";
+const SHIMS = "$(_holdfast_ask shims --quiet)";
+const SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH";
+const VALUES: Readonly<Record<string, string>> = {
+  "--namespace": NAMESPACES,
+  "--container": IDS,
+  "--signal": SIGNALS,
+  "--net": "host none",
+  "--runtime": "io.containerd.holdfast.v2 io.containerd.runc.v2",
+};
+/** Words after the verb that are not ids. */
+const WORDS: Readonly<Record<string, string>> = {
+  ns: "list create delete",
+  completion: SHELLS.join(" "),
+  shim: SHIMS,
+};
 
 export function addCompletion(program: Command): void {
   const command = program
@@ -14,77 +31,125 @@ export function addCompletion(program: Command): void {
     .addArgument(new Argument("<shell>").choices(SHELLS));
   examples(
     command,
-    ["source <(holdfast completion bash)", "in ~/.bashrc; the same for zsh"],
+    ["source <(holdfast completion bash)", "in ~/.bashrc; the same for zsh, after compinit"],
     ["holdfast completion fish > ~/.config/fish/completions/holdfast.fish", "for fish"],
   );
   command.action((shell: string) => {
-    process.stdout.write(completionScript(program, shell));
+    process.stdout.write(shell === "fish" ? fish(program) : bash(program, shell === "zsh"));
   });
 }
 
 interface Verb {
-  readonly name: string;
+  readonly names: readonly string[];
   readonly description: string;
-  readonly flags: readonly string[];
-  /** Whether its arguments are containers. */
-  readonly ids: boolean;
+  readonly options: readonly Option[];
+  /** Shell words for its first arguments; empty for files. */
+  readonly words: string;
 }
 
 function verbsOf(program: Command): Verb[] {
   return program.commands.map((command) => ({
-    name: command.name(),
+    names: [command.name(), ...command.aliases()],
     description: command.description(),
-    flags: command.options
-      .flatMap(({ long, short }) => [long, short])
-      .filter((flag) => typeof flag === "string"),
-    ids: command.registeredArguments.some((argument) => argument.name().split("|")[0] === "id"),
+    options: command.options.filter(({ hidden }) => !hidden),
+    words: WORDS[command.name()] ?? (takesIds(command) ? IDS : ""),
   }));
 }
 
-export function completionScript(program: Command, shell: string): string {
-  const verbs = verbsOf(program);
-  if (shell === "bash") return bash(verbs);
-  if (shell === "zsh") return zsh(verbs);
-  if (shell === "fish") return fish(verbs);
-  throw new Problem(`no completion for ${shell}: it knows ${SHELLS.join(", ")}`, USAGE);
+function takesIds(command: Command): boolean {
+  return command.registeredArguments.some((argument) => argument.name() === "id");
 }
 
-function bash(verbs: readonly Verb[]): string {
-  const cases = verbs.map(({ name, flags, ids }) => {
-    const words = ids ? `${flags.join(" ")} $(${IDS})` : flags.join(" ");
-    return `    ${name}) words="${words}" ;;`;
-  });
-  return `# bash completion of holdfast
+function flagsOf(options: readonly Option[]): string[] {
+  return options.flatMap(({ long, short }) => [long, short]).filter((flag) => typeof flag === "string");
+}
+
+function withValue(options: readonly Option[]): Option[] {
+  return options.filter(({ required }) => required);
+}
+
+/** zsh runs bash's. */
+function bash(program: Command, zsh: boolean): string {
+  const verbs = verbsOf(program);
+  const shim = verbsOf(shimVerbs(program, "shim"));
+  const all = [...program.options, ...[...verbs, ...shim].flatMap(({ options }) => options)];
+  const valued = [...new Set(flagsOf(withValue(all)))];
+  const values = new Map(
+    withValue(all).flatMap((option) =>
+      flagsOf([option]).map((flag) => [flag, VALUES[option.long ?? ""] ?? ""] as const),
+    ),
+  );
+  const cases = (list: readonly Verb[]): string =>
+    list
+      .map(({ names, options, words }) => {
+        const flags = flagsOf(options).join(" ");
+        return `    ${names.join("|")}) case "$current" in -*) words="${flags}" ;; *) words="${words}" ;; esac ;;`;
+      })
+      .join("\n");
+  const head = zsh ? "autoload -U +X bashcompinit && bashcompinit\n" : "";
+  return `${head}# ${zsh ? "zsh" : "bash"} completion of holdfast
+_holdfast_ask() { holdfast "\${place[@]}" "$@" 2>/dev/null; }
 _holdfast() {
-  local verb="" word words
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "$word" in -*) ;; *) verb="$word"; break ;; esac
+${zsh ? "  emulate -L ksh\n" : ""}  local current="\${COMP_WORDS[COMP_CWORD]}" verb="" target="" second="" before="" word words=""
+  local -a place=()
+  COMPREPLY=()
+  # What is being completed: a flag's value, a verb, or what comes after one.
+  for word in "\${COMP_WORDS[@]:1:$((COMP_CWORD - 1))}"; do
+    if [ -n "$before" ]; then
+      case "$before" in --address|--namespace|-n) place+=("$before" "$word") ;; esac
+      before=""
+      continue
+    fi
+    case "$word" in
+      ${valued.join("|")}) before="$word" ;;
+      -*) ;;
+      *) if [ -z "$verb" ]; then verb="$word"; elif [ -z "$target" ]; then target="$word"; elif [ -z "$second" ]; then second="$word"; fi ;;
+    esac
   done
+  if [ -n "$before" ]; then
+    case "$before" in
+${[...values]
+  .filter(([, words]) => words !== "")
+  .map(([flag, words]) => `      ${flag}) words="${words}" ;;`)
+  .join("\n")}
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    return
+  fi
+  # After a shim come verbs of its own.
+  if [ "$verb" = shim ] && [ -n "$target" ]; then
+    verb="shim/$second"
+  fi
   case "$verb" in
-    "") words="${verbs.map(({ name }) => name).join(" ")}" ;;
-${cases.join("\n")}
-    *) words="" ;;
+    "") case "$current" in -*) words="${flagsOf(program.options).join(" ")}" ;; *) words="${verbs.flatMap(({ names }) => names).join(" ")}" ;; esac ;;
+    shim/) words="${shim.flatMap(({ names }) => names).join(" ")}" ;;
+${cases(verbs)}
+${cases(shim.map((verb) => ({ ...verb, names: verb.names.map((name) => `shim/${name}`), words: "" })))}
   esac
-  COMPREPLY=($(compgen -W "$words" -- "\${COMP_WORDS[COMP_CWORD]}"))
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -o default -F _holdfast holdfast
 `;
 }
 
-/** zsh runs bash's. */
-function zsh(verbs: readonly Verb[]): string {
-  return `autoload -U +X bashcompinit && bashcompinit\n${bash(verbs)}`;
-}
-
-function fish(verbs: readonly Verb[]): string {
+function fish(program: Command): string {
+  const shim = verbsOf(shimVerbs(program, "shim")).flatMap(({ names }) => names);
   const quote = (text: string): string => `'${text.replaceAll("'", "\\'")}'`;
-  const lines = verbs.flatMap(({ name, description, flags, ids }) => [
+  const spoken = (words: string): string => words.replaceAll("$(_holdfast_ask ", "(holdfast ");
+  const lines = verbsOf(program).flatMap(({ names: [name = ""], description, options, words }) => [
     `complete -c holdfast -f -n __fish_use_subcommand -a ${name} -d ${quote(description)}`,
-    ...flags.map((flag) => {
-      const kind = flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`;
-      return `complete -c holdfast -n '__fish_seen_subcommand_from ${name}' ${kind}`;
+    ...options.map(({ long, short, required, description: text }) => {
+      const flags = [long && `-l ${long.slice(2)}`, short && `-s ${short.slice(1)}`]
+        .filter(Boolean)
+        .join(" ");
+      const value = VALUES[long ?? ""];
+      const takes = !required ? "" : value === undefined ? " -r" : ` -x -a ${quote(spoken(value))}`;
+      return `complete -c holdfast -n '__fish_seen_subcommand_from ${name}' ${flags}${takes} -d ${quote(text)}`;
     }),
-    ...(ids ? [`complete -c holdfast -f -n '__fish_seen_subcommand_from ${name}' -a '(${IDS})'`] : []),
+    ...(words === ""
+      ? []
+      : [`complete -c holdfast -f -n '__fish_seen_subcommand_from ${name}' -a ${quote(spoken(words))}`]),
   ]);
+  lines.push(`complete -c holdfast -f -n '__fish_seen_subcommand_from shim' -a ${quote(shim.join(" "))}`);
   return `# fish completion of holdfast\n${lines.join("\n")}\n`;
 }

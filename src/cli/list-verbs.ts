@@ -36,7 +36,10 @@ export function addListVerbs(program: Command): void {
     .option("--tail <lines>", "begin with the last lines", countArgument);
   examples(logs, ["holdfast logs -f --tail 20 web", "the last lines, and what comes"]);
 
-  const ns = daemonVerb(program, "ns [verb] [name...]", "list, create or delete namespaces", nsVerb);
+  const ns = daemonVerb(program, "ns [verb] [name...]", "list, create or delete namespaces", nsVerb).option(
+    "-q, --quiet",
+    "only names",
+  );
   examples(
     ns,
     ["holdfast ns", "list them, with their containers"],
@@ -98,7 +101,7 @@ async function logsVerb({ daemon, words, command }: Visit): Promise<void> {
   else await copyFrom(path, from);
 }
 
-async function nsVerb({ daemon, words, settings: { screen } }: Visit): Promise<void> {
+async function nsVerb({ daemon, words, command, settings: { screen } }: Visit): Promise<void> {
   const [verb = "list", ...names] = words;
   if (verb === "create") {
     await forEach(
@@ -107,6 +110,8 @@ async function nsVerb({ daemon, words, settings: { screen } }: Visit): Promise<v
     );
   } else if (verb === "delete") {
     await forEach(names, async (name) => void (await daemon.namespaces.delete({ name })));
+  } else if (verb === "list" && command.opts<{ quiet?: boolean }>().quiet === true) {
+    for (const name of await namespaceNames(daemon)) screen.line(name);
   } else if (verb === "list") {
     const { namespaces } = await daemon.namespaces.list({ filter: "" });
     const counted = await Promise.all(

@@ -29,7 +29,7 @@ export function addShims(program: Command): void {
   const command = program
     .command("shims")
     .description("list every shim on this host, of whatever daemon; needs no daemon");
-  commonFlags(command, { daemon: false });
+  commonFlags(command, { daemon: false }).option("-q, --quiet", "only ids, and nobody is asked");
   examples(
     command,
     ["holdfast shims", "all shims, with their memory and how fast they answer"],
@@ -41,6 +41,10 @@ export function addShims(program: Command): void {
     const wanted = findShims().filter(
       ({ namespace }) => !settings.namespaceGiven || namespace === settings.namespace,
     );
+    if (command.opts<{ quiet?: boolean }>().quiet === true) {
+      for (const { id } of wanted) settings.screen.line(id);
+      return;
+    }
     const probed = await Promise.all(
       wanted.map(async (shim) => ({ shim, probe: await probe(shim, settings.timeoutMs) })),
     );
