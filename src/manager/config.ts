@@ -1,6 +1,6 @@
 // holdfastd's command line and configuration: flags beat the environment, which beats a TOML file, which beats the defaults. cmd/daemon/main.ts reads it.
 import { readFileSync } from "node:fs";
-import { isAbsolute, join } from "node:path";
+import { isAbsolute, join, resolve } from "node:path";
 import { Command, CommanderError } from "commander";
 import { parse, stringify } from "smol-toml";
 import { VERSION } from "./version.ts";
@@ -53,6 +53,10 @@ const DEFAULTS: Config = {
 };
 /** A unix address holds 107 bytes, and the events' socket has 6 more than ours. */
 const MAX_ADDRESS_BYTES = 101;
+const MAX_METRICS_ADDRESS_BYTES = 107;
+const MAX_PORT = 65_535;
+/** Node's timers take no more, and fire at once instead. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** One setting: its names, and what it takes. */
 interface Setting {
@@ -148,43 +152,73 @@ export function parseCommandLine(argv: readonly string[], env: NodeJS.ProcessEnv
 }
 
 function load(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): Config {
-  const named = flags.config ?? env.HOLDFAST_CONFIG;
+  const named = flags.config ?? givenIn(env, "HOLDFAST_CONFIG");
   const file = readFile(named ?? DEFAULT_FILE, named !== undefined);
-  const chosen: Partial<Record<Setting["key"], string>> = {};
-  for (const { key, flag, variable } of SETTINGS) {
-    const sources: [string, string | undefined][] = [
-      [flag.split(" ")[0] ?? flag, flags[key]],
-      [variable, env[variable] === "" ? undefined : env[variable]],
-      [file.path, file.values[key]],
-    ];
-    const [source, value] = sources.find(([, given]) => given !== undefined) ?? ["", undefined];
-    if (value !== undefined) chosen[key] = checked(key, value, source);
+  const chosen = new Map<Setting["key"], Choice>();
+  for (const { key, flag, variable, toml } of SETTINGS) {
+    const choice = [
+      { source: flag.split(" ")[0] ?? flag, value: flags[key] },
+      { source: variable, value: givenIn(env, variable) },
+      { source: `${file.path}: ${toml}`, value: file.values[key] },
+    ].find((choice): choice is Choice => choice.value !== undefined);
+    if (choice === undefined) continue;
+    demandSensible(key, choice);
+    chosen.set(key, choice);
   }
-  const { state = DEFAULTS.state } = chosen;
-  return {
-    root: chosen.root ?? DEFAULTS.root,
-    state,
+  const valueOf = (key: Setting["key"]): string => chosen.get(key)?.value ?? DEFAULTS[key];
+  const [root, state] = [valueOf("root"), valueOf("state")];
+  if (resolve(root) === resolve(state)) throw new ConfigError(`root and state are both ${root}: give two`);
+  if (!chosen.has("address")) {
     // It goes where the state goes.
-    address: chosen.address ?? checked("address", join(state, "holdfast.sock"), "--state"),
-    logLevel: (chosen.logLevel ?? DEFAULTS.logLevel) as LogLevel,
-    metricsAddress: chosen.metricsAddress ?? DEFAULTS.metricsAddress,
+    const source = `the socket under ${chosen.get("state")?.source ?? "state"}`;
+    const choice = { source, value: join(state, "holdfast.sock") };
+    demandSensible("address", choice);
+    chosen.set("address", choice);
+  }
+  return {
+    root,
+    state,
+    address: valueOf("address"),
+    logLevel: valueOf("logLevel") as LogLevel,
+    metricsAddress: valueOf("metricsAddress"),
     runtimes: file.runtimes,
     timeouts: { ...DEFAULTS.timeouts, ...file.timeouts },
   };
 }
 
-function checked(key: Setting["key"], value: string, source: string): string {
+/** A value, and where it was given. */
+interface Choice {
+  readonly source: string;
+  readonly value: string;
+}
+
+/** An empty variable is none. */
+function givenIn(env: NodeJS.ProcessEnv, variable: string): string | undefined {
+  return env[variable] === "" ? undefined : env[variable];
+}
+
+/** Throws a ConfigError that says where the value was given, and what would do. */
+function demandSensible(key: Setting["key"], { source, value }: Choice): void {
   const demand = (holds: boolean, wanted: string): void => {
-    if (!holds) throw new ConfigError(`${source}: ${key} is ${JSON.stringify(value)}: give ${wanted}`);
+    if (!holds) throw new ConfigError(`${source} is ${JSON.stringify(value)}: give ${wanted}`);
   };
-  if (key === "logLevel")
+  const demandSocket = (most: number): void =>
+    demand(Buffer.byteLength(value) <= most, `a path of at most ${most} bytes`);
+  if (key === "logLevel") {
     demand((LOG_LEVELS as readonly string[]).includes(value), `one of ${LOG_LEVELS.join(", ")}`);
-  else if (key === "metricsAddress")
-    demand(/^$|^\/|^(\S+:\d+)$/.test(value), "host:port or the path of a socket");
-  else demand(isAbsolute(value), "an absolute path");
-  if (key === "address")
-    demand(Buffer.byteLength(value) <= MAX_ADDRESS_BYTES, `a path of at most ${MAX_ADDRESS_BYTES} bytes`);
-  return value;
+  } else if (key === "metricsAddress") {
+    if (isAbsolute(value)) demandSocket(MAX_METRICS_ADDRESS_BYTES);
+    else {
+      const port = /^[^\s/]+:(\d{1,5})$/.exec(value)?.[1];
+      demand(
+        value === "" || Number(port ?? Infinity) <= MAX_PORT,
+        "host:port or the absolute path of a socket",
+      );
+    }
+  } else {
+    demand(isAbsolute(value), "an absolute path");
+    if (key === "address") demandSocket(MAX_ADDRESS_BYTES);
+  }
 }
 
 interface ConfigFile {
@@ -230,7 +264,12 @@ function readTables(path: string, content: Readonly<Record<string, unknown>>): C
 
 function readRuntimes(path: string, table: Readonly<Record<string, unknown>>): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(table).map(([name, value]) => [name, textOf(path, `runtimes.${name}`, value)]),
+    Object.entries(table).map(([name, value]) => {
+      const runtime = textOf(path, `runtimes.${name}`, value);
+      if (runtime !== "" && (isAbsolute(runtime) || !runtime.includes("/"))) return [name, runtime];
+      const wanted = "give the absolute path of a shim, or the name of a runtime";
+      throw new ConfigError(`${path}: runtimes.${name} is ${JSON.stringify(runtime)}: ${wanted}`);
+    }),
   );
 }
 
@@ -240,8 +279,9 @@ function readTimeouts(path: string, table: Readonly<Record<string, unknown>>): P
     Object.entries(table).map(([name, value]) => {
       const key = known.get(name);
       if (key === undefined) throw new ConfigError(`${path}: timeouts.${name}: there is no such setting`);
-      if (typeof value !== "number" || !Number.isInteger(value) || value <= 0) {
-        throw new ConfigError(`${path}: timeouts.${name}: give a whole number of milliseconds`);
+      if (typeof value !== "number" || !Number.isInteger(value) || value <= 0 || value > MAX_TIMEOUT_MS) {
+        const wanted = `a whole number of milliseconds, from 1 to ${MAX_TIMEOUT_MS}`;
+        throw new ConfigError(`${path}: timeouts.${name} is ${JSON.stringify(value)}: give ${wanted}`);
       }
       return [key, value];
     }),
@@ -249,13 +289,14 @@ function readTimeouts(path: string, table: Readonly<Record<string, unknown>>): P
 }
 
 function textOf(path: string, name: string, value: unknown): string {
-  if (typeof value !== "string") throw new ConfigError(`${path}: ${name}: give a text in quotes`);
+  if (typeof value !== "string")
+    throw new ConfigError(`${path}: ${name} is ${JSON.stringify(value)}: give a text in quotes`);
   return value;
 }
 
 function tableOf(path: string, name: string, value: unknown): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new ConfigError(`${path}: ${name}: give a table`);
+    throw new ConfigError(`${path}: ${name} is ${JSON.stringify(value)}: give a table`);
   return value as Record<string, unknown>;
 }
 

@@ -78,7 +78,10 @@ export class Daemon {
       log.error({ error: errorText(error) }, "cannot write the history of a container"),
     );
     this.#metrics = new Metrics();
-    this.#exchange = new Exchange((envelope, fields) => this.#witness(envelope, fields));
+    this.#exchange = new Exchange({
+      note: (envelope, fields) => this.#note(envelope, fields),
+      told: (envelope, fields) => this.#histories.told(envelope, fields),
+    });
     this.#fifos = new LogFifos(join(config.state, "fifos"));
     this.#tasks = new Tasks({
       place: config,
@@ -162,11 +165,11 @@ export class Daemon {
     serve(HealthDefinition, healthService(names));
     registerAbsent(this.#grpc);
     this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));
-    this.#ttrpc.register(ShimEventsDefinition, shimEventsService(this.#exchange, this.#histories));
+    this.#ttrpc.register(ShimEventsDefinition, shimEventsService(this.#exchange));
   }
 
   /** Sees every event before anybody is told. */
-  #witness(envelope: Envelope, fields: EventFields | undefined): boolean {
+  #note(envelope: Envelope, fields: EventFields | undefined): boolean {
     const { topic, namespace } = envelope;
     if (!this.#histories.note(envelope, fields)) return false;
     this.#metrics.countEvent(topic);

@@ -14,8 +14,13 @@ const MAX_WAITING = 100_000;
 /** For how long after our start, in ms, a new subscriber is told all since then: our restart has cut it off, and it must not miss what happened meanwhile. */
 const CATCH_UP_MS = 10_000;
 
-/** Sees every event before the subscribers do, and may know it already: then it goes no further. */
-export type EventWitness = (envelope: Envelope, fields: EventFields | undefined) => boolean;
+/** Remembers events. */
+export interface EventWitness {
+  /** Sees every event before the subscribers do. Returns false if it knows it already: then it goes no further. */
+  note(envelope: Envelope, fields: EventFields | undefined): boolean;
+  /** The event is on its way to the subscribers. */
+  told(envelope: Envelope, fields: EventFields | undefined): void;
+}
 
 type Matcher = (envelope: Envelope, fields: EventFields | undefined) => boolean;
 
@@ -37,22 +42,22 @@ export class Exchange {
   /** Tells an event of our own. */
   publish<T>(namespace: string, { topic, typeUrl, codec }: Topic<T>, event: T): void {
     const value = codec.encode(event).finish();
-    this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event: { typeUrl, value } });
+    void this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event: { typeUrl, value } });
   }
 
   /** Tells a client's event, stamped by us. Throws INVALID_ARGUMENT. */
   publishFor(namespace: string, topic: string, event: Envelope["event"]): void {
     validateTopic(topic);
-    this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event });
+    void this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event });
   }
 
-  /** Tells an event that somebody else has stamped; false if it had been told before. Throws INVALID_ARGUMENT. */
-  forward(envelope: Envelope | undefined): boolean {
+  /** Tells an event that somebody else has stamped, unless it was told before. Resolves once it is told and on record. Rejects with INVALID_ARGUMENT. */
+  async forward(envelope: Envelope | undefined): Promise<void> {
     if (envelope?.timestamp === undefined)
       throw new TtrpcError(Code.INVALID_ARGUMENT, "envelope: timestamp must be set");
     validateIdentifier("event envelope has invalid namespace", envelope.namespace);
     validateTopic(envelope.topic);
-    return this.#tell(envelope);
+    await this.#tell(envelope);
   }
 
   /** The events from now on (and those since our start, if that was just now) that any of the filters matches, until the iterator is returned. Throws INVALID_ARGUMENT. */
@@ -72,12 +77,21 @@ export class Exchange {
     }
   }
 
-  #tell(envelope: Envelope): boolean {
+  /**
+   * First told, then on record: whoever sends an event sends it again if we die in between, so it is never lost. What is written to subscribers now
+   * is handed to the kernel before the next immediate runs, so it is told twice only if we die between the two.
+   */
+  #tell(envelope: Envelope): Promise<void> {
     const fields = readEventFields(envelope.event);
-    if (!this.#witness(envelope, fields)) return false;
+    if (!this.#witness.note(envelope, fields)) return Promise.resolve();
     this.#sinceStart?.push({ envelope, fields });
     for (const subscription of this.#subscriptions) subscription.offer(envelope, fields);
-    return true;
+    return new Promise((resolve) => {
+      setImmediate(() => {
+        this.#witness.told(envelope, fields);
+        resolve();
+      });
+    });
   }
 
   /** No two events of ours have the same time. */

@@ -17,10 +17,10 @@ export type TaskEnd = Pick<DeleteResponse, "pid" | "exitStatus" | "exitedAt">;
 interface Entry {
   exit: Exit | undefined;
   steps: Step[];
-  /** The newest write; it never rejects. */
-  saving: Promise<void>;
-  /** Whether that write has yet to look at what there is. */
-  isQueued: boolean;
+  /** Whether a write is to be made, or under way. */
+  isWriting: boolean;
+  /** Whether something was noted that the write under way does not have. */
+  isStale: boolean;
 }
 
 export class Histories {
@@ -38,20 +38,14 @@ export class Histories {
   open(namespace: string, id: string): void {
     const stored = this.#table.find(namespace, id);
     const { exit, steps = [] } = stored ?? {};
-    this.#entries.set(keyOf(namespace, id), {
-      exit,
-      steps: [...steps],
-      saving: Promise.resolve(),
-      isQueued: false,
-    });
+    this.#entries.set(keyOf(namespace, id), { exit, steps: [...steps], isWriting: false, isStale: false });
   }
 
   /** Forgets a container. */
   async close(namespace: string, id: string): Promise<void> {
-    const entry = this.#entries.get(keyOf(namespace, id));
     this.#entries.delete(keyOf(namespace, id));
-    await entry?.saving;
-    if (this.#table.find(namespace, id) !== undefined) await this.#table.remove(namespace, id);
+    // After the writes that are under way.
+    await this.#table.discard(namespace, id);
   }
 
   /** Removes what is stored of containers that are not open. */
@@ -75,7 +69,7 @@ export class Histories {
     return exit?.exitedAt === undefined ? undefined : exit;
   }
 
-  /** Notes an event. Returns false if it is known already. */
+  /** Notes an event. Returns false if it is known already. It is on disk after told(). */
   note(envelope: Envelope, fields: EventFields | undefined): boolean {
     const { topic, namespace, timestamp } = envelope;
     const id = containerOfEvent(topic, fields);
@@ -87,24 +81,24 @@ export class Histories {
     const isSecondEnd = execId === "" && ENDS.includes(topic) && isTold(entry, topic);
     if (isSecondEnd || entry.steps.some(isSame)) return false;
     if (execId === "") entry.exit = exitAfter(entry.exit, topic, fields, timestamp);
-    this.#add(namespace, id, entry, {
-      at: timestamp,
-      what: topic,
-      execId,
-      tookNs: 0n,
-      detail: essence(topic, fields),
-    });
+    addStep(entry, { at: timestamp, what: topic, execId, tookNs: 0n, detail: essence(topic, fields) });
     return true;
   }
 
-  /** Notes how a task ended before anybody is told; the event comes later. Resolves once it would survive our end. */
-  async noteEnd(namespace: string, id: string, end: TaskEnd): Promise<void> {
+  /** Writes down, before it returns, what has been noted of an event's container. */
+  told({ topic, namespace }: Envelope, fields: EventFields | undefined): void {
+    const id = containerOfEvent(topic, fields);
+    const entry = id === undefined ? undefined : this.#entries.get(keyOf(namespace, id));
+    if (id !== undefined && entry !== undefined) this.#saveNow(namespace, id, entry);
+  }
+
+  /** Notes, on disk, how a task ended, before anybody is told; the event comes later. */
+  noteEnd(namespace: string, id: string, end: TaskEnd): void {
     const entry = this.#entries.get(keyOf(namespace, id));
     if (entry === undefined) return;
     const { pid, exitStatus: status, exitedAt } = end;
     entry.exit = { ...(entry.exit ?? { oom: false }), pid, status, exitedAt };
-    this.#save(namespace, id, entry);
-    await entry.saving;
+    this.#saveNow(namespace, id, entry);
   }
 
   /** Whether subscribers have been told of the end of the container's last task. */
@@ -126,7 +120,9 @@ export class Histories {
   /** Notes a call of a client that has ended. */
   noteCall(namespace: string, id: string, step: Step): void {
     const entry = this.#entries.get(keyOf(namespace, id));
-    if (entry !== undefined) this.#add(namespace, id, entry, step);
+    if (entry === undefined) return;
+    addStep(entry, step);
+    this.#save(namespace, id, entry);
   }
 
   /** Adds what a task has used by its end. */
@@ -137,29 +133,40 @@ export class Histories {
     this.#save(namespace, id, entry);
   }
 
-  /** Resolves once what has been noted of an event's container would survive the end of this process. Never rejects. */
-  async saved(namespace: string, id: string): Promise<void> {
-    await this.#entries.get(keyOf(namespace, id))?.saving;
+  #saveNow(namespace: string, id: string, entry: Entry): void {
+    try {
+      this.#table.putNow(namespace, id, { exit: entry.exit, steps: [...entry.steps] });
+    } catch (error) {
+      this.#onError(error);
+    }
+    // The write under way would put an older state over this one.
+    entry.isStale = entry.isWriting;
   }
 
-  #add(namespace: string, id: string, entry: Entry, step: Step): void {
-    entry.steps.push(step);
-    if (entry.steps.length > MAX_STEPS) entry.steps.shift();
-    this.#save(namespace, id, entry);
-  }
-
-  /** What is noted in one go is written once. */
+  /** What is noted while a write is under way is written by the next. */
   #save(namespace: string, id: string, entry: Entry): void {
-    if (entry.isQueued) return;
-    entry.isQueued = true;
-    const write = async (): Promise<void> => {
-      await Promise.resolve();
-      entry.isQueued = false;
-      if (this.#entries.get(keyOf(namespace, id)) !== entry) return;
-      await this.#table.put(namespace, id, { exit: entry.exit, steps: [...entry.steps] });
-    };
-    entry.saving = write().catch(this.#onError);
+    if (entry.isWriting) entry.isStale = true;
+    else void this.#write(namespace, id, entry);
   }
+
+  async #write(namespace: string, id: string, entry: Entry): Promise<void> {
+    entry.isWriting = true;
+    do {
+      // What is noted in one go is written once.
+      await Promise.resolve();
+      if (this.#entries.get(keyOf(namespace, id)) !== entry) return;
+      entry.isStale = false;
+      await this.#table
+        .put(namespace, id, { exit: entry.exit, steps: [...entry.steps] })
+        .catch(this.#onError);
+    } while (entry.isStale);
+    entry.isWriting = false;
+  }
+}
+
+function addStep(entry: Entry, step: Step): void {
+  entry.steps.push(step);
+  if (entry.steps.length > MAX_STEPS) entry.steps.shift();
 }
 
 /** Whether the current task's event of that topic is among the steps. */

@@ -105,16 +105,38 @@ export class Table<T> {
     return this.#inTurn(namespace, id, () => this.#write(namespace, id, record));
   }
 
+  /** The same, before it returns. Not to be mixed with a put() of the same record that is under way: that one would win. */
+  putNow(namespace: string, id: string, record: T): void {
+    const bytes = seal(this.#codec.encode(record));
+    try {
+      this.#database.putSync([namespace, id], bytes);
+    } catch (error) {
+      throw this.#unwritten(namespace, id, error);
+    }
+    this.#remember(namespace, id, record);
+  }
+
+  /** Removes it if it is there. */
+  discard(namespace: string, id: string): Promise<void> {
+    return this.#inTurn(namespace, id, async () => {
+      if (this.find(namespace, id) !== undefined) await this.#remove(namespace, id);
+    });
+  }
+
   /** Rejects with NOT_FOUND. */
   remove(namespace: string, id: string): Promise<T> {
     return this.#inTurn(namespace, id, async () => {
       const record = this.get(namespace, id);
-      await this.#commit(namespace, id, this.#database.remove([namespace, id]));
-      const records = this.#records.get(namespace);
-      records?.delete(id);
-      if (records?.size === 0) this.#records.delete(namespace);
+      await this.#remove(namespace, id);
       return record;
     });
+  }
+
+  async #remove(namespace: string, id: string): Promise<void> {
+    await this.#commit(namespace, id, this.#database.remove([namespace, id]));
+    const records = this.#records.get(namespace);
+    records?.delete(id);
+    if (records?.size === 0) this.#records.delete(namespace);
   }
 
   async #write(namespace: string, id: string, record: T): Promise<void> {
@@ -127,10 +149,14 @@ export class Table<T> {
     try {
       await written;
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      const text = `cannot write ${this.#kind} ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}: ${reason}`;
-      throw new TtrpcError(Code.UNAVAILABLE, text, { cause: error });
+      throw this.#unwritten(namespace, id, error);
     }
+  }
+
+  #unwritten(namespace: string, id: string, cause: unknown): TtrpcError {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const what = `${this.#kind} ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}`;
+    return new TtrpcError(Code.UNAVAILABLE, `cannot write ${what}: ${reason}`, { cause });
   }
 
   #remember(namespace: string, id: string, record: T): void {

@@ -273,7 +273,7 @@ export class Tasks {
     const end = this.#trueEnd(namespace, id, await this.#deleteByBinary(bundle, binary));
     failpoint("bury:deleted");
     // The bundle is what a next daemon would ask, so it goes after the record has been written.
-    await this.context.histories.noteEnd(namespace, id, end);
+    this.context.histories.noteEnd(namespace, id, end);
     failpoint("bury:noted");
     await this.removeBundle(bundle);
     failpoint("bury:removed");

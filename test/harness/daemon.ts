@@ -114,6 +114,19 @@ export class Daemon {
     return this.#process?.pid ?? -1;
   }
 
+  /** Resolves when the daemon's process has ended, whatever ended it. */
+  get exited(): Promise<unknown> {
+    return this.#process?.exited ?? Promise.resolve();
+  }
+
+  get isRunning(): boolean {
+    return (
+      this.#process !== undefined &&
+      this.#process.child.exitCode === null &&
+      this.#process.child.signalCode === null
+    );
+  }
+
   /** What the daemon has logged since its last start. */
   get log(): string {
     return this.#process?.stderrText ?? "";

@@ -1,0 +1,117 @@
+// holdfastd ends as by kill -9 at every boundary of a container's life: before and after each call and each event, and inside the calls that take
+// several steps. Nothing may be lost, and nothing doubled.
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { Daemon } from "../harness/daemon.ts";
+import { eventually } from "../harness/eventually.ts";
+import { CarefulClient, INIT_STATUS } from "./careful-client.ts";
+
+const daemon = await Daemon.start({ kind: "holdfastd" });
+after(() => daemon.close());
+
+const CONTAINERS = "containerd.services.containers.v1.Containers";
+const TASKS = "containerd.services.tasks.v1.Tasks";
+
+const CALLS = [
+  `${CONTAINERS}/Create`,
+  `${TASKS}/Create`,
+  `${TASKS}/Start`,
+  `${TASKS}/Exec`,
+  // The exec's.
+  `${TASKS}/Start#2`,
+  `${TASKS}/Wait`,
+  `${TASKS}/DeleteProcess`,
+  // The init's.
+  `${TASKS}/Wait#2`,
+  `${TASKS}/Delete`,
+  `${CONTAINERS}/Delete`,
+];
+const EVENTS = ["create", "start", "exec-added", "exec-started", "exit", "exit#2", "delete"].map(
+  (topic) => `Forward/tasks/${topic}`,
+);
+const INSIDE = [
+  "create:bundle",
+  "create:started",
+  "create:connected",
+  "create:created",
+  "delete:asked",
+  "delete:answered",
+  "delete:shutdown",
+];
+
+/** "A#2" and "request" make "A:request#2". */
+const place = (name: string, side: string): string => name.replace(/(#\d+)?$/, (turn) => `:${side}${turn}`);
+const PLACES = [
+  ...[...CALLS, ...EVENTS].flatMap((name) => [place(name, "request"), place(name, "response")]),
+  ...INSIDE,
+];
+
+const TOLD_ONCE = ["create", "start", "exec-added e1", "exec-started e1", "exit e1", "exit"];
+
+for (const failpoint of PLACES) {
+  test(`killed at ${failpoint}`, async () => {
+    await daemon.kill();
+    await daemon.launch({ HOLDFAST_FAILPOINT: failpoint });
+    const client = new CarefulClient(daemon);
+    try {
+      await client.live();
+      assert.equal(client.runs, 1, "the program ran once");
+      const { exit, steps } = await client.history();
+      assert.equal(exit?.status, INIT_STATUS);
+      const remembered = steps.filter(({ what }) => what.startsWith("/tasks/"));
+      const names = remembered.map(({ what, execId }) => `${what.slice("/tasks/".length)} ${execId}`.trim());
+      assert.deepEqual(names.filter((name) => TOLD_ONCE.includes(name)).sort(), [...TOLD_ONCE].sort());
+      await client.deleteTask();
+      await client.deleteContainer();
+      assert.deepEqual([...new Set(client.told)].sort(), [...client.told].sort(), "no event was told twice");
+      assert.ok(client.told.includes("exit"), client.told.join(", "));
+      // The last events come after the answers.
+      await eventually("the daemon to have died", () => client.crashes > 0 || !daemon.isRunning);
+      assert.equal(client.crashes <= 1, true);
+    } finally {
+      client.close();
+    }
+    if (!daemon.isRunning) await daemon.launch();
+    assert.equal(await daemon.leftovers(), "");
+  });
+}
+
+for (const failpoint of ["bury:deleted", "bury:noted", "bury:removed"]) {
+  test(`killed at ${failpoint}, while it cleans up after a dead shim`, async () => {
+    await daemon.kill();
+    await daemon.launch({ HOLDFAST_FAILPOINT: failpoint });
+    const client = new CarefulClient(daemon);
+    try {
+      await client.begin();
+      process.kill(await daemon.shimPid(client.id), "SIGKILL");
+      await daemon.exited;
+      assert.equal((await client.history()).exit?.status, 128 + 9);
+      await eventually("the end to be told", () => client.told.includes("delete"));
+      assert.deepEqual(client.told, ["create", "start", "exit", "delete"]);
+      await client.deleteContainer();
+    } finally {
+      client.close();
+    }
+    assert.equal(await daemon.leftovers(), "");
+  });
+}
+
+test("killed while it takes its containers back, it takes them back the next time", async () => {
+  await daemon.kill();
+  await daemon.launch();
+  const client = new CarefulClient(daemon);
+  try {
+    await client.begin();
+    await daemon.kill();
+    await assert.rejects(daemon.launch({ HOLDFAST_FAILPOINT: "reattach:asked" }));
+    await daemon.launch();
+    await client.live();
+    assert.equal(client.runs, 1);
+    await client.deleteTask();
+    await client.deleteContainer();
+    assert.equal(client.told.filter((name) => name === "exit").length, 1);
+  } finally {
+    client.close();
+  }
+  assert.equal(await daemon.leftovers(), "");
+});
