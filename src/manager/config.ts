@@ -1,11 +1,9 @@
-// holdfastd's command line and configuration: flags beat the environment, which beats a TOML file, which beats the defaults. cmd/daemon/main.ts reads it.
+// What can be set in holdfastd, the TOML file that sets it, and the defaults. Read by command-line.ts.
 import { readFileSync } from "node:fs";
-import { isAbsolute, join, resolve } from "node:path";
-import { Command, CommanderError } from "commander";
+import { isAbsolute } from "node:path";
 import { parse, stringify } from "smol-toml";
-import { VERSION } from "./version.ts";
 
-const LOG_LEVELS = ["trace", "debug", "info", "warn", "error"] as const;
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** In ms. */
@@ -34,15 +32,11 @@ export interface Config {
   readonly timeouts: Timeouts;
 }
 
-export type CommandLine =
-  | { readonly action: "serve"; readonly config: Config }
-  | { readonly action: "print"; readonly text: string };
-
 /** A setting that makes no sense. The message names where it comes from. */
 export class ConfigError extends Error {}
 
-const DEFAULT_FILE = "/etc/holdfast/config.toml";
-const DEFAULTS: Config = {
+export const DEFAULT_FILE = "/etc/holdfast/config.toml";
+export const DEFAULTS: Config = {
   root: "/var/lib/holdfast",
   state: "/run/holdfast",
   address: "/run/holdfast/holdfast.sock",
@@ -51,15 +45,11 @@ const DEFAULTS: Config = {
   runtimes: {},
   timeouts: { shimStart: 30_000, shimCall: 1000, shimLoad: 5000, shimCleanup: 5000, drain: 10_000 },
 };
-/** A unix address holds 107 bytes, and the events' socket has 6 more than ours. */
-const MAX_ADDRESS_BYTES = 101;
-const MAX_METRICS_ADDRESS_BYTES = 107;
-const MAX_PORT = 65_535;
 /** Node's timers take no more, and fire at once instead. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** One setting: its names, and what it takes. */
-interface Setting {
+export interface Setting {
   readonly key: "root" | "state" | "address" | "logLevel" | "metricsAddress";
   readonly flag: string;
   readonly variable: string;
@@ -67,7 +57,7 @@ interface Setting {
   readonly help: string;
 }
 
-const SETTINGS: readonly Setting[] = [
+export const SETTINGS: readonly Setting[] = [
   {
     key: "root",
     flag: "--root <dir>",
@@ -113,123 +103,16 @@ const TIMEOUTS: Readonly<Record<keyof Timeouts, string>> = {
   drain: "drain",
 };
 
-/** Throws a ConfigError. `argv` is without the program. */
-export function parseCommandLine(argv: readonly string[], env: NodeJS.ProcessEnv): CommandLine {
-  let result: CommandLine | undefined;
-  let printed = "";
-  const program = new Command("holdfastd")
-    .description("Runs containers, one small shim process for each, and serves containerd's API.")
-    .version(VERSION, "-v, --version")
-    .exitOverride()
-    .configureOutput({ writeOut: (text) => (printed += text), writeErr: () => {} })
-    .option("-c, --config <file>", `a TOML file (${DEFAULT_FILE}; HOLDFAST_CONFIG)`);
-  for (const { flag, variable, help } of SETTINGS) program.option(flag, `${help} (${variable})`);
-  program.action(() => {
-    result = { action: "serve", config: load(program.opts(), env) };
-  });
-  const config = program.command("config").description("print a configuration");
-  config
-    .command("default")
-    .description("all settings with what they are unless set")
-    .action(() => {
-      result = { action: "print", text: defaultConfigText() };
-    });
-  config
-    .command("dump")
-    .description("the settings in force")
-    .action(() => {
-      result = { action: "print", text: configText(load(program.opts(), env)) };
-    });
-  try {
-    program.parse([...argv], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return { action: "print", text: printed };
-    throw new ConfigError(error.message.replace(/^error: /, ""), { cause: error });
-  }
-  if (result === undefined) throw new ConfigError("config: give default or dump");
-  return result;
-}
-
-function load(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): Config {
-  const named = flags.config ?? givenIn(env, "HOLDFAST_CONFIG");
-  const file = readFile(named ?? DEFAULT_FILE, named !== undefined);
-  const chosen = new Map<Setting["key"], Choice>();
-  for (const { key, flag, variable, toml } of SETTINGS) {
-    const choice = [
-      { source: flag.split(" ")[0] ?? flag, value: flags[key] },
-      { source: variable, value: givenIn(env, variable) },
-      { source: `${file.path}: ${toml}`, value: file.values[key] },
-    ].find((choice): choice is Choice => choice.value !== undefined);
-    if (choice === undefined) continue;
-    demandSensible(key, choice);
-    chosen.set(key, choice);
-  }
-  const valueOf = (key: Setting["key"]): string => chosen.get(key)?.value ?? DEFAULTS[key];
-  const [root, state] = [valueOf("root"), valueOf("state")];
-  if (resolve(root) === resolve(state)) throw new ConfigError(`root and state are both ${root}: give two`);
-  if (!chosen.has("address")) {
-    // It goes where the state goes.
-    const source = `the socket under ${chosen.get("state")?.source ?? "state"}`;
-    const choice = { source, value: join(state, "holdfast.sock") };
-    demandSensible("address", choice);
-    chosen.set("address", choice);
-  }
-  return {
-    root,
-    state,
-    address: valueOf("address"),
-    logLevel: valueOf("logLevel") as LogLevel,
-    metricsAddress: valueOf("metricsAddress"),
-    runtimes: file.runtimes,
-    timeouts: { ...DEFAULTS.timeouts, ...file.timeouts },
-  };
-}
-
-/** A value, and where it was given. */
-interface Choice {
-  readonly source: string;
-  readonly value: string;
-}
-
-/** An empty variable is none. */
-function givenIn(env: NodeJS.ProcessEnv, variable: string): string | undefined {
-  return env[variable] === "" ? undefined : env[variable];
-}
-
-/** Throws a ConfigError that says where the value was given, and what would do. */
-function demandSensible(key: Setting["key"], { source, value }: Choice): void {
-  const demand = (holds: boolean, wanted: string): void => {
-    if (!holds) throw new ConfigError(`${source} is ${JSON.stringify(value)}: give ${wanted}`);
-  };
-  const demandSocket = (most: number): void =>
-    demand(Buffer.byteLength(value) <= most, `a path of at most ${most} bytes`);
-  if (key === "logLevel") {
-    demand((LOG_LEVELS as readonly string[]).includes(value), `one of ${LOG_LEVELS.join(", ")}`);
-  } else if (key === "metricsAddress") {
-    if (isAbsolute(value)) demandSocket(MAX_METRICS_ADDRESS_BYTES);
-    else {
-      const port = /^[^\s/]+:(\d{1,5})$/.exec(value)?.[1];
-      demand(
-        value === "" || Number(port ?? Infinity) <= MAX_PORT,
-        "host:port or the absolute path of a socket",
-      );
-    }
-  } else {
-    demand(isAbsolute(value), "an absolute path");
-    if (key === "address") demandSocket(MAX_ADDRESS_BYTES);
-  }
-}
-
-interface ConfigFile {
+/** What a file sets. */
+export interface ConfigFile {
   readonly path: string;
   readonly values: Partial<Record<Setting["key"], string>>;
   readonly runtimes: Record<string, string>;
   readonly timeouts: Partial<Timeouts>;
 }
 
-/** A file that nobody named may be missing. */
-function readFile(path: string, isNamed: boolean): ConfigFile {
+/** A file that nobody named may be missing. Throws a ConfigError that names the file, and the key. Values are not looked at, but for their types. */
+export function readConfigFile(path: string, isNamed: boolean): ConfigFile {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -300,7 +183,8 @@ function tableOf(path: string, name: string, value: unknown): Record<string, unk
   return value as Record<string, unknown>;
 }
 
-function configText({ runtimes, timeouts, ...settings }: Config): string {
+/** The file that sets exactly this. */
+export function configText({ runtimes, timeouts, ...settings }: Config): string {
   const plain = Object.fromEntries(SETTINGS.map(({ key, toml }) => [toml, settings[key]]));
   const times = Object.fromEntries(
     Object.entries(TIMEOUTS).map(([key, name]) => [name, timeouts[key as keyof Timeouts]]),

@@ -33,7 +33,7 @@ import type { Config } from "./config.ts";
 import { Exchange } from "./exchange.ts";
 import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
 import { Histories } from "./history.ts";
-import { acquireLock } from "./lock.ts";
+import { acquireLock, type Lock } from "./lock.ts";
 import { LogFifos } from "./log-fifos.ts";
 import { Metrics } from "./metrics.ts";
 import { Reattachment } from "./reattach.ts";
@@ -58,7 +58,7 @@ const STEPS = new Set([
 export class Daemon {
   readonly #config: Config;
   readonly #log: Logger;
-  readonly #lock: { release(): void };
+  readonly #lock: Lock;
   readonly #store: Store;
   readonly #histories: Histories;
   readonly #exchange: Exchange;
@@ -69,7 +69,7 @@ export class Daemon {
   readonly #ttrpc: TtrpcServer;
   readonly #listeners: Listener[] = [];
 
-  private constructor(config: Config, log: Logger, lock: { release(): void }) {
+  private constructor(config: Config, log: Logger, lock: Lock) {
     this.#config = config;
     this.#log = log;
     this.#lock = lock;
@@ -106,7 +106,7 @@ export class Daemon {
   static async start(config: Config, log: Logger): Promise<Daemon> {
     await mkdir(config.root, { recursive: true, mode: 0o700 });
     await mkdir(config.state, { recursive: true, mode: 0o711 });
-    const lock = await acquireLock(config.root, config.address);
+    const lock = await lockAll([config.root, config.state], config.address);
     try {
       const daemon = new Daemon(config, log, lock);
       await daemon.#serve();
@@ -197,7 +197,6 @@ export class Daemon {
   /** Stops taking calls, lets running ones end, in bounds, and lets go of the containers, which run on. */
   async stop(): Promise<void> {
     const { address, timeouts } = this.#config;
-    this.#exchange.close();
     await rm(address, { force: true });
     for (const listener of this.#listeners) listener.close();
     await this.#grpc.drain(timeouts.drain);
@@ -208,6 +207,21 @@ export class Daemon {
     await this.#store.close();
     this.#lock.release();
   }
+}
+
+/** One daemon for each of these directories. */
+async function lockAll(directories: readonly string[], address: string): Promise<Lock> {
+  const locks: Lock[] = [];
+  const release = (): void => {
+    for (const lock of locks.splice(0)) lock.release();
+  };
+  try {
+    for (const directory of directories) locks.push(await acquireLock(directory, address));
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return { release };
 }
 
 /** Makes way for a socket of ours: what a dead daemon has left is removed. Rejects if somebody serves there. */

@@ -70,13 +70,6 @@ export class Exchange {
     return subscription;
   }
 
-  /** Ends all subscriptions with UNAVAILABLE. */
-  close(): void {
-    for (const subscription of [...this.#subscriptions]) {
-      subscription.fail(new TtrpcError(Code.UNAVAILABLE, "holdfastd is shutting down"));
-    }
-  }
-
   /**
    * First told, then on record: whoever sends an event sends it again if we die in between, so it is never lost. What is written to subscribers now
    * is handed to the kernel before the next immediate runs, so it is told twice only if we die between the two.

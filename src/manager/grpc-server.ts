@@ -70,9 +70,8 @@ export class GrpcServer {
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
   });
   readonly #finished: (call: FinishedCall) => void;
-  /** Calls that are neither streams nor Waits. */
-  #active = 0;
-  #idle: (() => void) | undefined;
+  /** Of all running calls. */
+  readonly #cancellations = new Map<Cancellation, "short" | "long">();
   #draining = false;
 
   constructor(finished: (call: FinishedCall) => void) {
@@ -128,18 +127,14 @@ export class GrpcServer {
     }
   }
 
-  /** Refuses new calls, lets running ones end for up to `timeoutMs`, and ends the connections. */
+  /** Takes no new calls; ends those that wait for something to happen, lets the others end for up to `timeoutMs`, and closes the connections. */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
-    if (this.#active > 0) {
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-        setTimeout(resolve, timeoutMs);
-      });
-    }
-    // What has just been answered goes out first.
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#server.forceShutdown();
+    const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    for (const [cancellation, kind] of [...this.#cancellations]) if (kind === "long") cancellation.cancel();
+    const timer = setTimeout(() => this.#server.forceShutdown(), timeoutMs);
+    await closed;
+    clearTimeout(timer);
   }
 
   async #unary(
@@ -150,8 +145,7 @@ export class GrpcServer {
   ): Promise<unknown> {
     const cancellation = new Cancellation();
     call.once("cancelled", () => cancellation.cancel());
-    const isShort = method !== "Wait";
-    if (isShort) this.#active += 1;
+    this.#cancellations.set(cancellation, method === "Wait" ? "long" : "short");
     const startedAt = Date.now();
     const start = performance.now();
     const context = contextOf(call.metadata, cancellation);
@@ -167,17 +161,17 @@ export class GrpcServer {
       });
     failpoint(`${service}/${method}:request`);
     try {
-      if (this.#draining) throw new TtrpcError(Code.UNAVAILABLE, "holdfastd is shutting down");
+      if (this.#draining) throw shuttingDown();
       const answer = await handle(call.request, context);
       failpoint(`${service}/${method}:response`);
       finished(undefined);
       return answer;
     } catch (error) {
-      const failure = TtrpcError.from(error);
+      const failure = this.#draining && cancellation.cancelled ? shuttingDown() : TtrpcError.from(error);
       finished(failure);
       throw failure;
     } finally {
-      if (isShort && --this.#active === 0) this.#idle?.();
+      this.#cancellations.delete(cancellation);
     }
   }
 
@@ -191,28 +185,27 @@ export class GrpcServer {
     const startedAt = Date.now();
     const start = performance.now();
     let error: TtrpcError | undefined;
+    this.#cancellations.set(cancellation, "long");
     try {
       const messages = handle(call.request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
-      const cancelled = (): void => {
-        cancellation.cancel();
-        void messages.return?.();
-      };
-      call.once("cancelled", cancelled);
+      call.once("cancelled", () => cancellation.cancel());
+      cancellation.onCancel(() => void messages.return?.());
       // A subscriber knows by this that nothing is missed from here on.
       call.sendMetadata(new Metadata());
       for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
         if (!call.write(next.value)) await drained(call, cancellation);
       }
+      if (this.#draining) throw shuttingDown();
       call.end();
     } catch (thrown) {
       error = TtrpcError.from(thrown);
       call.emit("error", statusOf(error));
     }
-    const namespace = namespaceOf(call.metadata) ?? "";
+    this.#cancellations.delete(cancellation);
     this.#finished({
       service,
       method,
-      namespace,
+      namespace: namespaceOf(call.metadata) ?? "",
       request: call.request,
       startedAt,
       took: performance.now() - start,
@@ -258,6 +251,18 @@ function contextOf(metadata: Metadata, signal: CancelSignal): Call {
     },
     signal,
   };
+}
+
+/** `answer`, unless the caller goes away first, or we end. */
+export function until<T>(call: Call, answer: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const off = call.signal.onCancel(() => reject(new TtrpcError(Code.CANCELLED, "the caller has gone")));
+    answer.then(resolve, reject).finally(off);
+  });
+}
+
+function shuttingDown(): TtrpcError {
+  return new TtrpcError(Code.UNAVAILABLE, "holdfastd is shutting down");
 }
 
 function statusOf(error: unknown): { code: number; details: string } {

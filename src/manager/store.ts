@@ -1,5 +1,6 @@
 // holdfastd's records on disk: one LMDB file under the root directory. Opened by daemon.ts.
 import { randomUUID } from "node:crypto";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Database, open, type RootDatabase } from "lmdb";
 import type { Codec } from "../api/any.ts";
@@ -21,6 +22,11 @@ export interface LeaseRecord {
 type Key = [namespace: string, id: string];
 
 const DATABASES = 8;
+/** LMDB's first pages say what it is. */
+const META_MAGIC = 0xbeefc0de;
+const META_MAGIC_OFFSET = 24;
+const META_PAGES = 2;
+const PAGE_BYTES = 4096;
 
 export class Store {
   readonly path: string;
@@ -76,6 +82,7 @@ export class Store {
 
 function openFile(path: string): RootDatabase<Buffer, Key> {
   try {
+    demandStore(path);
     return open<Buffer, Key>({ path, encoding: "binary", maxDbs: DATABASES });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -83,6 +90,21 @@ function openFile(path: string): RootDatabase<Buffer, Key> {
       cause: error,
     });
   }
+}
+
+/** LMDB's binding crashes on a file of another kind. A file that is missing or empty becomes a store. */
+function demandStore(path: string): void {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size === 0) return;
+  const header = Buffer.alloc(META_MAGIC_OFFSET + 4);
+  const file = openSync(path, "r");
+  try {
+    readSync(file, header);
+  } finally {
+    closeSync(file);
+  }
+  if (header.readUInt32LE(META_MAGIC_OFFSET) !== META_MAGIC) throw new Error("it is no LMDB file");
+  if (size < META_PAGES * PAGE_BYTES) throw new Error(`it is cut off after ${size} bytes`);
 }
 
 function jsonCodec<T>(): RecordCodec<T> {

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, realpathSync, statSync, symlinkSync, writeFileS
 import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DaemonClient } from "../../src/cli/daemon-client.ts";
 import { Running } from "./command.ts";
 import { Ctr } from "./ctr.ts";
 import { EventLog } from "./events.ts";
@@ -19,6 +20,8 @@ export interface DaemonOptions {
   readonly runtime?: string;
   /** The one under test (runtime.ts), if left out. */
   readonly kind?: DaemonKind;
+  /** Further lines for holdfastd's configuration file; tables come last there. */
+  readonly config?: readonly string[];
   /** Put before the rest of the daemon's PATH, to stand in for runc, say. */
   readonly pathDirectories?: readonly string[];
   readonly env?: Record<string, string>;
@@ -36,6 +39,9 @@ const UNUSED_PLUGINS = [
   "io.containerd.internal.v1.tracing",
   "io.containerd.tracing.processor.v1.otlp",
 ];
+
+/** A bound for hangs of calls that should be answered at once. */
+const CALL_TIMEOUT_MS = 30_000;
 
 let daemonsStarted = 0;
 
@@ -94,7 +100,7 @@ export class Daemon {
   }
 
   /** The command line of the daemon. */
-  get #argv(): string[] {
+  get argv(): string[] {
     const config = join(this.directory, "config.toml");
     return this.kind === "containerd" ? ["containerd", "--config", config] : [HOLDFASTD, "--config", config];
   }
@@ -107,9 +113,14 @@ export class Daemon {
     const config =
       this.kind === "containerd"
         ? containerdConfig(place, this.address)
-        : holdfastdConfig(place, this.address);
+        : [...holdfastdConfig(place, this.address), ...(this.#options.config ?? [])];
     writeFileSync(join(this.directory, "config.toml"), `${config.join("\n")}\n`);
   }
+  /** A client of the daemon's API, in the test's namespace. */
+  client(): Promise<DaemonClient> {
+    return DaemonClient.connect(this.address, this.namespace, CALL_TIMEOUT_MS);
+  }
+
   get pid(): number {
     return this.#process?.pid ?? -1;
   }
@@ -140,7 +151,7 @@ export class Daemon {
       process.env.PATH ?? "",
     ];
     // Should this process die, the daemon dies too: nobody would know of it.
-    const daemon = new Running(["setpriv", "--pdeathsig", "KILL", ...this.#argv], {
+    const daemon = new Running(["setpriv", "--pdeathsig", "KILL", ...this.argv], {
       env: { PATH: path.join(":"), ...this.#options.env, ...env },
       timeoutMs: 3_600_000,
     });

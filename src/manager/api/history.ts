@@ -1,7 +1,7 @@
 // Our own service: what is remembered of containers. The CLI's wait, inspect and timeline ask it.
 import type { GetHistoryResponse, HistoryDefinition } from "../../api/generated/history.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Call, Handlers } from "../grpc-server.ts";
+import { type Call, type Handlers, until } from "../grpc-server.ts";
 import type { Histories } from "../history.ts";
 import type { Store } from "../store.ts";
 import type { Tasks } from "../tasks.ts";
@@ -22,7 +22,7 @@ export function historyService(
       const known = get(call, containerId);
       const task = tasks.find(call.namespace, containerId);
       if (task !== undefined) {
-        const { exitStatus, exitedAt } = await task.wait("");
+        const { exitStatus, exitedAt } = await until(call, task.wait(""));
         const history = get(call, containerId);
         if (history.exit !== undefined) return history;
         // The waiter was quicker than the event.

@@ -9,7 +9,7 @@ import { timestampFromNs } from "../../api/timestamp.ts";
 import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { parseFilters } from "../filters.ts";
-import type { Call, Handlers } from "../grpc-server.ts";
+import { type Call, type Handlers, until } from "../grpc-server.ts";
 import type { Store } from "../store.ts";
 import type { Task } from "../task.ts";
 import { errorText, type Tasks } from "../tasks.ts";
@@ -180,14 +180,6 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
 
 function demandExecId(execId: string): void {
   if (execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id cannot be empty");
-}
-
-/** Lets go of a caller who has gone. */
-function until<T>(call: Call, answer: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const off = call.signal.onCancel(() => reject(new TtrpcError(Code.CANCELLED, "the caller has gone")));
-    answer.then(resolve, reject).finally(off);
-  });
 }
 
 function describe(task: Task, execId: string, state: StateResponse): Process {
