@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // holdfastd: argv → configuration → the daemon, until a signal ends it.
 import { pino } from "pino";
-import { ConfigError, parseCommandLine } from "../../src/manager/config.ts";
+import { parseCommandLine } from "../../src/manager/command-line.ts";
+import { ConfigError } from "../../src/manager/config.ts";
 import { Daemon } from "../../src/manager/daemon.ts";
 import { notifySystemd } from "../../src/manager/notify.ts";
 
@@ -14,6 +15,10 @@ async function main(): Promise<number | undefined> {
     return 0;
   }
   const log = pino({ level: command.config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+  // lmdb leaves promises of its own behind when a disk is full; whoever called has been told. Containers need us more than a clean exit.
+  process.on("unhandledRejection", (reason) =>
+    log.error({ error: reason instanceof Error ? reason.stack : reason }, "unhandled rejection"),
+  );
   const daemon = await Daemon.start(command.config, log);
   const notify = (state: "--ready" | "--stopping") =>
     notifySystemd(state).catch((error: unknown) =>

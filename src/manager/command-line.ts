@@ -79,8 +79,8 @@ function load(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): 
     demandSensible(key, choice);
     chosen.set(key, choice);
   }
-  const chosenOr = (key: Setting["key"]): string => chosen.get(key)?.value ?? DEFAULTS[key];
-  const [root, state] = [chosenOr("root"), chosenOr("state")];
+  const settingOf = (key: Setting["key"]): string => chosen.get(key)?.value ?? DEFAULTS[key];
+  const [root, state] = [settingOf("root"), settingOf("state")];
   if (resolve(root) === resolve(state)) throw new ConfigError(`root and state are both ${root}: give two`);
   if (!chosen.has("address")) {
     // It goes where the state goes.
@@ -92,9 +92,9 @@ function load(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): 
   return {
     root,
     state,
-    address: chosenOr("address"),
-    logLevel: chosenOr("logLevel") as LogLevel,
-    metricsAddress: chosenOr("metricsAddress"),
+    address: settingOf("address"),
+    logLevel: settingOf("logLevel") as LogLevel,
+    metricsAddress: settingOf("metricsAddress"),
     runtimes: file.runtimes,
     timeouts: { ...DEFAULTS.timeouts, ...file.timeouts },
   };
