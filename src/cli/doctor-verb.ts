@@ -11,10 +11,17 @@ export function addDoctor(program: Command): void {
     .command("doctor")
     .description("check this host and say what to do; exit status 1 if something is wrong");
   commonFlags(command);
-  examples(command, ["holdfast doctor", "after an upgrade, or when containers do not start"]);
+  examples(
+    command,
+    ["holdfast doctor", "after an upgrade, or when containers do not start"],
+    ["holdfast doctor --json | jq -r '.[]|select(.level==\"bad\")'", "what is wrong, for a program"],
+  );
   command.action(async () => {
     const { screen, address, timeoutMs } = settingsOf(command);
-    const findings = [...(await hostFindings(address)), ...(await leftoverFindings(findShims(), timeoutMs))];
+    const findings = [
+      ...(await hostFindings(address, timeoutMs)),
+      ...(await leftoverFindings(findShims(), timeoutMs)),
+    ];
     const bad = findings.filter(({ level }) => level === "bad");
     if (screen.json) screen.document(findings);
     else {

@@ -13,8 +13,10 @@ import { release } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { nodeNet } from "../platform/node.ts";
-import { systemText } from "./problem.ts";
+import { DaemonClient } from "./daemon-client.ts";
+import { errorText, systemText } from "./problem.ts";
 import { allPids } from "./proc.ts";
+import { duration } from "./units.ts";
 
 export interface Finding {
   readonly check: string;
@@ -23,6 +25,8 @@ export interface Finding {
   readonly found: string;
   /** What to do about it. */
   readonly advice?: string | undefined;
+  /** All that `found` names the first of. */
+  readonly items?: readonly string[] | undefined;
 }
 
 const run = promisify(execFile);
@@ -33,7 +37,8 @@ const WANTED_CONTROLLERS = ["memory", "cpu", "pids", "freezer"] as const;
 const INOTIFY_INSTANCES = 128;
 const FREE_MEGABYTES = 32;
 
-export async function hostFindings(daemonAddress: string): Promise<Finding[]> {
+/** `timeoutMs` is for the daemon. */
+export async function hostFindings(daemonAddress: string, timeoutMs: number): Promise<Finding[]> {
   return [
     privileges(),
     await runtime(),
@@ -43,7 +48,7 @@ export async function hostFindings(daemonAddress: string): Promise<Finding[]> {
     inotify(),
     ...directories(),
     runSpace(),
-    await daemonSocket(daemonAddress),
+    await daemonSocket(daemonAddress, timeoutMs),
   ];
 }
 
@@ -198,7 +203,7 @@ function runSpace(): Finding {
     : { check, level: "good", found };
 }
 
-async function daemonSocket(address: string): Promise<Finding> {
+async function daemonSocket(address: string, timeoutMs: number): Promise<Finding> {
   const check = "daemon";
   const stat = statSync(address, { throwIfNoEntry: false });
   if (stat === undefined) {
@@ -219,7 +224,6 @@ async function daemonSocket(address: string): Promise<Finding> {
   }
   try {
     (await nodeNet.connect(address)).close();
-    return { check, level: "good", found: `${address} takes connections` };
   } catch (error) {
     return {
       check,
@@ -227,6 +231,26 @@ async function daemonSocket(address: string): Promise<Finding> {
       found: `${address}: ${systemText(error)}`,
       advice: "a stale socket: start the daemon again",
     };
+  }
+  return daemonAnswer(check, address, timeoutMs);
+}
+
+async function daemonAnswer(check: string, address: string, timeoutMs: number): Promise<Finding> {
+  const daemon = await DaemonClient.connect(address, "default", timeoutMs);
+  const asked = performance.now();
+  try {
+    const { version } = await daemon.version.version({});
+    const took = duration(performance.now() - asked);
+    return { check, level: "good", found: `${address} answers in ${took}: version ${version}` };
+  } catch (error) {
+    return {
+      check,
+      level: "bad",
+      found: `${address} takes connections and does not answer: ${errorText(error)}`,
+      advice: "look at its log; containers go on while it is started again",
+    };
+  } finally {
+    daemon.close();
   }
 }
 

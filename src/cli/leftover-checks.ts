@@ -1,6 +1,7 @@
 // What dead daemons and shims have left on this host, and shims that hang. Used by `doctor`; nothing is changed.
 import { readdirSync, readFileSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { nodeNet } from "../platform/node.ts";
 import type { Finding } from "./host-checks.ts";
 import { listeningSockets, statOf } from "./proc.ts";
 import type { ShimProcess } from "./shim-processes.ts";
@@ -17,11 +18,10 @@ const NEW_BUNDLE_MS = 5_000;
 const SHOWN = 5;
 
 export async function leftoverFindings(shims: readonly ShimProcess[], timeoutMs: number): Promise<Finding[]> {
-  const listening = listeningSockets();
   return [
     await hungShims(shims, timeoutMs),
     idleShims(shims),
-    orphanShims(shims, new Set(listening.values())),
+    await orphanShims(shims),
     deadSockets(),
     ...bundles(shims),
     runtimeState(),
@@ -49,14 +49,27 @@ function idleShims(shims: readonly ShimProcess[]): Finding {
 }
 
 /** Their containers run, but nobody looks after them: normal for a daemon that is being restarted. */
-function orphanShims(shims: readonly ShimProcess[], listening: ReadonlySet<string>): Finding {
-  const orphans = shims.filter(({ daemon }) => daemon !== "" && !listening.has(daemon));
+async function orphanShims(shims: readonly ShimProcess[]): Promise<Finding> {
+  const daemons = [...new Set(shims.map(({ daemon }) => daemon))].filter((daemon) => daemon !== "");
+  const away: string[] = [];
+  for (const daemon of daemons) if (!(await takesConnections(daemon))) away.push(daemon);
+  const orphans = shims.filter(({ daemon }) => away.includes(daemon));
   const found = finding(
     "shims whose daemon is away",
     orphans.map(({ pid, id, daemon }) => `${pid} (${id}, of ${daemon})`),
     "start that daemon again; or end them: holdfast shim PID kill -s KILL --all",
   );
-  return found.level === "bad" ? { ...found, level: "hint" } : found;
+  return harmless(found);
+}
+
+/** A daemon may have bound its socket under another name: /proc does not tell. */
+async function takesConnections(socket: string): Promise<boolean> {
+  try {
+    (await nodeNet.connect(socket)).close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function deadSockets(): Finding {
@@ -64,7 +77,7 @@ function deadSockets(): Finding {
   // Asked after the list was made: a socket that appears meanwhile is not on it.
   const listening = new Set(listeningSockets().values());
   const dead = paths.filter((path) => !listening.has(path));
-  return finding("sockets of dead shims", dead, `rm ${dead[0]}`);
+  return harmless(finding("sockets of dead shims", dead, removal("sockets of dead shims", dead, "rm")));
 }
 
 /** A bundle without a shim, and what is still mounted in it. */
@@ -87,7 +100,7 @@ function bundles(shims: readonly ShimProcess[]): Finding[] {
       abandoned,
       "the daemon cleans them up when it starts; without one: rm -r",
     ),
-    finding("mounts of dead containers", mounts, `umount -l ${mounts[0]}`),
+    finding("mounts of dead containers", mounts, removal("mounts of dead containers", mounts, "umount -l")),
   ];
 }
 
@@ -108,13 +121,14 @@ function runtimeState(): Finding {
       }),
   );
   const [first = ""] = dead;
-  const found = finding(
-    "runc's state of dead containers",
-    dead,
-    `runc --root ${dirname(first)} delete --force ${first.slice(dirname(first).length + 1)}`,
-  );
   // A container that has ended keeps it until it is deleted.
-  return found.level === "bad" ? { ...found, level: "hint" } : found;
+  return harmless(
+    finding(
+      "runc's state of dead containers",
+      dead,
+      `if nobody knows it any more: runc --root ${dirname(first)} delete --force ${basename(first)}`,
+    ),
+  );
 }
 
 function initPid(path: string): number | undefined {
@@ -143,5 +157,17 @@ function list(directory: string): string[] {
 function finding(check: string, bad: readonly string[], advice: string, good = "none"): Finding {
   if (bad.length === 0) return { check, level: "good", found: good };
   const more = bad.length > SHOWN ? `, and ${bad.length - SHOWN} more` : "";
-  return { check, level: "bad", found: `${bad.length}: ${bad.slice(0, SHOWN).join(", ")}${more}`, advice };
+  const found = `${bad.length}: ${bad.slice(0, SHOWN).join(", ")}${more}`;
+  return { check, level: "bad", found, advice, items: bad };
+}
+
+/** Worth knowing, but nothing works worse for it. */
+function harmless(found: Finding): Finding {
+  return found.level === "bad" ? { ...found, level: "hint" } : found;
+}
+
+/** The command that removes all of them. */
+function removal(check: string, paths: readonly string[], command: string): string {
+  if (paths.length <= 1) return `${command} ${paths[0]}`;
+  return `holdfast doctor --json | jq -r '.[] | select(.check == "${check}") | .items[]' | xargs ${command}`;
 }

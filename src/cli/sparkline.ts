@@ -22,11 +22,12 @@ export class History {
   }
 }
 
-/** As many characters as the history has room for, the newest at the right. The full bar is `full`, or the largest value if that is more. */
-export function sparkline({ values, size }: History, full: number): string {
-  const top = Math.max(full, ...values, Number.MIN_VALUE);
-  const bars = values.map(
+/** `width` characters, the newest at the right. The full bar is `full`, or the largest value if that is more. */
+export function sparkline({ values }: History, full: number, width: number): string {
+  const shown = values.slice(-width);
+  const top = Math.max(full, ...shown, Number.MIN_VALUE);
+  const bars = shown.map(
     (value) => BARS[Math.min(BARS.length - 1, Math.floor((value / top) * BARS.length))] ?? " ",
   );
-  return bars.join("").padStart(size);
+  return bars.join("").padStart(width);
 }

@@ -1,6 +1,7 @@
 // `holdfast stats` and `top`: what containers use, once or live.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { isAway } from "./daemon-task.ts";
 import { daemonVerb, type Visit } from "./daemon-verb.ts";
 import { askFigures, cpuPercent, type Figures } from "./figures.ts";
 import { FAILED, Problem } from "./problem.ts";
@@ -12,9 +13,13 @@ import { durationArgument, examples } from "./verb-options.ts";
 
 const SAMPLES = 30;
 const CTRL_C = 3;
-/** The other screen, without a cursor; and back. */
-const ENTER = "\x1b[?1049h\x1b[?25l";
-const LEAVE = "\x1b[?25h\x1b[?1049l";
+/** A graph has at least so many characters. */
+const MIN_GRAPH = 6;
+/** What a line takes beside its id and its two graphs. */
+const FIGURES_WIDTH = 66;
+/** The other screen, without a cursor and with lines that end at its edge; and back. */
+const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 const HOME = "\x1b[H";
 const CLEAR_LINE = "\x1b[K";
 const CLEAR_REST = "\x1b[J";
@@ -92,10 +97,17 @@ async function topVerb(visit: Visit): Promise<void> {
   });
   try {
     while (!over) {
-      const all = await askFigures(visit.daemon, visit.words);
-      for (const figures of all) note(history, figures);
-      for (const id of history.keys()) if (!all.some((figures) => figures.id === id)) history.delete(id);
-      draw(visit, history, interval);
+      const all = await askFigures(visit.daemon, visit.words).catch((error: unknown) => {
+        // It may be restarting.
+        if (isAway(error)) return undefined;
+        throw error;
+      });
+      for (const figures of all ?? []) note(history, figures);
+      for (const id of all === undefined ? [] : history.keys()) {
+        if (!all?.some((figures) => figures.id === id)) history.delete(id);
+      }
+      const state = all === undefined ? "the daemon is away" : `every ${duration(interval)}`;
+      draw(visit, history, state);
       await Promise.race([sleep(interval, undefined, { ref: true }), quitting]);
     }
   } finally {
@@ -119,25 +131,27 @@ function note(history: Seen, figures: Figures): void {
   seen.last = figures;
 }
 
-function draw({ daemon, settings: { screen } }: Visit, history: Seen, interval: number): void {
+function draw({ daemon, settings: { screen } }: Visit, history: Seen, state: string): void {
   const { colors } = screen;
+  const { rows: height, columns } = terminalSize() ?? { rows: 24, columns: 80 };
+  const idWidth = Math.max(2, ...[...history.keys()].map((id) => id.length));
+  const graph = Math.min(SAMPLES, Math.max(MIN_GRAPH, Math.floor((columns - FIGURES_WIDTH - idWidth) / 2)));
   const rows = [...history.values()]
     .sort((a, b) => b.cpu.last - a.cpu.last || (a.last.id < b.last.id ? -1 : 1))
     .map(({ cpu, memory, last }) => [
       last.id,
       `${cpu.last.toFixed(1)}%`,
-      colors.green(sparkline(cpu, 100)),
+      colors.green(sparkline(cpu, 100, graph)),
       bytes(last.memoryBytes),
-      colors.cyan(sparkline(memory, Number(last.memoryLimitBytes ?? 0n))),
+      colors.cyan(sparkline(memory, Number(last.memoryLimitBytes ?? 0n), graph)),
       bytes(last.memoryLimitBytes),
       String(last.pids),
       bytes(last.readBytes),
       bytes(last.writtenBytes),
     ]);
-  const title = `holdfast top   ${daemon.namespace}   ${rows.length} containers   every ${duration(interval)}   q quits`;
+  const title = `holdfast top   ${daemon.namespace}   ${rows.length} containers   ${state}   q quits`;
   const head = ["ID", "CPU", "", "MEMORY", "", "LIMIT", "PIDS", "READ", "WRITTEN"];
   const lines = [colors.bold(title), "", ...renderTable(head, rows, colors).split("\n")];
-  const { rows: height } = terminalSize() ?? { rows: lines.length };
   const shown = lines.slice(0, Math.max(1, height - 1));
   process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE}\r\n`).join("")}${CLEAR_REST}`);
 }

@@ -168,7 +168,7 @@ test("top is live, and q gives the screen back", async () => {
   assert.match(stdout, /status=0/);
   assertRestored(stdout);
   // The other screen was left, with the cursor shown.
-  assert.ok(stdout.includes("\x1b[?25h\x1b[?1049l"));
+  assert.ok(stdout.includes("\x1b[?7h\x1b[?25h\x1b[?1049l"));
   await cli.do(["delete", "-f", "busy"]);
 });
 
