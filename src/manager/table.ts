@@ -149,14 +149,14 @@ export class Table<T> {
     try {
       await written;
     } catch (error) {
-      throw this.#unwritten(namespace, id, error);
+      throw this.#unwritten(namespace, id, await causeOf(error));
     }
   }
 
   #unwritten(namespace: string, id: string, cause: unknown): TtrpcError {
     const reason = cause instanceof Error ? cause.message : String(cause);
     const what = `${this.#kind} ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}`;
-    return new TtrpcError(Code.UNAVAILABLE, `cannot write ${what}: ${reason}`, { cause });
+    return new TtrpcError(Code.RESOURCE_EXHAUSTED, `cannot write ${what}: ${reason}`, { cause });
   }
 
   #remember(namespace: string, id: string, record: T): void {
@@ -183,6 +183,16 @@ export class Table<T> {
     } finally {
       if (this.#pending.get(key) === turn) this.#pending.delete(key);
     }
+  }
+}
+
+/** lmdb tells why a commit failed by a promise that rejects. */
+async function causeOf(error: unknown): Promise<unknown> {
+  try {
+    await (error as { commitError?: Promise<unknown> }).commitError;
+    return error;
+  } catch (cause) {
+    return cause;
   }
 }
 

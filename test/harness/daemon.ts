@@ -22,6 +22,8 @@ export interface DaemonOptions {
   readonly kind?: DaemonKind;
   /** Further lines for holdfastd's configuration file; tables come last there. */
   readonly config?: readonly string[];
+  /** The root directory; one in the daemon's own, if left out. */
+  readonly root?: string;
   /** Put before the rest of the daemon's PATH, to stand in for runc, say. */
   readonly pathDirectories?: readonly string[];
   readonly env?: Record<string, string>;
@@ -107,7 +109,7 @@ export class Daemon {
 
   #writeConfig(): void {
     const place = [
-      `root = ${JSON.stringify(join(this.directory, "root"))}`,
+      `root = ${JSON.stringify(this.#options.root ?? join(this.directory, "root"))}`,
       `state = ${JSON.stringify(join(this.directory, "state"))}`,
     ];
     const config =
