@@ -1,7 +1,7 @@
 // npm test, once the machine is set up: checks, builds, then runs every test. Ends with 1 if anything failed.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
@@ -36,6 +36,13 @@ const sanitizer = {
   HOLDFAST_TEST_SANITIZER: "1",
 };
 
+const onHoldfastd = { HOLDFAST_TEST_DAEMON: "holdfastd" };
+const goShim = { HOLDFAST_TEST_RUNTIME: "io.containerd.runc.v2" };
+/** Those that go through a daemon; the others drive the shim by themselves. */
+const throughDaemon = testFiles("e2e").filter((file) => !basename(file).startsWith("direct-"));
+/** What any daemon must do with any shim. */
+const essentials = ["lifecycle", "restart", "shim-killed", "stdio"].map((name) => `test/e2e/${name}.test.ts`);
+
 const steps: readonly Step[] = [
   { what: "Building", command: build },
   { what: "Building with sanitizers", command: [...build, "--sanitize"] },
@@ -50,6 +57,19 @@ const steps: readonly Step[] = [
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
   { what: "Testing the sanitizer build the same way", command: nodeTest(testFiles("e2e")), env: sanitizer },
+  { what: "Testing holdfastd", command: nodeTest(testFiles("manager")) },
+  {
+    what: "Testing the shim behind holdfastd",
+    command: nodeTest([...throughDaemon, ...testFiles("failures")]),
+    env: onHoldfastd,
+  },
+  {
+    what: "Testing Debian's shim behind holdfastd",
+    command: nodeTest(essentials),
+    env: { ...onHoldfastd, ...goShim },
+  },
+  { what: "Testing holdfast against containerd", command: nodeTest(testFiles("cli")) },
+  { what: "Testing holdfast against holdfastd", command: nodeTest(testFiles("cli")), env: onHoldfastd },
 ];
 
 let failed = 0;
