@@ -107,12 +107,20 @@ test("run -d leaves it running, with its output in a file for logs", async () =>
   assert.equal(await cli.do(["logs", "--tail", "1", "quiet"]), "3\n");
   const [found] = (await cli.json(["inspect", "quiet"])) as {
     log: string;
-    task: { exit: { status: number } };
+    exit: { status: number; signal: string | null };
   }[];
-  assert.equal(found?.task.exit.status, 3);
+  assert.equal(found?.exit.status, 3);
+  assert.equal(found?.exit.signal, null);
   assert.ok(existsSync(found?.log ?? ""));
   await cli.do(["delete", "quiet"]);
   assert.equal(existsSync(found?.log ?? ""), false);
+});
+
+test("run -d --rm deletes it after its end, with its log", async () => {
+  const id = (await cli.do(args("brief", "-d", "--rm", "--", "sh", "-c", "cat /tmp/brief-go"))).trim();
+  await eventually("the deletion", async () => !(await listed()).includes(id));
+  assert.equal((await cli.run(["logs", "brief"])).status, 1);
+  assert.equal(await daemon.leftovers(), "");
 });
 
 test("logs -f follows until the end", async () => {
@@ -178,6 +186,23 @@ test("a container outlives its run that is killed, and attach comes back to it",
   second.stdin.end();
   assert.equal((await second.exited).status, 9);
   await cli.do(["delete", "outlive"]);
+});
+
+test("run and its signals, its input and its end need no daemon", async () => {
+  const script = "trap 'exit 13' TERM; echo up; cat; echo end of input; while :; do sleep 0.05; done";
+  const running = cli.spawn(args("away", "--rm", "-i", "--", "sh", "-c", script), { stdin: "pipe" });
+  await running.printed(/up/);
+  await daemon.kill();
+  try {
+    running.stdin.end("typed\n");
+    await running.printed(/typed\nend of input/);
+    running.kill("SIGTERM");
+    await running.printed(/the daemon is away; away is deleted when it is back/);
+  } finally {
+    await daemon.launch();
+  }
+  assert.equal((await running.exited).status, 13);
+  assert.deepEqual(await listed(), []);
 });
 
 test("run goes on while the daemon restarts", async () => {

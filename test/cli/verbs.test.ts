@@ -1,0 +1,228 @@
+// The verbs for containers that are there: pause, resume, update, kill, wait, ps, inspect, stats, events, timeline, ns, delete; tables and JSON.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Daemon } from "../harness/daemon.ts";
+import { eventually } from "../harness/eventually.ts";
+import { isHoldfastd, runtimeName } from "../harness/runtime.ts";
+import { Cli } from "./cli.ts";
+
+let daemon: Daemon;
+let cli: Cli;
+
+before(async () => {
+  daemon = await Daemon.start();
+  cli = new Cli(daemon);
+  await detached("web", "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done");
+});
+
+after(async () => {
+  cli.close();
+  await daemon.close();
+});
+
+async function detached(name: string, ...command: string[]): Promise<void> {
+  daemon.ctr.ids.add(name);
+  await cli.do(["run", "-d", "--name", name, "--rootfs", daemon.rootfs, "--", ...command]);
+}
+
+interface Described {
+  id: string;
+  namespace: string;
+  status: string;
+  pid: number;
+  exit: { status: number; signal: string | null; oom: boolean | null; exitedAt: string } | null;
+  runtime: string;
+  command: string[];
+  shim?: { pid: number; rssBytes: number };
+  stdio?: { stdout: string };
+  spec: { process: { args: string[] } };
+}
+
+async function listed(...flags: string[]): Promise<Described[]> {
+  return (await cli.json(["ps", ...flags])) as Described[];
+}
+
+async function inspected(id: string): Promise<Described> {
+  const [found] = (await cli.json(["inspect", id])) as Described[];
+  assert.ok(found !== undefined);
+  return found;
+}
+
+test("ps tells what runs, in a table, as ids and as JSON", async () => {
+  const { pid } = await daemon.ctr.task("web");
+  const [head = "", row = "", ...rest] = (await cli.do(["ps"])).trimEnd().split("\n");
+  assert.match(head, /^ID +STATUS +PID +AGE +SHIM +COMMAND$/);
+  assert.match(row, new RegExp(`^web +running +${pid} +\\S.* (holdfast|runc)-v2 +sh -c trap`));
+  assert.deepEqual(rest, []);
+  assert.equal(await cli.do(["ps", "-q"]), "web\n");
+  const [found] = await listed();
+  assert.equal(found?.pid, pid);
+  assert.equal(found?.status, "running");
+  assert.equal(found?.exit, null);
+  assert.equal(found?.runtime, runtimeName);
+});
+
+test("ps -A shows every namespace, ps another one on request, and ns counts them", async () => {
+  assert.match(await cli.do(["ps", "-A"]), new RegExp(`^NAMESPACE +ID[^]*^${daemon.namespace} +web `, "m"));
+  assert.deepEqual(await listed("-n", "other"), []);
+  await cli.do(["ns", "create", "other"]);
+  const spaces = (await cli.json(["ns"])) as { name: string; containers: number; tasks: number }[];
+  const counts = new Map(spaces.map(({ name, containers, tasks }) => [name, [containers, tasks]]));
+  assert.deepEqual(counts.get(daemon.namespace), [1, 1]);
+  assert.deepEqual(counts.get("other"), [0, 0]);
+  await cli.do(["ns", "delete", "other"]);
+  assert.deepEqual(await cli.do(["ns", "-q"]), `${daemon.namespace}\n`);
+  assert.equal((await cli.run(["ns", "delete", daemon.namespace])).status, 1);
+  assert.equal((await cli.run(["ns", "rename", "x"])).status, 2);
+});
+
+test("inspect knows record, task, shim and spec", async () => {
+  const found = await inspected("web");
+  assert.equal(found.pid, (await daemon.ctr.task("web")).pid);
+  assert.equal(found.shim?.pid, await daemon.shimPid("web"));
+  assert.ok((found.shim?.rssBytes ?? 0) > 0);
+  assert.match(found.stdio?.stdout ?? "", /^file:\/\/.*\/web\.log$/);
+  assert.deepEqual(found.spec.process.args.slice(0, 2), ["sh", "-c"]);
+  const none = await cli.run(["inspect", "nosuch", "web"]);
+  assert.equal(none.status, 1);
+  assert.match(none.stderr, /nosuch: .*not found/);
+  assert.equal((JSON.parse(none.stdout) as unknown[]).length, 1);
+});
+
+test("pause freezes and resume lets go on", async () => {
+  await cli.do(["pause", "web"]);
+  assert.equal((await inspected("web")).status, "paused");
+  const refused = await cli.run(["exec", "web", "true"]);
+  assert.equal(refused.status, 125);
+  assert.match(refused.stderr, /paused/);
+  await cli.do(["resume", "web"]);
+  assert.equal((await inspected("web")).status, "running");
+  assert.equal((await cli.run(["resume", "web"])).status, 1);
+});
+
+test("update changes the limits that stats shows", async () => {
+  await cli.do(["update", "--memory", "48m", "--cpus", "0.5", "web"]);
+  const [figures] = (await cli.json(["stats", "--interval", "50ms", "web"])) as Record<string, unknown>[];
+  assert.equal(figures?.memoryLimitBytes, 48 * 1024 * 1024);
+  assert.ok(Number(figures?.memoryBytes) > 0 && Number(figures?.cpuNs) > 0 && Number(figures?.pids) >= 1);
+  assert.match(await cli.do(["stats", "--interval", "50ms"]), /^web +[\d.]+% .* 48\.0 MiB +\d+ /m);
+  assert.equal((await cli.run(["update", "web"])).status, 2);
+  const missing = await cli.run(["stats", "--interval", "50ms", "nosuch"]);
+  assert.equal(missing.status, 1);
+  assert.match(missing.stderr, /nosuch: no figures/);
+});
+
+test("events tells of everything, of one namespace, of a topic, and stops after a count", async () => {
+  const all = cli.spawn(["events"]);
+  const some = cli.spawn([
+    "events",
+    "-n",
+    daemon.namespace,
+    "--topic",
+    "/tasks/exit",
+    "--count",
+    "1",
+    "--json",
+  ]);
+  // Events from before a subscription are nobody's: they are repeated until both hear one.
+  await eventually("the subscriptions", async () => {
+    await cli.do(["ns", "create", "seen"]);
+    await cli.do(["ns", "delete", "seen"]);
+    return /\/namespaces\/create +seen/.test(all.stdoutText);
+  });
+  await eventually("the exit", async () => {
+    await cli.do(["exec", "--exec-id", "brief", "web", "false"]).catch(() => {});
+    return some.child.exitCode !== null;
+  });
+  const { stdout, status } = await some.exited;
+  assert.equal(status, 0);
+  const event = JSON.parse(stdout) as { topic: string; namespace: string; event: { exitStatus: number } };
+  assert.equal(event.topic, "/tasks/exit");
+  assert.equal(event.event.exitStatus, 1);
+  await all.printed(/\/tasks\/exit +web exec brief +pid \d+, exit status 1\n/);
+  all.kill("SIGTERM");
+  await all.exited;
+  const wrong = await cli.run(["events", "topic=="]);
+  assert.equal(wrong.status, 1);
+  assert.match(wrong.stderr, /filter/);
+});
+
+test("timeline tells the steps in order and goes on with -f until the container is deleted", async () => {
+  const following = cli.spawn(["timeline", "-f", "line"]);
+  await following.printed(/TIME +SINCE THE LAST +TOOK +WHAT/);
+  await detached("line", "sleep", "1000");
+  await cli.do(["kill", "-s", "KILL", "line"]);
+  await cli.do(["wait", "line"]);
+  const past = (await cli.do(["timeline", "--json", "line"])).trim().split("\n");
+  const steps = past.map((line) => JSON.parse(line) as { at: string; what: string; tookMs?: number });
+  assert.deepEqual(
+    steps.map(({ at }) => at),
+    steps.map(({ at }) => at).sort(),
+  );
+  assert.ok(steps.some(({ what, tookMs }) => /Create/.test(what) && (tookMs ?? 0) > 0) || !isHoldfastd);
+  assert.match(steps.at(-1)?.what ?? "", /exit status 137 \(SIGKILL\)/);
+  assert.match(await cli.do(["timeline", "line"]), /^\d\d:\d\d:\d\d\.\d{3} +\+\d.*exit status 137/m);
+  await cli.do(["delete", "line"]);
+  const { status, stdout } = await following.exited;
+  assert.equal(status, 0);
+  const topics = [...stdout.matchAll(/ (\/\S+?):?(?: |$)/gm)].map(([, topic]) => topic);
+  assert.deepEqual(
+    topics.filter((topic) => /create|start|exit|delete/.test(topic ?? "")),
+    [
+      "/containers/create",
+      "/tasks/create",
+      "/tasks/start",
+      "/tasks/exit",
+      "/tasks/delete",
+      "/containers/delete",
+    ],
+  );
+});
+
+test("kill sends any signal, to an exec or to all; wait tells each exit", async () => {
+  daemon.ctr.ids.add("second");
+  await detached("second", "sh", "-c", "trap 'exit 4' USR1; while :; do sleep 0.05; done");
+  assert.equal(await cli.do(["exec", "-d", "--exec-id", "victim", "second", "sleep", "1000"]), "victim\n");
+  await cli.do(["kill", "--exec-id", "victim", "-s", "9", "second"]);
+  const waiting = cli.spawn(["wait", "second", "web"]);
+  await cli.do(["kill", "--signal", "sigusr1", "second"]);
+  await cli.do(["kill", "web"]);
+  assert.deepEqual(await waiting.exited, { status: 0, stdout: "4\n9\n", stderr: "" });
+  const [line = ""] = (await cli.do(["wait", "--json", "web"])).split("\n");
+  const { id, status, signal, exitedAt } = JSON.parse(line) as Record<string, string>;
+  assert.deepEqual({ id, status, signal }, { id: "web", status: 9, signal: null });
+  assert.ok(!Number.isNaN(Date.parse(exitedAt ?? "")));
+  assert.equal((await cli.run(["kill", "web"])).status, 1);
+  assert.equal((await cli.run(["kill", "-s", "NOSUCH", "web"])).status, 2);
+  assert.equal((await cli.run(["wait", "nosuch"])).status, 1);
+});
+
+test("ps -a tells how the ended ended, and delete takes them away", async () => {
+  assert.equal(await cli.do(["ps", "-q"]), "");
+  const table = await cli.do(["ps", "-a"]);
+  assert.match(table, /^web +ended 9, \d\S* (µs|ms|s) ago /m);
+  assert.deepEqual((await listed("-a")).map(({ id, exit }) => [id, exit?.status]).sort(), [
+    ["second", 4],
+    ["web", 9],
+  ]);
+  const gone = await cli.run(["rm", "web", "nosuch", "second"]);
+  assert.equal(gone.status, 1);
+  assert.match(gone.stderr, /^holdfast: nosuch: .*not found\n$/);
+  assert.equal(await cli.do(["ps", "-aq"]), "");
+  assert.equal(await daemon.leftovers(), "");
+});
+
+test("a daemon that hangs is given up on, and one that is not there is named", async () => {
+  process.kill(daemon.pid, "SIGSTOP");
+  try {
+    const { status, stderr } = await cli.run(["ps", "--timeout", "300ms"]);
+    assert.equal(status, 1);
+    assert.match(stderr, /no answer from the daemon in time/);
+  } finally {
+    process.kill(daemon.pid, "SIGCONT");
+  }
+  const nobody = await cli.run(["--address", "/run/nosuch.sock", "ps"]);
+  assert.equal(nobody.status, 1);
+  assert.match(nobody.stderr, /cannot connect to \/run\/nosuch\.sock: no such file/);
+  assert.equal((await cli.run(["exec", "--address", "/run/nosuch.sock", "x", "true"])).status, 125);
+});
