@@ -1,9 +1,13 @@
-// npm run demo: the main job, step by step, on this machine: a container behind an unmodified containerd, through our shim, across a crash
-// of the daemon. Everything lives in a temporary directory and goes away at the end, also on Ctrl-C.
+// npm run demo: the main job, step by step, on this machine: containers under holdfastd, through our shims, across a crash of the daemon. No containerd
+// is needed. Everything lives in a temporary directory and goes away at the end, also on Ctrl-C.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Output, run } from "../test/harness/command.ts";
 import { Daemon } from "../test/harness/daemon.ts";
-import { exitStatusOf } from "../test/harness/events.ts";
-import { type Memory, memoryOf, processInfo } from "../test/harness/processes.ts";
-import { GO_RUNTIME, OUR_RUNTIME } from "../test/harness/runtime.ts";
+import { eventually } from "../test/harness/eventually.ts";
+import { isRunning, processInfo } from "../test/harness/processes.ts";
+
+const HOLDFAST = join(import.meta.dirname, "../dist/holdfast");
 
 const colours = process.stdout.isTTY === true;
 const paint = (code: number, text: string): string => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
@@ -14,90 +18,115 @@ function step(text: string): void {
   console.log(`\n${paint(1, `${steps}. ${text}`)}`);
 }
 
-/** What a program said, set apart from what we say. */
-function shown(text: string): void {
-  for (const line of text.trimEnd().split("\n")) console.log(`   ${paint(36, line)}`);
-}
-
 function demand(holds: boolean, what: string): void {
   if (!holds) throw new Error(`not so: ${what}`);
   console.log(`   ${paint(32, "✓")} ${what}`);
 }
 
-const program = ["sh", "-c", "trap 'exit 42' TERM; while true; do sleep 0.1; done"];
+/** A word as a user would type it. */
+const quoted = (word: string): string =>
+  /^[\w./:=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
-async function show(ours: Daemon, go: Daemon): Promise<void> {
-  step(`A private containerd runs in ${ours.directory}`);
-  shown(await ours.ctr.do(["version"]));
+/** The CLI, as a user types it. What it says is shown, set apart from what we say. */
+class Cli {
+  readonly #env: Record<string, string>;
 
-  step("A container, run by containerd through our shim");
-  shown((await ours.ctr.run("hello", ["echo", "Hello from the container"])).stdout);
-  await ours.ctr.start("demo", program);
-  const task = await ours.ctr.task("demo");
-  const shim = await ours.shimPid("demo");
-  shown(await ours.ctr.do(["tasks", "list"]));
-  console.log(`   Its shim is process ${shim}: ${processInfo(shim)?.commandLine ?? ""}`);
+  constructor(daemon: Daemon) {
+    this.#env = {
+      HOLDFAST_ADDRESS: daemon.address,
+      HOLDFAST_NAMESPACE: daemon.namespace,
+      HOLDFAST_LOGS: join(daemon.directory, "logs"),
+    };
+  }
 
-  step("A second process in the container (ctr tasks exec)");
-  shown((await ours.ctr.exec("demo", "look", ["ps"])).stdout);
+  async run(...args: string[]): Promise<Output> {
+    console.log(`   ${paint(2, `$ holdfast ${args.map(quoted).join(" ")}`)}`);
+    const output = await run([HOLDFAST, ...args], { env: this.#env });
+    const said = `${output.stdout}${output.stderr}`.trimEnd();
+    if (said !== "") for (const line of said.split("\n")) console.log(`   ${paint(36, line)}`);
+    return output;
+  }
 
-  step("containerd is killed with SIGKILL, and started again");
-  await ours.kill();
-  demand(
-    processInfo(task.pid) !== undefined,
-    `while containerd is away, the container (process ${task.pid}) runs`,
+  /** Rejects unless it succeeds. */
+  async do(...args: string[]): Promise<string> {
+    const { status, stdout } = await this.run(...args);
+    if (status !== 0) throw new Error(`holdfast ${args[0]}: exit status ${status}`);
+    return stdout;
+  }
+}
+
+const untilTold = ["sh", "-c", "trap 'exit 42' TERM; while true; do sleep 0.1; done"];
+const untilFile = ["sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.1; done; echo done; exit 7"];
+
+async function show(daemon: Daemon): Promise<void> {
+  const cli = new Cli(daemon);
+  const { rootfs } = daemon;
+
+  step(`holdfastd (process ${daemon.pid}) runs in ${daemon.directory}; there is no containerd in this`);
+  const hello = await cli.run(
+    "run",
+    "--rm",
+    "--rootfs",
+    rootfs,
+    "sh",
+    "-c",
+    "echo Hello from the container; exit 3",
   );
-  await ours.launch();
-  const found = await ours.ctr.task("demo");
+  demand(hello.status === 3, "the exit status of the container is that of the command");
+
+  step("Two containers in the background, each under a small shim of its own");
+  await cli.do("run", "-d", "--name", "demo", "--memory", "64m", "--rootfs", rootfs, ...untilTold);
+  await cli.do("run", "-d", "--name", "short", "--rootfs", rootfs, ...untilFile);
+  await cli.do("ps");
+  await cli.do("exec", "demo", "ps");
+  await cli.do("shims");
+  const shim = await daemon.shimPid("demo");
+
+  step("holdfastd is killed with SIGKILL; meanwhile one container ends, and shims answer without a daemon");
+  await daemon.kill();
+  const short = Number(readFileSync(join(daemon.bundle("short"), "init.pid"), "utf8"));
+  await daemon.touch("go");
+  await eventually("it to end", () => !isRunning(short));
+  await cli.do("shim", "demo", "state");
+
+  step("holdfastd is started again");
+  await daemon.launch();
+  await cli.do("ps", "-a");
   demand(
-    found.pid === task.pid && found.status === "RUNNING",
-    "the new containerd has found the same container, running",
+    (await cli.do("wait", "short")) === "7\n",
+    "it knows how the container ended that nobody was there to see",
   );
-  demand((await ours.shimPid("demo")) === shim, `it is under the same shim, process ${shim}`);
-  shown((await ours.ctr.exec("demo", "again", ["echo", "and it still takes execs"])).stdout);
+  demand(
+    processInfo(shim) !== undefined && (await daemon.shimPid("demo")) === shim,
+    `the other one is under the same shim, process ${shim}`,
+  );
+  await cli.do("exec", "demo", "echo", "and it still takes execs");
 
-  step("What a shim costs, 5 seconds after its container started: ours, and the one that containerd ships");
-  await go.ctr.start("demo", program);
-  const goShim = await go.shimPid("demo");
-  await new Promise((resolve) => setTimeout(resolve, 5000));
-  const [our, their] = [memoryOf(shim), memoryOf(goShim)];
-  const row = (name: string, { rss, threads }: Memory): string =>
-    `${name.padEnd(28)} ${(rss / 1024).toFixed(1).padStart(6)} MiB resident, threads: ${threads}`;
-  shown([row("containerd-shim-holdfast-v2", our), row("containerd-shim-runc-v2 (Go)", their)].join("\n"));
-
-  step("The container is stopped (SIGTERM), and its exit status told");
-  const events = await ours.events();
-  await ours.ctr.kill("demo", "SIGTERM");
-  const exit = await events.exitOf("demo");
-  shown(`${exit.topic} ${JSON.stringify(exit.body)}`);
-  demand(exitStatusOf(exit) === 42, "the exit status is 42, as the container chose");
-  await ours.ctr.remove("demo");
-  const left = await ours.leftovers();
-  demand(left === "", "no shim, mount, socket or file is left");
+  step("The container is stopped (SIGTERM), and its story told");
+  await cli.do("kill", "--signal", "TERM", "demo");
+  demand((await cli.do("wait", "demo")) === "42\n", "the exit status is 42, as the container chose");
+  await cli.do("timeline", "demo");
+  await cli.do("delete", "demo", "short");
+  const left = await daemon.leftovers();
+  demand(left === "", `no shim, mount, socket or file is left ${left}`.trim());
 }
 
 async function main(): Promise<void> {
-  const daemons: Daemon[] = [];
-  const cleanUp = async (): Promise<void> => {
-    for (const daemon of daemons.splice(0)) await daemon.close();
-  };
+  const daemon = await Daemon.start({ kind: "holdfastd" });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.once(signal, () => {
       console.log("\nStopped; cleaning up.");
-      void cleanUp().finally(() => process.exit(130));
+      void daemon.close().finally(() => process.exit(130));
     });
   }
   try {
-    for (const runtime of [OUR_RUNTIME, GO_RUNTIME]) daemons.push(await Daemon.start({ runtime }));
-    const [ours, go] = daemons;
-    if (ours === undefined || go === undefined) throw new Error("no daemon");
-    await show(ours, go);
+    await show(daemon);
     console.log(`\n${paint(32, "Done.")} Everything that was started is cleaned up.`);
   } catch (error) {
     console.error(`\n${paint(31, "The demo failed:")} ${error instanceof Error ? error.message : error}`);
     process.exitCode = 1;
   } finally {
-    await cleanUp();
+    await daemon.close();
   }
 }
 

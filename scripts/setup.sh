@@ -1,12 +1,28 @@
 #!/bin/sh
-# Installs what building, testing and the demo need on Debian 12 or 13, and says so. Runs before anything else is there, hence plain sh.
-# Called by npm test, npm run demo and npm run bench. Installs only what is missing.
+# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test. Runs before anything else is there, hence plain sh.
+# Called by the npm scripts. Installs only what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
-# gcc, libc6-dev: the native host. xz-utils, tar: the engine's source package. containerd, runc, busybox-static: the daemon, the runtime and
-# the containers of tests and demo. golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
-packages="gcc libc6-dev xz-utils tar containerd runc busybox-static golang-github-containerd-containerd-dev procps bsdutils ca-certificates"
+# gcc, libc6-dev: the native host. xz-utils, tar: the engine's source package.
+packages="gcc libc6-dev xz-utils tar ca-certificates"
+case ${1:-test} in
+build) ;;
+# runc creates the containers, busybox-static is what is in them.
+demo) packages="$packages runc busybox-static procps bsdutils" ;;
+# containerd, docker.io: the daemons that we stand under and beside, and their clients.
+# golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
+test)
+  packages="$packages runc busybox-static procps bsdutils containerd docker.io"
+  packages="$packages golang-github-containerd-containerd-dev"
+  # Since Debian 13 the client is a package of its own.
+  [ "$(. /etc/os-release && echo "${VERSION_ID:-13}")" = 12 ] || packages="$packages docker-cli"
+  ;;
+*)
+  echo "usage: setup.sh build | demo | test" >&2
+  exit 2
+  ;;
+esac
 
 say() {
   if [ -t 1 ]; then printf '\033[1m==> %s\033[0m\n' "$1"; else printf '==> %s\n' "$1"; fi
