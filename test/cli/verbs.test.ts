@@ -63,7 +63,10 @@ test("ps tells what runs, in a table, as ids and as JSON", async () => {
 });
 
 test("ps -A shows every namespace, ps another one on request, and ns counts them", async () => {
-  assert.match(await cli.do(["ps", "-A"]), new RegExp(`^NAMESPACE +ID[^]*^${daemon.namespace} +web `, "m"));
+  assert.match(
+    await cli.do(["ps", "-A"]),
+    new RegExp(`^NAMESPACE +ID[\\s\\S]*^${daemon.namespace} +web `, "m"),
+  );
   assert.deepEqual(await listed("-n", "other"), []);
   await cli.do(["ns", "create", "other"]);
   const spaces = (await cli.json(["ns"])) as { name: string; containers: number; tasks: number }[];
