@@ -141,14 +141,18 @@ export class Session {
 
   #followSize(): void {
     const { task, execId, redraw } = this.#options;
-    const tell = async (more = 0): Promise<void> => {
-      const size = terminalSize();
-      if (size !== undefined) await task.resize(execId, size.columns, size.rows + more).catch(() => {});
+    // One after the other: calls that are under way together may be answered in any order, and the older size would stay.
+    let last = Promise.resolve();
+    const tell = (more = 0): void => {
+      last = last.then(async () => {
+        const size = terminalSize();
+        if (size !== undefined) await task.resize(execId, size.columns, size.rows + more).catch(() => {});
+      });
     };
     // Programs draw anew when the size changes, and only then.
-    if (redraw === true) void tell(1).then(() => tell());
-    else void tell();
-    const changed = (): void => void tell();
+    if (redraw === true) tell(1);
+    tell();
+    const changed = (): void => tell();
     process.on("SIGWINCH", changed);
     this.#undo.push(() => process.off("SIGWINCH", changed));
   }

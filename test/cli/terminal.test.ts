@@ -80,6 +80,47 @@ test("the detach keys leave it running, other control keys do not, and attach co
   await cli.do(["delete", "leave"]);
 });
 
+test("a program that draws: vi writes a file, and who attaches later sees what it shows", async () => {
+  const first = cli.terminal(run("draw", "vi", "/tmp/drawn"), { rows: 20, columns: 70 });
+  await first.shows(/~/);
+  first.type("ihello");
+  await first.shows(/hello/);
+  first.type(DETACH);
+  assert.equal((await first.exited).status, 0);
+  const second = cli.terminal(["attach", "draw"], { rows: 20, columns: 70 });
+  await second.shows(/hello/);
+  // What follows an escape at once would be the rest of a key.
+  second.type("\x1b");
+  await second.shows(/- \/tmp\/drawn/);
+  second.type(":wq\r");
+  assert.equal((await second.exited).status, 0);
+  assert.equal(daemon.rootfsSize("tmp/drawn"), "hello\n".length);
+  await cli.do(["delete", "draw"]);
+});
+
+test("keys typed as soon as the prompt shows are the container's, or detach", async () => {
+  const terminal = cli.terminal(run("quick", "sh"));
+  await terminal.shows(/# /);
+  terminal.type(DETACH);
+  assert.equal((await terminal.exited).status, 0);
+  await cli.do(["delete", "-f", "quick"]);
+});
+
+test("a session goes on while the daemon is away, and its end too", async () => {
+  const terminal = cli.shellTerminal(between(`$H ${run("alone", "--rm", "sh").join(" ")}`));
+  await terminal.shows(/# /);
+  await daemon.kill();
+  try {
+    terminal.type("echo still$((1+1)); exit 14\r");
+    await terminal.shows(/still2/);
+    await terminal.shows(/the daemon is away; alone is deleted when it is back/);
+  } finally {
+    await daemon.launch();
+  }
+  await terminal.shows(/status=14/);
+  assertRestored((await terminal.exited).stdout);
+});
+
 test("exec -it is on a terminal of its own", async () => {
   await cli.do([
     ...run("base", "sleep", "1000")
@@ -91,6 +132,12 @@ test("exec -it is on a terminal of its own", async () => {
   terminal.type("tty; exit 17\r");
   await terminal.shows(/\/dev\/pts\/\d/);
   assert.equal((await terminal.exited).status, 17);
+  const left = cli.terminal(["exec", "-it", "--exec-id", "left", "base", "sh"]);
+  await left.shows(/# /);
+  left.type(DETACH);
+  assert.match((await left.exited).stdout, /left goes on/);
+  const state = (await cli.json(["shim", "base", "state", "--exec-id", "left"])) as { status: string };
+  assert.equal(state.status, "running");
   await cli.do(["delete", "-f", "base"]);
 });
 
