@@ -32,7 +32,10 @@ export async function buildNodePrograms(directory: string): Promise<void> {
   mkdirSync(directory, { recursive: true });
   // A file without extension is what the package around it says; anywhere else it is CommonJS.
   writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
-  copyFileSync(addonPath(), join(directory, LMDB_ADDON));
+  // A daemon that runs keeps its own: it would crash over a file that is written anew under it.
+  const addon = join(directory, LMDB_ADDON);
+  copyFileSync(addonPath(), `${addon}.${process.pid}`);
+  renameSync(`${addon}.${process.pid}`, addon);
   await Promise.all(
     Object.entries(PROGRAMS).map(([entry, name]) => bundle(join(root, entry), join(directory, name))),
   );
