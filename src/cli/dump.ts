@@ -1,5 +1,5 @@
 // `holdfast shim … dump`: all that can be learned of a shim, from itself where it is ours and answers, and from /proc in any case.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import type { ShimDump } from "../shim/debug.ts";
 import { Code } from "../ttrpc/status.ts";
 import { callCode, errorText } from "./problem.ts";
@@ -124,9 +124,14 @@ function describeFiles(
       fd,
       target: name,
       role: owners.get(target) ?? roleByName(name, socket),
-      unread: inside && (inside.fill[String(fd)] ?? 0),
+      unread: isFile(pid, fd) ? undefined : inside && (inside.fill[String(fd)] ?? 0),
     };
   });
+}
+
+/** What is left to read of a file is nobody's output that waits. */
+function isFile(pid: number, fd: number): boolean {
+  return statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false })?.isFile() === true;
 }
 
 function roleByName(target: string, socket: string): string {
