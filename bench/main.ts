@@ -1,17 +1,22 @@
-// npm run bench: ours beside the Go shim, in the same minutes on the same machine. Prints a table and writes it to bench/RESULTS.md.
-// `--short` takes smaller samples, to try the bench itself; its figures are not written.
+// npm run bench: ours beside containerd and the Go shim, in the same minutes on the same machine. Prints a table and writes it to bench/RESULTS.md.
+// `npm run bench -- manager` measures a part; `--short` takes smaller samples, to try the bench itself: neither is written.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Daemon } from "../test/harness/daemon.ts";
+import { memoryOf } from "../test/harness/processes.ts";
 import { GO_RUNTIME, OUR_RUNTIME } from "../test/harness/runtime.ts";
 import { machine } from "./machine.ts";
+import { amongContainers, comeback, lifeTimes, rssOverLives } from "./manager.ts";
 import { type Sides, shimMemory } from "./memory.ts";
 import { outputTime, runTime } from "./time.ts";
 
+const PARTS = ["shim", "manager"];
 const short = process.argv.includes("--short");
+const chosen = PARTS.filter((part) => process.argv.includes(part));
+const parts = chosen.length === 0 ? PARTS : chosen;
 const size = short
-  ? { shims: 10, runs: 5, output: 1, outputMiB: 256 }
-  : { shims: 60, runs: 20, output: 5, outputMiB: 4096 };
+  ? { shims: 10, runs: 5, output: 1, outputMiB: 256, lives: 10, containers: 20, lifetime: 200 }
+  : { shims: 60, runs: 20, output: 5, outputMiB: 4096, lives: 40, containers: 100, lifetime: 5000 };
 
 interface Row {
   readonly what: string;
@@ -68,19 +73,89 @@ function table(rows: readonly Row[]): string {
   const lines = rows.map(
     (each) => `| ${each.what} | ${each.ours} | ${each.go} | ${each.goal} | ${each.met ? "yes" : "**no**"} |`,
   );
-  return ["| | Holdfast | Go shim | goal | met |", "|---|---|---|---|---|", ...lines].join("\n");
+  return ["| | Holdfast | containerd, Go shim | goal | met |", "|---|---|---|---|---|", ...lines].join("\n");
 }
 
-const sides: Sides = [
-  await Daemon.start({ runtime: OUR_RUNTIME }),
-  await Daemon.start({ runtime: GO_RUNTIME }),
-];
-try {
-  const rows = [...(await memoryRows(sides)), ...(await timeRows(sides))];
-  const report = `# Holdfast beside the Go shim\n\nMade by \`npm run bench\`. Times are ratios to the Go shim in the same run.\n\n${await machine()}\n\n${table(rows)}\n`;
-  console.log(report);
-  if (!short) writeFileSync(join(import.meta.dirname, "RESULTS.md"), report);
-  process.exitCode = rows.every(({ met }) => met) ? 0 : 1;
-} finally {
-  for (const daemon of sides) await daemon.close();
+async function shimReport(): Promise<Row[]> {
+  const sides: Sides = [
+    await Daemon.start({ runtime: OUR_RUNTIME }),
+    await Daemon.start({ runtime: GO_RUNTIME }),
+  ];
+  try {
+    return [...(await memoryRows(sides)), ...(await timeRows(sides))];
+  } finally {
+    for (const daemon of sides) await daemon.close();
+  }
 }
+
+async function managerReport(): Promise<Row[]> {
+  const sides: Sides = [
+    await Daemon.start({ kind: "holdfastd", runtime: OUR_RUNTIME, logLevel: "info" }),
+    await Daemon.start({ kind: "containerd", runtime: GO_RUNTIME, logLevel: "info" }),
+  ];
+  try {
+    return [...(await lifeRows(sides)), ...(await comebackRows(sides[0])), ...(await livesRows(sides[0]))];
+  } finally {
+    for (const daemon of sides) await daemon.close();
+  }
+}
+
+async function lifeRows(sides: Sides): Promise<Row[]> {
+  const { one, several } = await lifeTimes(sides, size.lives);
+  return [
+    row(`a life of \`true\` by the API, median of ${size.lives}`, ratio(one), "1", "≤ 1.0", one <= 1),
+    row("the same, 8 at a time", ratio(several), "1", "≤ 1.0", several <= 1),
+  ];
+}
+
+async function comebackRows(daemon: Daemon): Promise<Row[]> {
+  const count = size.containers;
+  return amongContainers(daemon, count, async ([first = ""]) => {
+    const whole = await comeback(daemon, count);
+    const { rss } = memoryOf(daemon.pid);
+    const stuck = await daemon.shimPid(first);
+    process.kill(stuck, "SIGSTOP");
+    const rest = await comeback(daemon, count).finally(() => process.kill(stuck, "SIGCONT"));
+    return [
+      row(
+        `holdfastd killed among ${count} containers: from its start to a list of all`,
+        `${whole.ms.toFixed(0)} ms`,
+        "",
+        "≤ 1000 ms",
+        whole.ms <= 1000 && whole.running === count,
+      ),
+      row(
+        "the same with one shim stopped by SIGSTOP, the rest complete",
+        `${rest.ms.toFixed(0)} ms`,
+        "",
+        "≤ 2000 ms",
+        rest.ms <= 2000 && rest.running === count - 1,
+      ),
+      row(`holdfastd's RSS with ${count} containers`, mb(rss), "", "≤ 120 MB", rss * 1024 <= 120e6),
+    ];
+  });
+}
+
+async function livesRows(daemon: Daemon): Promise<Row[]> {
+  const stops = [0.1, 0.5, 1].map((part) => part * size.lifetime);
+  const seen = await rssOverLives(daemon, stops);
+  const [first = 0, , last = 0] = seen;
+  return [
+    row(
+      `its RSS after ${stops.join(", ")} container lives`,
+      seen.map(mb).join(", "),
+      "",
+      "flat (≤ 10 % up)",
+      last <= first * 1.1,
+    ),
+  ];
+}
+
+const rows = [
+  ...(parts.includes("shim") ? await shimReport() : []),
+  ...(parts.includes("manager") ? await managerReport() : []),
+];
+const report = `# Holdfast beside containerd and the Go shim\n\nMade by \`npm run bench\`. Times with × are ratios to containerd with the Go shim in the same run.\n\n${await machine()}\n\n${table(rows)}\n`;
+console.log(report);
+if (!short && parts.length === PARTS.length) writeFileSync(join(import.meta.dirname, "RESULTS.md"), report);
+process.exitCode = rows.every(({ met }) => met) ? 0 : 1;

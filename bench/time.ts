@@ -77,7 +77,7 @@ async function watchGrowth(
   growth.push((seen.at(-1) ?? 0) - first);
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? Number.NaN;
 }

@@ -20,6 +20,8 @@ export interface DaemonOptions {
   readonly runtime?: string;
   /** The one under test (runtime.ts), if left out. */
   readonly kind?: DaemonKind;
+  /** "debug", if left out: shims log every call then. */
+  readonly logLevel?: "debug" | "info";
   /** Further lines for holdfastd's configuration file; tables come last there. */
   readonly config?: readonly string[];
   /** The root directory; one in the daemon's own, if left out. */
@@ -66,7 +68,7 @@ export class Daemon {
     this.namespace = `e2e-${process.pid}-${daemonsStarted}`;
     this.address = join(this.directory, "c.sock");
     this.rootfs = buildRootfs(join(this.directory, "rootfs"));
-    const runtime = options.runtime ?? runtimeName;
+    const { runtime } = this;
     const fifoDirectory = join(this.directory, "fifo");
     for (const path of [fifoDirectory, join(this.directory, "bin")]) mkdirSync(path);
     const shim = shimBinary(runtime);
@@ -93,6 +95,11 @@ export class Daemon {
     return daemon;
   }
 
+  /** The name of the runtime that its containers ask for. */
+  get runtime(): string {
+    return this.#options.runtime ?? runtimeName;
+  }
+
   get hasImages(): boolean {
     return this.kind === "containerd";
   }
@@ -112,10 +119,11 @@ export class Daemon {
       `root = ${JSON.stringify(this.#options.root ?? join(this.directory, "root"))}`,
       `state = ${JSON.stringify(join(this.directory, "state"))}`,
     ];
+    const level = this.#options.logLevel ?? "debug";
     const config =
       this.kind === "containerd"
-        ? containerdConfig(place, this.address)
-        : [...holdfastdConfig(place, this.address), ...(this.#options.config ?? [])];
+        ? containerdConfig(place, this.address, level)
+        : [...holdfastdConfig(place, this.address, level), ...(this.#options.config ?? [])];
     writeFileSync(join(this.directory, "config.toml"), `${config.join("\n")}\n`);
   }
   /** A client of the daemon's API, in the test's namespace. */
@@ -242,7 +250,7 @@ export class Daemon {
   }
 }
 
-function containerdConfig(place: readonly string[], address: string): string[] {
+function containerdConfig(place: readonly string[], address: string, level: string): string[] {
   return [
     "version = 2",
     ...place,
@@ -250,12 +258,12 @@ function containerdConfig(place: readonly string[], address: string): string[] {
     "[grpc]",
     `  address = ${JSON.stringify(address)}`,
     "[debug]",
-    '  level = "debug"',
+    `  level = "${level}"`,
   ];
 }
 
-function holdfastdConfig(place: readonly string[], address: string): string[] {
-  return [...place, `address = ${JSON.stringify(address)}`, 'log_level = "debug"'];
+function holdfastdConfig(place: readonly string[], address: string, level: string): string[] {
+  return [...place, `address = ${JSON.stringify(address)}`, `log_level = "${level}"`];
 }
 
 /** A bound for hangs that fits the build under test, in ms. */

@@ -11,9 +11,9 @@ import {
 } from "../../src/api/generated/health.ts";
 import { IntrospectionDefinition } from "../../src/api/generated/introspection.ts";
 import { LeasesDefinition } from "../../src/api/generated/leases.ts";
+import { putOnRecord, recordOf, refusal, remove, specFor, start, statuses } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
-import { putOnRecord, recordOf, refusal, remove, specFor, start, statuses } from "./containers.ts";
 
 const daemon = await Daemon.start({ kind: "holdfastd", config: [] });
 const client = await daemon.client();

@@ -6,8 +6,6 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import type { DaemonClient } from "../../src/cli/daemon-client.ts";
 import { check, run } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
-import { ociSpec } from "../harness/rootfs.ts";
 import {
   createTask,
   NO_STDIO,
@@ -17,7 +15,9 @@ import {
   remove,
   specFor,
   start,
-} from "./containers.ts";
+} from "../harness/containers.ts";
+import { Daemon } from "../harness/daemon.ts";
+import { ociSpec } from "../harness/rootfs.ts";
 
 const daemon = await Daemon.start({
   kind: "holdfastd",

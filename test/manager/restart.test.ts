@@ -6,11 +6,11 @@ import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { open } from "lmdb";
 import { run } from "../harness/command.ts";
+import { createTask, putOnRecord, refusal, remove, start, statuses } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
 import { isRunning } from "../harness/processes.ts";
-import { createTask, putOnRecord, refusal, remove, start, statuses } from "./containers.ts";
 
 const parent = mkdtempSync(join(tmpdir(), "holdfast-gate-"));
 const gate = new RuncGate(parent);

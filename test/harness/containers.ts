@@ -1,12 +1,12 @@
-// Containers made by calls of the API, for what ctr has no flags for. Used by the tests in this directory.
+// Containers made by calls of the API, for what ctr has no flags for. Used by the tests of holdfastd and by the bench.
 import type { Container } from "../../src/api/generated/containers.ts";
 import { Status } from "../../src/api/generated/process.ts";
 import type { DaemonClient } from "../../src/cli/daemon-client.ts";
 import { callCode, errorText } from "../../src/cli/problem.ts";
 import { codeName } from "../../src/ttrpc/status.ts";
-import type { Daemon } from "../harness/daemon.ts";
-import { ociSpec, type SpecOptions } from "../harness/rootfs.ts";
-import { runtimeName } from "../harness/runtime.ts";
+import type { Daemon } from "./daemon.ts";
+import { ociSpec, type SpecOptions } from "./rootfs.ts";
+import { runtimeName } from "./runtime.ts";
 
 const SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 export const NO_STDIO = { stdin: "", stdout: "", stderr: "", terminal: false };
