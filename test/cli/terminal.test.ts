@@ -47,16 +47,17 @@ test("a shell on a terminal: typed lines, its size, a new size, ctrl-c and the e
   await terminal.shows(/a2b\r\n/);
   await terminal.shows(/33 101/);
   await terminal.resize({ rows: 40, columns: 120 });
-  await eventually("the new size", async () => {
-    terminal.type("stty size\r");
-    return /40 120/.test(terminal.screen);
-  });
-  terminal.type("sleep 1000\r");
-  await terminal.shows(/sleep 1000\r\n/);
+  terminal.type('until [ "$(stty size)" = "40 120" ]; do sleep 0.05; done; echo re$((1))sized\r');
+  await terminal.shows(/re1sized/);
+  // The interrupt ends the whole line, whichever of its commands it meets.
+  terminal.type("echo rea$((1))dy; sleep 1000; echo aft$((1))er\r");
+  await terminal.shows(/rea1dy/);
   terminal.type("\x03");
   await terminal.shows(/\^C/);
   terminal.type("exit 21\r");
-  assert.equal((await terminal.exited).status, 21);
+  const { status, stdout } = await terminal.exited;
+  assert.equal(status, 21);
+  assert.doesNotMatch(stdout, /aft1er/);
 });
 
 test("the detach keys leave it running, other control keys do not, and attach comes back", async () => {
