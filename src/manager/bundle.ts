@@ -1,7 +1,17 @@
 // Bundles on disk, laid out as containerd's (runtime/v2/bundle.go): <state>/io.containerd.runtime.v2.task/<namespace>/<id>, with a work directory
-// under root. Made by tasks.ts, found again by reattach.ts.
-import { readdirSync } from "node:fs";
-import { chmod, chown, mkdir, readFile, rename, rm, rmdir, symlink, writeFile } from "node:fs/promises";
+// under root. Made by tasks.ts, found again by reattach.ts. Small files are written synchronously: that takes less than handing them to a thread.
+import { randomBytes } from "node:crypto";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { readFile, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { mountsAt, unmount } from "./mounts.ts";
 
@@ -37,40 +47,40 @@ export class Bundle {
     return join(this.path, "log");
   }
 
-  /** Makes the directories and writes the spec. Rejects, with nothing left, if one of them cannot be made. */
-  async make(spec: Uint8Array): Promise<void> {
-    await mkdir(dirname(this.path), { recursive: true, mode: 0o711 });
-    await mkdir(dirname(this.#work), { recursive: true, mode: 0o711 });
-    await mkdir(this.path, { mode: 0o700 });
+  /** Makes the directories and writes the spec. Throws, with nothing left, if one of them cannot be made. */
+  make(spec: Uint8Array): void {
+    mkdirSync(dirname(this.path), { recursive: true, mode: 0o711 });
+    mkdirSync(dirname(this.#work), { recursive: true, mode: 0o711 });
+    mkdirSync(this.path, { mode: 0o700 });
     try {
-      await this.#openForMappedRoot(spec);
-      await mkdir(join(this.path, "rootfs"), { mode: 0o711 });
-      await rm(this.#work, { recursive: true, force: true });
-      await mkdir(this.#work, { mode: 0o711 });
-      await symlink(this.#work, join(this.path, "work"));
-      await writeFile(join(this.path, "config.json"), spec);
+      this.#openForMappedRoot(spec);
+      mkdirSync(join(this.path, "rootfs"), { mode: 0o711 });
+      rmSync(this.#work, { recursive: true, force: true });
+      mkdirSync(this.#work, { mode: 0o711 });
+      symlinkSync(this.#work, join(this.path, "work"));
+      writeFileSync(join(this.path, "config.json"), spec);
     } catch (error) {
-      await rm(this.path, { recursive: true, force: true });
+      rmSync(this.path, { recursive: true, force: true });
       throw error;
     }
   }
 
   /** A container whose root is another user of the host must be able to pass through to its rootfs. */
-  async #openForMappedRoot(spec: Uint8Array): Promise<void> {
+  #openForMappedRoot(spec: Uint8Array): void {
     const gid = hostGidOfRoot(spec);
     if (gid === 0) return;
-    await chown(this.path, process.getuid?.() ?? 0, gid);
-    await chmod(this.path, 0o710);
+    chownSync(this.path, process.getuid?.() ?? 0, gid);
+    chmodSync(this.path, 0o710);
   }
 
-  async writeShim({ version, address }: ShimAddress): Promise<void> {
+  writeShim({ version, address }: ShimAddress): void {
     const bootstrap = JSON.stringify({ version, address, protocol: "ttrpc" });
-    await writeFile(join(this.path, BOOTSTRAP), bootstrap, { mode: 0o600 });
+    writeFileSync(join(this.path, BOOTSTRAP), bootstrap, { mode: 0o600 });
   }
 
   /** Written before the shim is started, so that whoever finds the bundle knows how to clean up. */
-  async writeShimPath(binary: string): Promise<void> {
-    await writeFile(join(this.path, SHIM_PATH), binary, { mode: 0o600 });
+  writeShimPath(binary: string): void {
+    writeFileSync(join(this.path, SHIM_PATH), binary, { mode: 0o600 });
   }
 
   /** Where its shim serves: as we wrote it down, or as the shim did. undefined if nobody came so far. Rejects on a file that makes no sense. */
@@ -98,8 +108,8 @@ export class Bundle {
   /** Unmounts what the shim has left and removes the directories. Rejects, with the bundle in place, if its rootfs cannot be emptied safely. */
   async remove(): Promise<void> {
     await this.#removeRootfs();
-    await removeWhole(this.path);
-    await removeWhole(this.#work);
+    removeWhole(this.path);
+    removeWhole(this.#work);
   }
 
   /** rmdir, never more: what is in there is a user's file system until all is unmounted. */
@@ -119,17 +129,16 @@ export class Bundle {
   }
 }
 
-/** A rename first, so that what is seen is there as a whole or not at all. */
-async function removeWhole(path: string): Promise<void> {
-  const hidden = join(dirname(path), `.${basename(path)}`);
+/** A rename first, so that what is seen is there as a whole or not at all. Nobody waits for the rest; what stays of it goes at the next start. */
+function removeWhole(path: string): void {
+  const hidden = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString("hex")}`);
   try {
-    await rm(hidden, { recursive: true, force: true });
-    await rename(path, hidden);
+    renameSync(path, hidden);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
     throw error;
   }
-  await rm(hidden, { recursive: true, force: true });
+  rm(hidden, { recursive: true, force: true }).catch(() => {});
 }
 
 /** The bundles that are there. */

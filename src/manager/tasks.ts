@@ -87,7 +87,7 @@ export class Tasks {
     const release = this.reserve(namespace, id, "it is being created");
     try {
       const bundle = new Bundle(this.context.place, namespace, id);
-      await bundle.make(wanted.container.spec?.value ?? new Uint8Array(0));
+      bundle.make(wanted.container.spec?.value ?? new Uint8Array(0));
       failpoint("create:bundle");
       const binary = this.binaryOf(path, bundle);
       const task = await this.#start(bundle, binary, wanted, signal);
@@ -105,13 +105,14 @@ export class Tasks {
     let link: ShimLink | undefined;
     let closeLog = (): void => {};
     try {
-      await Promise.all([fifos.place(bundle.logFifo), bundle.writeShimPath(binary.path)]);
+      bundle.writeShimPath(binary.path);
+      await fifos.place(bundle.logFifo);
       closeLog = this.readLog(bundle);
       const options = wanted.options ?? wanted.container.runtime?.options;
       const address = await binary.start(options, timeouts.shimStart, abortSignalOf(signal));
       metrics.countShimStart(true);
       failpoint("create:started");
-      await bundle.writeShim(address);
+      bundle.writeShim(address);
       link = await ShimLink.connect(address);
       failpoint("create:connected");
       const task = new Task({ bundle, binary, address, link, closeLog });
