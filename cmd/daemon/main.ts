@@ -1,4 +1,5 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=2
+// The flag keeps the heap of young objects small: with Node's own choice a busy daemon takes half as much memory again.
 // holdfastd: argv → configuration → the daemon, until a signal ends it.
 import { pino } from "pino";
 import { parseCommandLine } from "../../src/manager/command-line.ts";

@@ -1,106 +1,65 @@
-// One daemon for each root directory. Node has no flock(2), so the lock is a unix socket in the root: the kernel knows whether its owner lives, and the
-// owner can say who it is. Taken by daemon.ts.
-import { linkSync, renameSync, rmSync, statSync } from "node:fs";
-import { createConnection, createServer, type Server } from "node:net";
+// One daemon for each directory of records or bundles: flock(2) of a file there, which the kernel lets go when its holder ends, however that happens. Taken by daemon.ts.
+import { spawn } from "node:child_process";
+import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 const NAME = "holdfastd.lock";
-const ANSWER_TIMEOUT_MS = 2000;
-const MAX_TRIES = 20;
+/** flock(1)'s exit status if another has the lock. */
+const TAKEN = 1;
 
 export interface Lock {
+  /** Another daemon may have the directory from now on. To be called once. */
   release(): void;
 }
 
-/** Rejects, saying who holds it, if another daemon has this root; takes over what a dead one has left. */
-export async function acquireLock(root: string, address: string): Promise<Lock> {
-  const path = join(root, NAME);
-  const own = `${path}.${process.pid}`;
-  const server = await serve(own, `pid ${process.pid}, which serves ${address}`);
+/** Who holds it, as the file tells it. */
+interface Holder {
+  readonly pid: number;
+  readonly address: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+}
+
+/** Rejects, saying who it is, if another daemon has `directory`, which must exist. `address` is for such a message. The file stays when the lock goes. */
+export async function acquireLock(directory: string, address: string): Promise<Lock> {
+  // Node opens everything close-on-exec: no shim inherits the lock.
+  const fd = openSync(join(directory, NAME), "a+", 0o600);
   try {
-    for (let tries = 0; tries < MAX_TRIES; tries++) {
-      if (linked(own, path)) {
-        rmSync(own, { force: true });
-        return {
-          release() {
-            rmSync(path, { force: true });
-            server.close();
-          },
-        };
-      }
-      const inode = inodeOf(path);
-      const holder = await askHolder(path);
-      if (holder !== undefined) throw new Error(`${root} is in use by another holdfastd: ${holder}`);
-      removeStale(path, inode);
+    if (!(await lock(fd))) {
+      throw new Error(`${directory} is in use by ${describeHolder(readFileSync(fd, "utf8"))}`);
     }
-    throw new Error(`${path}: others keep taking it`);
+    const holder: Holder = { pid: process.pid, address, startedAt: new Date().toISOString() };
+    ftruncateSync(fd);
+    writeSync(fd, `${JSON.stringify(holder)}\n`);
   } catch (error) {
-    server.close();
-    rmSync(own, { force: true });
+    closeSync(fd);
     throw error;
   }
+  return { release: () => closeSync(fd) };
 }
 
-function serve(path: string, words: string): Promise<Server> {
-  rmSync(path, { force: true });
+/** Node has no flock(2). A lock belongs to the open file, not to who has asked for it, so flock(1) can take it for us and end. False if it is taken. */
+function lock(fd: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const server = createServer((socket) => socket.on("error", () => {}).end(words));
-    server.once("error", reject);
-    server.listen(path, () => {
-      server.unref();
-      resolve(server);
+    const fail = (reason: string): void => reject(new Error(`cannot lock: flock (of util-linux): ${reason}`));
+    const child = spawn("flock", ["-n", "3"], { stdio: ["ignore", "ignore", "pipe", fd] });
+    let said = "";
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+    });
+    child.once("error", (error) => fail(error.message));
+    child.once("close", (status, signal) => {
+      if (status === 0 || status === TAKEN) resolve(status === 0);
+      else fail(said.trim() || (signal ?? `exit status ${status}`));
     });
   });
 }
 
-/** link(2) makes a name or fails; it never replaces one. */
-function linked(from: string, to: string): boolean {
+function describeHolder(text: string): string {
   try {
-    linkSync(from, to);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-    throw error;
+    const { pid, address, startedAt } = JSON.parse(text) as Holder;
+    return `holdfastd pid ${pid}, which serves ${address} since ${startedAt}`;
+  } catch {
+    return "another holdfastd, which has not yet said more";
   }
-}
-
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
-}
-
-/** undefined if nobody is there any more. */
-function askHolder(path: string): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    let words = "";
-    const socket = createConnection(path);
-    const silent = (): void => {
-      socket.destroy();
-      resolve("one that does not answer");
-    };
-    const timer = setTimeout(silent, ANSWER_TIMEOUT_MS);
-    const settle = (holder: string | undefined): void => {
-      clearTimeout(timer);
-      resolve(holder);
-    };
-    socket.on("data", (chunk) => {
-      words += chunk.toString();
-    });
-    socket.on("end", () => settle(words));
-    socket.on("error", ({ code }: NodeJS.ErrnoException) =>
-      settle(code === "ECONNREFUSED" || code === "ENOENT" ? undefined : `one that cannot be asked (${code})`),
-    );
-  });
-}
-
-/** Another starter may have been quicker, so that the name is a living lock by now: what is taken away is looked at, and given back. */
-function removeStale(path: string, inode: number | undefined): void {
-  const aside = `${path}.stale.${process.pid}`;
-  try {
-    renameSync(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
-  }
-  if (inodeOf(aside) !== inode) linked(aside, path);
-  rmSync(aside, { force: true });
 }

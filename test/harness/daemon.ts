@@ -47,6 +47,14 @@ const UNUSED_PLUGINS = [
 /** A bound for hangs of calls that should be answered at once. */
 const CALL_TIMEOUT_MS = 30_000;
 
+/** The configuration file alone counts, whatever the environment of the tests says. */
+const NO_SETTINGS = Object.fromEntries(
+  ["ADDRESS", "ROOT", "STATE", "LOG_LEVEL", "METRICS_ADDRESS", "CONFIG"].map((name) => [
+    `HOLDFAST_${name}`,
+    "",
+  ]),
+);
+
 let daemonsStarted = 0;
 
 export class Daemon {
@@ -162,7 +170,7 @@ export class Daemon {
     ];
     // Should this process die, the daemon dies too: nobody would know of it.
     const daemon = new Running(["setpriv", "--pdeathsig", "KILL", ...this.argv], {
-      env: { PATH: path.join(":"), ...this.#options.env, ...env },
+      env: { ...NO_SETTINGS, PATH: path.join(":"), ...this.#options.env, ...env },
       timeoutMs: 3_600_000,
     });
     this.#process = daemon;
