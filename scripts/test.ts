@@ -68,6 +68,7 @@ const steps: readonly Step[] = [
     command: nodeTest(essentials),
     env: { ...onHoldfastd, ...goShim },
   },
+  { what: "Testing Docker on holdfastd", command: nodeTest(testFiles("docker")) },
   { what: "Testing holdfast against containerd", command: nodeTest(testFiles("cli")) },
   { what: "Testing holdfast against holdfastd", command: nodeTest(testFiles("cli")), env: onHoldfastd },
 ];
