@@ -21,14 +21,14 @@ async function main(): Promise<number | undefined> {
     log.error({ error: reason instanceof Error ? reason.stack : reason }, "unhandled rejection"),
   );
   const daemon = await Daemon.start(command.config, log);
-  const notify = (state: "--ready" | "--stopping") =>
+  const notify = (state: "READY=1" | "STOPPING=1") =>
     notifySystemd(state).catch((error: unknown) =>
       log.warn({ error: String(error) }, "cannot notify systemd"),
     );
-  void notify("--ready");
+  void notify("READY=1");
   const stop = async (signal: string): Promise<void> => {
     log.info({ signal }, "stopping; containers run on");
-    void notify("--stopping");
+    void notify("STOPPING=1");
     await daemon.stop();
     process.exit(0);
   };

@@ -4,7 +4,7 @@ import { runProgram } from "./program.ts";
 const TIMEOUT_MS = 5000;
 
 /** Does nothing outside a service of Type=notify. Rejects if systemd-notify fails. */
-export async function notifySystemd(state: "--ready" | "--stopping"): Promise<void> {
+export async function notifySystemd(state: "READY=1" | "STOPPING=1"): Promise<void> {
   if ((process.env.NOTIFY_SOCKET ?? "") === "") return;
-  await runProgram(["systemd-notify", state, `--pid=${process.pid}`], { timeoutMs: TIMEOUT_MS });
+  await runProgram(["systemd-notify", `--pid=${process.pid}`, state], { timeoutMs: TIMEOUT_MS });
 }
