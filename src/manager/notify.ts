@@ -1,10 +1,17 @@
-// Tells systemd how we are (sd_notify). Node has no datagram sockets of the unix kind, so systemd's own program does it.
+// Tells systemd how we are (sd_notify(3)). Node has no datagram sockets of the unix kind, so systemd's own program does it. Used by cmd/daemon/main.ts.
 import { runProgram } from "./program.ts";
 
+/** systemd-notify waits until systemd has read it. */
 const TIMEOUT_MS = 5000;
+/** systemd's socket; undefined outside a service of Type=notify. Only we are meant: shims, and what they run, must not have it in their environment. */
+const socket: string | undefined = process.env.NOTIFY_SOCKET;
+delete process.env.NOTIFY_SOCKET;
 
-/** Does nothing outside a service of Type=notify. Rejects if systemd-notify fails. */
+/** Does nothing outside a service of Type=notify. Rejects with a ProgramError if systemd-notify cannot tell it. */
 export async function notifySystemd(state: "READY=1" | "STOPPING=1"): Promise<void> {
-  if ((process.env.NOTIFY_SOCKET ?? "") === "") return;
-  await runProgram(["systemd-notify", `--pid=${process.pid}`, state], { timeoutMs: TIMEOUT_MS });
+  if (socket === undefined || socket === "") return;
+  await runProgram(["systemd-notify", `--pid=${process.pid}`, state], {
+    env: { ...process.env, NOTIFY_SOCKET: socket },
+    timeoutMs: TIMEOUT_MS,
+  });
 }
