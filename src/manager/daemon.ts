@@ -14,8 +14,8 @@ import { NamespacesDefinition } from "../api/generated/namespaces.ts";
 import { TasksDefinition } from "../api/generated/tasks.ts";
 import { VersionDefinition } from "../api/generated/version.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
-import { listen, nodeClock, nodeNet } from "../platform/node.ts";
-import { isSystemError, type Listener } from "../platform/platform.ts";
+import { listen, nodeClock } from "../platform/node.ts";
+import type { Listener } from "../platform/platform.ts";
 import type { ServiceDefinition } from "../ttrpc/definition.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { Code, codeName } from "../ttrpc/status.ts";
@@ -29,6 +29,7 @@ import { leasesService } from "./api/leases.ts";
 import { namespacesService } from "./api/namespaces.ts";
 import { tasksService } from "./api/tasks.ts";
 import { versionService } from "./api/version.ts";
+import { claimSocket } from "./claim-socket.ts";
 import type { Config } from "./config.ts";
 import { Exchange } from "./exchange.ts";
 import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
@@ -128,8 +129,9 @@ export class Daemon {
     const find = (namespace: string, id: string) => this.#store.containers.find(namespace, id);
     const { settled } = await new Reattachment(this.#tasks, find).run();
     await this.#grpc.listen(address);
-    if (this.#config.metricsAddress !== "")
-      this.#listeners.push(await this.#metrics.serve(this.#config.metricsAddress));
+    const { metricsAddress } = this.#config;
+    if (metricsAddress !== "")
+      this.#listeners.push(await this.#metrics.serve(metricsAddress, (text) => this.#log.warn(text)));
     this.#log.info({ address, pid: process.pid, tasks: this.#tasks.list().length }, "serving");
     void this.#fifos
       .refill()
@@ -222,19 +224,4 @@ async function lockAll(directories: readonly string[], address: string): Promise
     throw error;
   }
   return { release };
-}
-
-/** Makes way for a socket of ours: what a dead daemon has left is removed. Rejects if somebody serves there. */
-async function claimSocket(path: string): Promise<void> {
-  try {
-    const stream = await nodeNet.connect(path);
-    stream.close();
-  } catch (error) {
-    if (isSystemError(error, "ENOENT")) return;
-    if (isSystemError(error, "ECONNREFUSED")) return rm(path);
-    if (isSystemError(error, "ENOTSOCK"))
-      throw new Error(`${path} exists and is no socket`, { cause: error });
-    throw error;
-  }
-  throw new Error(`${path}: another daemon serves there`);
 }

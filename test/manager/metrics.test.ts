@@ -1,0 +1,172 @@
+// What Prometheus gets, over a real socket.
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type IncomingMessage, request } from "node:http";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { after, test } from "node:test";
+import { isLoopback, Metrics } from "../../src/manager/metrics.ts";
+import { run } from "../harness/command.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "holdfast-metrics-"));
+after(() => rmSync(directory, { recursive: true }));
+
+const unexpected = (warning: string): never => assert.fail(warning);
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly type: string | undefined;
+  readonly body: string;
+}
+
+async function ask(
+  place: { socketPath: string } | { port: number; host: string },
+  path = "/metrics",
+  method = "GET",
+): Promise<Answer> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request({ ...place, path, method }, resolve)
+      .once("error", reject)
+      .end();
+  });
+  return { status: response.statusCode, type: response.headers["content-type"], body: await text(response) };
+}
+
+function listening(server: Server, place: string | { port: number; host: string }): Promise<void> {
+  return new Promise((resolve, reject) => server.once("error", reject).listen(place, resolve));
+}
+
+/** A port that was free a moment ago. */
+async function freePort(host: string): Promise<number> {
+  const server = createServer();
+  await listening(server, { port: 0, host });
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : assert.fail("no port");
+}
+
+test("calls, events, shims and tasks are counted, and the process is measured", async () => {
+  const socketPath = join(directory, "counts.sock");
+  const metrics = new Metrics();
+  const tasks = ["moby", "moby", "default"];
+  metrics.trackTasks(() => tasks);
+  metrics.observeCall("tasks", "Create", "OK", 0.2);
+  metrics.observeCall("tasks", "Create", "OK", 0.002);
+  metrics.countEvent("/tasks/exit");
+  metrics.countShimStart(true);
+  metrics.countShimStart(false);
+  const listener = await metrics.serve(socketPath, unexpected);
+  try {
+    const { status, type, body } = await ask({ socketPath });
+    assert.equal(status, 200);
+    assert.match(type ?? "", /^text\/plain; version=0\.0\.4/);
+    const lines = body.split("\n");
+    for (const line of [
+      'holdfast_call_seconds_count{service="tasks",method="Create",code="OK"} 2',
+      'holdfast_call_seconds_bucket{le="0.003",service="tasks",method="Create",code="OK"} 1',
+      'holdfast_events_total{topic="/tasks/exit"} 1',
+      'holdfast_shim_starts_total{result="ok"} 1',
+      'holdfast_shim_starts_total{result="failed"} 1',
+      'holdfast_tasks{namespace="moby"} 2',
+      'holdfast_tasks{namespace="default"} 1',
+    ])
+      assert.ok(lines.includes(line), `${line}\nis not in\n${body}`);
+    assert.match(body, /^holdfast_process_resident_memory_bytes [1-9]/m);
+    tasks.splice(0, 2);
+    const later = (await ask({ socketPath })).body;
+    assert.doesNotMatch(later, /namespace="moby"/);
+    assert.match(later, /^holdfast_tasks\{namespace="default"\} 1$/m);
+  } finally {
+    listener.close();
+  }
+  assert.equal(existsSync(socketPath), false);
+});
+
+test("there is GET /metrics and nothing else", async () => {
+  const socketPath = join(directory, "paths.sock");
+  const listener = await new Metrics().serve(socketPath, unexpected);
+  try {
+    assert.equal((await ask({ socketPath }, "/metrics?name[]=x")).status, 200);
+    assert.equal((await ask({ socketPath }, "/")).status, 404);
+    assert.equal((await ask({ socketPath }, "/metrics/x")).status, 404);
+    assert.equal((await ask({ socketPath }, "/metrics", "POST")).status, 405);
+  } finally {
+    listener.close();
+  }
+});
+
+test("topics of a client's own making do not grow without end", async () => {
+  const socketPath = join(directory, "topics.sock");
+  const metrics = new Metrics();
+  for (let n = 0; n < 1000; n++) metrics.countEvent(`/made/up-${n}`);
+  metrics.countEvent("/made/up-0");
+  const listener = await metrics.serve(socketPath, unexpected);
+  try {
+    const lines = (await ask({ socketPath })).body.match(/^holdfast_events_total.*$/gm) ?? [];
+    assert.equal(lines.length, 101);
+    assert.ok(lines.includes('holdfast_events_total{topic="/made/up-0"} 2'));
+    assert.ok(lines.includes('holdfast_events_total{topic="other"} 900'));
+  } finally {
+    listener.close();
+  }
+});
+
+for (const host of ["127.0.0.1", "::1"]) {
+  test(`metrics at ${host} are for this machine, and nothing is warned of`, async (t) => {
+    const port = await freePort(host).catch(() => undefined);
+    if (port === undefined) return t.skip(`no ${host} here`);
+    const listener = await new Metrics().serve(
+      host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
+      unexpected,
+    );
+    try {
+      assert.equal((await ask({ host, port })).status, 200);
+    } finally {
+      listener.close();
+    }
+  });
+}
+
+test("an address that other machines reach is known as one", () => {
+  for (const address of ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+    assert.equal(isLoopback(address), true);
+  for (const address of ["0.0.0.0", "::", "10.0.0.1", "fe80::1", "::ffff:10.0.0.1"])
+    assert.equal(isLoopback(address), false);
+});
+
+test("a dead server's socket is taken over; a living one's, and a file, are left alone", async () => {
+  const dead = join(directory, "dead.sock");
+  const program = `require("net").createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, "SIGKILL"))`;
+  await run([process.execPath, "-e", program]);
+  assert.equal(existsSync(dead), true);
+  (await new Metrics().serve(dead, unexpected)).close();
+
+  const living = join(directory, "living.sock");
+  const server = createServer((socket) => socket.end());
+  await listening(server, living);
+  await assert.rejects(new Metrics().serve(living, unexpected), {
+    message: `cannot serve metrics at ${living}: ${living}: another daemon serves there`,
+  });
+  assert.equal(existsSync(living), true);
+  server.close();
+
+  const file = join(directory, "precious");
+  writeFileSync(file, "text");
+  await assert.rejects(new Metrics().serve(file, unexpected), {
+    message: /precious exists and is no socket/,
+  });
+  assert.equal(readFileSync(file, "utf8"), "text");
+});
+
+test("a port that is taken is an error that names it", async () => {
+  const server = createServer();
+  await listening(server, { port: 0, host: "127.0.0.1" });
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  await assert.rejects(new Metrics().serve(`127.0.0.1:${port}`, unexpected), {
+    message: new RegExp(`^cannot serve metrics at 127\\.0\\.0\\.1:${port}: .*EADDRINUSE`),
+  });
+  server.close();
+});
