@@ -11,6 +11,8 @@ import { Task } from "./task.ts";
 import { errorText, pause, type Tasks } from "./tasks.ts";
 
 const RETRY_MS = 500;
+/** How long a shim that lives may take to tell of an exit that happened while no daemon ran, before we do, in ms. */
+const TELLING_MS = 5000;
 
 type FindContainer = (namespace: string, id: string) => Container | undefined;
 
@@ -145,7 +147,12 @@ export class Reattachment {
     const { pid, status, exitStatus, exitedAt } = await task.state("", timeouts.shimLoad);
     task.pid = pid;
     failpoint("reattach:asked");
-    if (status !== Status.STOPPED || histories.isEndTold(namespace, id)) return;
+    if (status !== Status.STOPPED) return;
+    // Its shim tells it, after what comes before it, as long as it tries.
+    const deadline = performance.now() + TELLING_MS;
+    while (!histories.isEndTold(namespace, id) && performance.now() < deadline && !task.isClosed)
+      await pause(RETRY_MS / 10);
+    if (histories.isEndTold(namespace, id) || task.isClosed) return;
     exchange.publish(namespace, topics.exit, { containerId: id, id, pid, exitStatus, exitedAt });
     await this.#tasks.noteUsage(task);
   }

@@ -1,11 +1,11 @@
-// holdfastd's records on disk: one LMDB file under the root directory. Opened by daemon.ts.
+// holdfastd's records on disk: two LMDB files under the root directory. Opened by daemon.ts.
 import { randomUUID } from "node:crypto";
-import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type Database, open, type RootDatabase } from "lmdb";
+import type { Database, RootDatabase } from "lmdb";
 import type { Codec } from "../api/any.ts";
 import { Container } from "../api/generated/containers.ts";
 import { GetHistoryResponse as History } from "../api/generated/history.ts";
+import { type LmdbKey as Key, openLmdb, UnsyncedFile } from "./lmdb-file.ts";
 import { type BadRecord, type RecordCodec, Table } from "./table.ts";
 
 export interface NamespaceRecord {
@@ -19,15 +19,6 @@ export interface LeaseRecord {
   readonly resources: readonly { readonly id: string; readonly type: string }[];
 }
 
-type Key = [namespace: string, id: string];
-
-const DATABASES = 8;
-/** LMDB's first pages say what it is. */
-const META_MAGIC = 0xbeefc0de;
-const META_MAGIC_OFFSET = 24;
-const META_PAGES = 2;
-const PAGE_BYTES = 4096;
-
 export class Store {
   readonly path: string;
   readonly namespaces: Table<NamespaceRecord>;
@@ -35,19 +26,26 @@ export class Store {
   readonly leases: Table<LeaseRecord>;
   readonly histories: Table<History>;
   readonly #root: RootDatabase<Buffer, Key>;
+  readonly #history: UnsyncedFile;
   readonly #aside: Database<Buffer, [...Key, kind: string]>;
   readonly #identity: Database<Buffer, string>;
 
   /** Opens or makes the store. Throws, naming the file, if it is not one. */
   constructor(directory: string) {
     this.path = join(directory, "store.mdb");
-    this.#root = openFile(this.path);
+    this.#root = openLmdb(this.path);
+    // Written at every event; only what clients have asked us to keep is worth waiting for the disk.
+    this.#history = new UnsyncedFile(join(directory, "history.mdb"));
     const database = <K extends string | unknown[]>(name: string): Database<Buffer, K & Key> =>
       this.#root.openDB<Buffer, K & Key>({ name, encoding: "binary" });
     this.namespaces = new Table("namespace", database("namespaces"), jsonCodec());
     this.containers = new Table("container", database("containers"), messageCodec(Container));
     this.leases = new Table("lease", database("leases"), jsonCodec());
-    this.histories = new Table("history", database("histories"), messageCodec(History));
+    this.histories = new Table(
+      "history",
+      this.#history.root.openDB<Buffer, Key>({ name: "histories", encoding: "binary" }),
+      messageCodec(History),
+    );
     this.#aside = this.#root.openDB({ name: "set-aside", encoding: "binary" });
     this.#identity = this.#root.openDB({ name: "identity", encoding: "binary" });
   }
@@ -55,6 +53,8 @@ export class Store {
   /** Reads everything. Records that cannot be read are set aside, and returned. */
   async load(): Promise<BadRecord[]> {
     const bad: BadRecord[] = [];
+    if (this.#history.lost !== undefined)
+      bad.push({ kind: "history", namespace: "", id: "", reason: this.#history.lost });
     for (const [kind, table] of Object.entries({
       namespaces: this.namespaces,
       containers: this.containers,
@@ -75,36 +75,10 @@ export class Store {
     return fresh;
   }
 
-  close(): Promise<void> {
-    return this.#root.close();
+  async close(): Promise<void> {
+    await this.#root.close();
+    await this.#history.close();
   }
-}
-
-function openFile(path: string): RootDatabase<Buffer, Key> {
-  try {
-    demandStore(path);
-    return open<Buffer, Key>({ path, encoding: "binary", maxDbs: DATABASES });
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`cannot open the store ${path}: ${reason}; move it away to begin with an empty one`, {
-      cause: error,
-    });
-  }
-}
-
-/** LMDB's binding crashes on a file of another kind. A file that is missing or empty becomes a store. */
-function demandStore(path: string): void {
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  if (size === 0) return;
-  const header = Buffer.alloc(META_MAGIC_OFFSET + 4);
-  const file = openSync(path, "r");
-  try {
-    readSync(file, header);
-  } finally {
-    closeSync(file);
-  }
-  if (header.readUInt32LE(META_MAGIC_OFFSET) !== META_MAGIC) throw new Error("it is no LMDB file");
-  if (size < META_PAGES * PAGE_BYTES) throw new Error(`it is cut off after ${size} bytes`);
 }
 
 function jsonCodec<T>(): RecordCodec<T> {

@@ -6,7 +6,7 @@ import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { CarefulClient, INIT_STATUS } from "./careful-client.ts";
 
-const daemon = await Daemon.start({ kind: "holdfastd" });
+let daemon = await Daemon.start({ kind: "holdfastd" });
 after(() => daemon.close());
 
 const CONTAINERS = "containerd.services.containers.v1.Containers";
@@ -68,6 +68,11 @@ for (const failpoint of PLACES) {
       // The last events come after the answers.
       await eventually("the daemon to have died", () => client.crashes > 0 || !daemon.isRunning);
       assert.equal(client.crashes <= 1, true);
+    } catch (error) {
+      // What it leaves is no fault of the next.
+      await daemon.close();
+      daemon = await Daemon.start({ kind: "holdfastd" });
+      throw error;
     } finally {
       client.close();
     }

@@ -202,4 +202,26 @@ test("a store that is none is named, and not written over", async () => {
   await daemon.launch();
 });
 
+test("what is remembered of containers outlives the daemon, and is set aside if the machine went down on it", async () => {
+  const boot = join(daemon.directory, "root/history.mdb-boot");
+  const client = await daemon.client();
+  await start(daemon, client, "past", ["true"]);
+  await client.tasks.wait({ containerId: "past", execId: "" });
+  await client.tasks.delete({ containerId: "past" });
+  client.close();
+  await daemon.kill();
+  // As another boot would have left it.
+  writeFileSync(boot, "00000000-0000-0000-0000-000000000000\n");
+  await daemon.launch();
+  assert.match(daemon.log, /went down.*history\.mdb\.unclean/);
+  const again = await daemon.client();
+  assert.equal((await again.containers.get({ id: "past" })).container?.id, "past");
+  assert.deepEqual(await again.history.get({ containerId: "past" }), { exit: undefined, steps: [] });
+  await again.containers.delete({ id: "past" });
+  again.close();
+  await daemon.stop();
+  assert.equal(existsSync(boot), false);
+  await daemon.launch();
+});
+
 test("nothing is left behind", async () => assert.equal(await daemon.leftovers(), ""));
