@@ -1,5 +1,5 @@
 // Bundles the programs for Node: holdfastd and holdfast, each one file that runs by itself, and LMDB's native part beside them. Called by build.ts.
-import { chmodSync, copyFileSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { build, type Plugin } from "esbuild";
@@ -34,7 +34,7 @@ export async function buildNodePrograms(directory: string): Promise<void> {
   writeFileSync(join(directory, "package.json"), '{ "type": "commonjs" }\n');
   // A daemon that runs keeps its own: it would crash over a file that is written anew under it.
   const addon = join(directory, LMDB_ADDON);
-  copyFileSync(addonPath(), `${addon}.${process.pid}`);
+  writeFileSync(`${addon}.${process.pid}`, withShortError(readFileSync(addonPath())));
   renameSync(`${addon}.${process.pid}`, addon);
   await Promise.all(
     Object.entries(PROGRAMS).map(([entry, name]) => bundle(join(root, entry), join(directory, name))),
@@ -57,6 +57,15 @@ async function bundle(entry: string, output: string): Promise<void> {
   });
   chmodSync(fresh, 0o755);
   renameSync(fresh, output);
+}
+
+/** What lmdb 3.5.6 says of a disk that is full has up to 133 bytes, which it writes into 100 on the heap (mdb_page_flush in its mdb.c). Cut short, it fits. */
+function withShortError(addon: Buffer): Buffer {
+  const kept = "Attempting to write page at position %u, size %u";
+  const cut = ", blocks %u, buffer sizes %i %i %i";
+  const at = addon.indexOf(`${kept}${cut}\0`);
+  if (at >= 0) addon.fill(0, at + kept.length, at + kept.length + cut.length);
+  return addon;
 }
 
 function addonPath(): string {
