@@ -144,7 +144,7 @@ export class Daemon {
     for (const namespace of this.#store.containers.namespaces()) {
       for (const id of this.#store.containers.ids(namespace)) this.#histories.open(namespace, id);
     }
-    await this.#histories.removeStrangers();
+    this.#histories.removeStrangers();
   }
 
   async #register(): Promise<void> {

@@ -17,10 +17,8 @@ export type TaskEnd = Pick<DeleteResponse, "pid" | "exitStatus" | "exitedAt">;
 interface Entry {
   exit: Exit | undefined;
   steps: Step[];
-  /** Whether a write is to be made, or under way. */
-  isWriting: boolean;
-  /** Whether something was noted that the write under way does not have. */
-  isStale: boolean;
+  /** Whether it will be written at the next immediate. */
+  isDue: boolean;
 }
 
 export class Histories {
@@ -38,21 +36,21 @@ export class Histories {
   open(namespace: string, id: string): void {
     const stored = this.#table.find(namespace, id);
     const { exit, steps = [] } = stored ?? {};
-    this.#entries.set(keyOf(namespace, id), { exit, steps: [...steps], isWriting: false, isStale: false });
+    this.#entries.set(keyOf(namespace, id), { exit, steps: [...steps], isDue: false });
   }
 
   /** Forgets a container. */
-  async close(namespace: string, id: string): Promise<void> {
+  close(namespace: string, id: string): void {
     this.#entries.delete(keyOf(namespace, id));
-    // After the writes that are under way.
-    await this.#table.discard(namespace, id);
+    this.#attempt(() => this.#table.removeNow(namespace, id));
   }
 
   /** Removes what is stored of containers that are not open. */
-  async removeStrangers(): Promise<void> {
+  removeStrangers(): void {
     for (const namespace of this.#table.namespaces()) {
       for (const id of this.#table.ids(namespace)) {
-        if (!this.#entries.has(keyOf(namespace, id))) await this.#table.remove(namespace, id);
+        if (!this.#entries.has(keyOf(namespace, id)))
+          this.#attempt(() => this.#table.removeNow(namespace, id));
       }
     }
   }
@@ -89,7 +87,7 @@ export class Histories {
   told({ topic, namespace }: Envelope, fields: EventFields | undefined): void {
     const id = containerOfEvent(topic, fields);
     const entry = id === undefined ? undefined : this.#entries.get(keyOf(namespace, id));
-    if (id !== undefined && entry !== undefined) this.#saveNow(namespace, id, entry);
+    if (id !== undefined && entry !== undefined) this.#save(namespace, id, entry);
   }
 
   /** Notes, on disk, how a task ended, before anybody is told; the event comes later. */
@@ -98,7 +96,7 @@ export class Histories {
     if (entry === undefined) return;
     const { pid, exitStatus: status, exitedAt } = end;
     entry.exit = { ...(entry.exit ?? { oom: false }), pid, status, exitedAt };
-    this.#saveNow(namespace, id, entry);
+    this.#save(namespace, id, entry);
   }
 
   /** Whether subscribers have been told of the end of the container's last task. */
@@ -122,7 +120,7 @@ export class Histories {
     const entry = this.#entries.get(keyOf(namespace, id));
     if (entry === undefined) return;
     addStep(entry, step);
-    this.#save(namespace, id, entry);
+    this.#saveSoon(namespace, id, entry);
   }
 
   /** Adds what a task has used by its end. */
@@ -130,37 +128,30 @@ export class Histories {
     const entry = this.#entries.get(keyOf(namespace, id));
     if (entry?.exit === undefined) return;
     entry.exit = { ...entry.exit, usage };
-    this.#save(namespace, id, entry);
+    this.#saveSoon(namespace, id, entry);
   }
 
-  #saveNow(namespace: string, id: string, entry: Entry): void {
+  /** On record when it returns: nothing that is told later can be overtaken by an older state of it. */
+  #save(namespace: string, id: string, { exit, steps }: Entry): void {
+    this.#attempt(() => this.#table.putNow(namespace, id, { exit, steps: [...steps] }));
+  }
+
+  /** Not now: what has been noted just now may not have been told yet, see Exchange. */
+  #saveSoon(namespace: string, id: string, entry: Entry): void {
+    if (entry.isDue) return;
+    entry.isDue = true;
+    setImmediate(() => {
+      entry.isDue = false;
+      if (this.#entries.get(keyOf(namespace, id)) === entry) this.#save(namespace, id, entry);
+    });
+  }
+
+  #attempt(write: () => void): void {
     try {
-      this.#table.putNow(namespace, id, { exit: entry.exit, steps: [...entry.steps] });
+      write();
     } catch (error) {
       this.#onError(error);
     }
-    // The write under way would put an older state over this one.
-    entry.isStale = entry.isWriting;
-  }
-
-  /** What is noted while a write is under way is written by the next. */
-  #save(namespace: string, id: string, entry: Entry): void {
-    if (entry.isWriting) entry.isStale = true;
-    else void this.#write(namespace, id, entry);
-  }
-
-  async #write(namespace: string, id: string, entry: Entry): Promise<void> {
-    entry.isWriting = true;
-    do {
-      // What is noted in one go is written once.
-      await Promise.resolve();
-      if (this.#entries.get(keyOf(namespace, id)) !== entry) return;
-      entry.isStale = false;
-      await this.#table
-        .put(namespace, id, { exit: entry.exit, steps: [...entry.steps] })
-        .catch(this.#onError);
-    } while (entry.isStale);
-    entry.isWriting = false;
   }
 }
 

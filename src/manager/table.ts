@@ -100,27 +100,26 @@ export class Table<T> {
     });
   }
 
-  /** Writes it whether it is there or not. */
-  put(namespace: string, id: string, record: T): Promise<void> {
-    return this.#inTurn(namespace, id, () => this.#write(namespace, id, record));
-  }
-
-  /** The same, before it returns. Not to be mixed with a put() of the same record that is under way: that one would win. */
+  /** Writes it, whether it is there or not, before it returns. Throws if it cannot be written. Not to be mixed with changes of the same record that wait. */
   putNow(namespace: string, id: string, record: T): void {
     const bytes = seal(this.#codec.encode(record));
-    try {
-      this.#database.putSync([namespace, id], bytes);
-    } catch (error) {
-      throw this.#unwritten(namespace, id, error);
-    }
+    this.#now(namespace, id, () => this.#database.putSync([namespace, id], bytes));
     this.#remember(namespace, id, record);
   }
 
-  /** Removes it if it is there. */
-  discard(namespace: string, id: string): Promise<void> {
-    return this.#inTurn(namespace, id, async () => {
-      if (this.find(namespace, id) !== undefined) await this.#remove(namespace, id);
-    });
+  /** Removes it, if it is there, before it returns. Throws if that cannot be written. */
+  removeNow(namespace: string, id: string): void {
+    if (this.find(namespace, id) === undefined) return;
+    this.#now(namespace, id, () => this.#database.removeSync([namespace, id]));
+    this.#forget(namespace, id);
+  }
+
+  #now(namespace: string, id: string, write: () => unknown): void {
+    try {
+      write();
+    } catch (error) {
+      throw this.#unwritten(namespace, id, error);
+    }
   }
 
   /** Rejects with NOT_FOUND. */
@@ -134,9 +133,7 @@ export class Table<T> {
 
   async #remove(namespace: string, id: string): Promise<void> {
     await this.#commit(namespace, id, this.#database.remove([namespace, id]));
-    const records = this.#records.get(namespace);
-    records?.delete(id);
-    if (records?.size === 0) this.#records.delete(namespace);
+    this.#forget(namespace, id);
   }
 
   async #write(namespace: string, id: string, record: T): Promise<void> {
@@ -166,6 +163,12 @@ export class Table<T> {
       this.#records.set(namespace, records);
     }
     records.set(id, record);
+  }
+
+  #forget(namespace: string, id: string): void {
+    const records = this.#records.get(namespace);
+    records?.delete(id);
+    if (records?.size === 0) this.#records.delete(namespace);
   }
 
   #missing(namespace: string, id: string): TtrpcError {

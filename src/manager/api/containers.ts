@@ -86,7 +86,7 @@ export function containersService({
       const { namespace } = call;
       await containers.remove(namespace, id);
       exchange.publish(namespace, deleted, { id });
-      await histories.close(namespace, id);
+      histories.close(namespace, id);
       return {};
     },
   };
