@@ -11,9 +11,10 @@ build) ;;
 # runc creates the containers, busybox-static is what is in them.
 demo) packages="$packages runc busybox-static procps bsdutils" ;;
 # containerd, docker.io: the daemons that we stand under and beside, and their clients.
+# systemd: a daemon as its service.
 # golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
 test)
-  packages="$packages runc busybox-static procps bsdutils containerd docker.io"
+  packages="$packages runc busybox-static procps bsdutils containerd docker.io systemd"
   packages="$packages golang-github-containerd-containerd-dev"
   # Since Debian 13 the client is a package of its own.
   [ "$(. /etc/os-release && echo "${VERSION_ID:-13}")" = 12 ] || packages="$packages docker-cli"

@@ -96,9 +96,14 @@ export class Daemon {
     this.#writeConfig();
   }
 
+  /** Makes the directory, for a daemon that somebody else starts, with `argv` and `env`. */
+  static prepare(options: DaemonOptions = {}): Daemon {
+    return new Daemon(options);
+  }
+
   /** Makes the directory and starts the daemon. */
   static async start(options: DaemonOptions = {}): Promise<Daemon> {
-    const daemon = new Daemon(options);
+    const daemon = Daemon.prepare(options);
     await daemon.launch();
     return daemon;
   }
@@ -161,16 +166,21 @@ export class Daemon {
     return this.#process?.stderrText ?? "";
   }
 
-  /** Starts the daemon and resolves when it serves its API. `env` is for this time only. */
-  async launch(env: Record<string, string> = {}): Promise<void> {
+  /** What its environment has beside, or in place of, ours. */
+  get env(): Record<string, string> {
     const path = [
       join(this.directory, "bin"),
       ...(this.#options.pathDirectories ?? []),
       process.env.PATH ?? "",
     ];
+    return { ...NO_SETTINGS, PATH: path.join(":"), ...this.#options.env };
+  }
+
+  /** Starts the daemon and resolves when it serves its API. `env` is for this time only. */
+  async launch(env: Record<string, string> = {}): Promise<void> {
     // Should this process die, the daemon dies too: nobody would know of it.
     const daemon = new Running(["setpriv", "--pdeathsig", "KILL", ...this.argv], {
-      env: { ...NO_SETTINGS, PATH: path.join(":"), ...this.#options.env, ...env },
+      env: { ...this.env, ...env },
       timeoutMs: 3_600_000,
     });
     this.#process = daemon;

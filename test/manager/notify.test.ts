@@ -36,9 +36,3 @@ test("systemd is told that the daemon is ready and that it stops; without system
   await eventually("the word that it stops", () => lines().includes("STOPPING=1 --pid"));
   await daemon.close();
 });
-
-test("the unit leaves containers alone when the service restarts", () => {
-  const unit = readFileSync(join(import.meta.dirname, "../../systemd/holdfastd.service"), "utf8");
-  for (const line of ["Type=notify", "KillMode=process", "Delegate=yes"])
-    assert.ok(unit.split("\n").includes(line), line);
-});
