@@ -10,7 +10,7 @@ import { createTask, putOnRecord, refusal, remove, start, statuses } from "../ha
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
-import { isRunning } from "../harness/processes.ts";
+import { isRunning, openFiles } from "../harness/processes.ts";
 
 const parent = mkdtempSync(join(tmpdir(), "holdfast-gate-"));
 const gate = new RuncGate(parent);
@@ -48,6 +48,16 @@ test("a shim that does not answer delays nobody, and is back when it answers", a
     process.kill(stuck, "SIGCONT");
   }
   assert.equal(await daemon.leftovers(), "");
+});
+
+test("a shim holds none of the daemon's files", async () => {
+  const client = await daemon.client();
+  await start(daemon, client, "apart", SLEEP);
+  const own = (path: string): boolean => path.startsWith(join(daemon.directory, "root"));
+  assert.ok(openFiles(daemon.pid).some(own));
+  assert.deepEqual(openFiles(await daemon.shimPid("apart")).filter(own), []);
+  await remove(client, "apart");
+  client.close();
 });
 
 test("a second daemon on the same root says who holds it, and the first goes on", async () => {
