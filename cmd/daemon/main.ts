@@ -20,21 +20,22 @@ async function main(): Promise<number | undefined> {
   process.on("unhandledRejection", (reason) =>
     log.error({ error: reason instanceof Error ? reason.stack : reason }, "unhandled rejection"),
   );
-  const daemon = await Daemon.start(command.config, log);
   const notify = (state: "READY=1" | "STOPPING=1") =>
     notifySystemd(state).catch((error: unknown) =>
       log.warn({ error: String(error) }, "cannot notify systemd"),
     );
-  void notify("READY=1");
+  const starting = Daemon.start(command.config, log);
   const stop = async (signal: string): Promise<void> => {
     log.info({ signal }, "stopping; containers run on");
     void notify("STOPPING=1");
-    await daemon.stop();
+    await (await starting).stop();
     process.exit(0);
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stop(signal));
   // Whoever reads our log may go away; our work goes on.
   process.on("SIGHUP", () => {});
+  await starting;
+  void notify("READY=1");
   return undefined;
 }
 

@@ -7,8 +7,10 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { Problem } from "./problem.ts";
 
-/** Where fifos live while their process does. */
-const DIRECTORY = "/run/holdfast/cli";
+/** Where fifos live while their process does: HOLDFAST_FIFOS names another directory. */
+function fifoDirectory(): string {
+  return process.env.HOLDFAST_FIFOS ?? "/run/holdfast/cli";
+}
 
 /** What a request of the task service says of stdio; empty for none. */
 export interface StdioPaths {
@@ -47,8 +49,9 @@ export class Fifos {
 
   /** Makes the fifos that a new process needs. A terminal has one output. */
   static async create({ stdin, terminal }: Streams): Promise<Fifos> {
-    mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
-    const directory = mkdtempSync(join(DIRECTORY, "io-"));
+    const parent = fifoDirectory();
+    mkdirSync(parent, { recursive: true, mode: 0o700 });
+    const directory = mkdtempSync(join(parent, "io-"));
     const path = (name: string, wanted: boolean): string => (wanted ? join(directory, name) : "");
     const paths = {
       stdin: path("stdin", stdin),
@@ -85,7 +88,7 @@ export class Fifos {
   /** Removes the fifos of a process that has ended, if we made them, whichever run of the CLI did. */
   static remove(paths: StdioPaths): void {
     for (const path of [paths.stdin, paths.stdout, paths.stderr]) {
-      if (dirname(dirname(path)) === DIRECTORY) rmSync(dirname(path), { recursive: true, force: true });
+      if (dirname(dirname(path)) === fifoDirectory()) rmSync(dirname(path), { recursive: true, force: true });
     }
   }
 

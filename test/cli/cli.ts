@@ -15,15 +15,19 @@ const PROGRAM = resolve(
 export class Cli {
   readonly directory: string;
   readonly program: string = PROGRAM;
+  /** Where its fifos are. */
+  readonly fifos: string;
   readonly #env: Readonly<Record<string, string>>;
 
   /** For a daemon, or for no daemon at all. */
   constructor(daemon?: Daemon) {
     this.directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-cli-")));
+    this.fifos = join(this.directory, "fifos");
     this.#env = {
       HOLDFAST_ADDRESS: daemon?.address ?? join(this.directory, "none.sock"),
       HOLDFAST_NAMESPACE: daemon?.namespace ?? "none",
       HOLDFAST_LOGS: join(this.directory, "logs"),
+      HOLDFAST_FIFOS: this.fifos,
       HOLDFAST_RUNTIME: runtimeName,
     };
   }

@@ -49,8 +49,8 @@ test("a shell on a terminal: typed lines, its size, a new size, ctrl-c and the e
   await terminal.resize({ rows: 40, columns: 120 });
   terminal.type('until [ "$(stty size)" = "40 120" ]; do sleep 0.05; done; echo re$((1))sized\r');
   await terminal.shows(/re1sized/);
-  // The interrupt ends the whole line, whichever of its commands it meets.
-  terminal.type("echo rea$((1))dy; sleep 1000; echo aft$((1))er\r");
+  // Ready is told by what the interrupt shall end: busybox's shell loses one that comes while it starts a command.
+  terminal.type("sh -c 'echo rea$((1))dy; exec sleep 1000'; echo aft$((1))er\r");
   await terminal.shows(/rea1dy/);
   terminal.type("\x03");
   await terminal.shows(/\^C/);

@@ -5,7 +5,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DaemonClient } from "../../src/cli/daemon-client.ts";
-import { Running } from "./command.ts";
+import { type Output, Running } from "./command.ts";
 import { Ctr } from "./ctr.ts";
 import { EventLog } from "./events.ts";
 import { eventually } from "./eventually.ts";
@@ -149,8 +149,8 @@ export class Daemon {
   }
 
   /** Resolves when the daemon's process has ended, whatever ended it. */
-  get exited(): Promise<unknown> {
-    return this.#process?.exited ?? Promise.resolve();
+  get exited(): Promise<Output | undefined> {
+    return this.#process?.exited ?? Promise.resolve(undefined);
   }
 
   get isRunning(): boolean {

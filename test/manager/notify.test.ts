@@ -23,6 +23,7 @@ test("systemd is told that the daemon is ready and that it stops; without system
   const pathDirectories = [recorder(told)];
   const quiet = await Daemon.start({ kind: "holdfastd", pathDirectories, env: { NOTIFY_SOCKET: "" } });
   await quiet.stop();
+  assert.equal((await quiet.exited)?.status, 0, "a daemon that has just said that it serves ends in order");
   await quiet.close();
   assert.equal(existsSync(told), false);
   const daemon = await Daemon.start({
