@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { patience } from "../harness/daemon.ts";
 import { Playground } from "../harness/direct-shim.ts";
-import { eventually } from "../harness/eventually.ts";
+import { eventually, patience } from "../harness/eventually.ts";
 import { isRunning } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 

@@ -1,6 +1,7 @@
 // Runs programs for the tests and collects what they print. Used by everything in test/, scripts/demo.ts and bench/.
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
+import { patience } from "./eventually.ts";
 
 export interface Output {
   /** The exit status; 128 + n after signal n, like a shell. */
@@ -54,7 +55,7 @@ export class Running {
     if (!options.rawStderr) collect(this.stderr, (text) => this.#append("err", text));
     if (options.stdin !== undefined) this.child.stdin?.on("error", () => {});
     if (options.stdin !== undefined && options.stdin !== "pipe") this.child.stdin?.end(options.stdin);
-    this.exited = this.#completion(options.timeoutMs ?? 60_000);
+    this.exited = this.#completion(options.timeoutMs ?? patience(60_000));
     this.exited.catch(() => {});
   }
 
@@ -81,7 +82,7 @@ export class Running {
   }
 
   /** Resolves once the collected stdout and stderr together match; rejects when the program ends without. */
-  async printed(pattern: RegExp, timeoutMs = 30_000): Promise<RegExpMatchArray> {
+  async printed(pattern: RegExp, timeoutMs: number = patience(30_000)): Promise<RegExpMatchArray> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => finish(`did not print ${pattern}`), timeoutMs);
       const look = (): void => {

@@ -8,11 +8,11 @@ import { DaemonClient } from "../../src/cli/daemon-client.ts";
 import { type Output, Running } from "./command.ts";
 import { Ctr } from "./ctr.ts";
 import { EventLog } from "./events.ts";
-import { eventually } from "./eventually.ts";
+import { eventually, patience } from "./eventually.ts";
 import { Leftovers } from "./leftovers.ts";
 import { parentOf } from "./processes.ts";
 import { buildRootfs, ociSpec, type SpecOptions } from "./rootfs.ts";
-import { daemonKind, HOLDFASTD, isSanitizerBuild, runtimeName, shimBinary } from "./runtime.ts";
+import { daemonKind, HOLDFASTD, runtimeName, shimBinary } from "./runtime.ts";
 
 export type DaemonKind = "containerd" | "holdfastd";
 
@@ -45,7 +45,7 @@ const UNUSED_PLUGINS = [
 ];
 
 /** A bound for hangs of calls that should be answered at once. */
-const CALL_TIMEOUT_MS = 30_000;
+const CALL_TIMEOUT_MS = patience(30_000);
 
 /** The configuration file alone counts, whatever the environment of the tests says. */
 const NO_SETTINGS = Object.fromEntries(
@@ -282,9 +282,4 @@ function containerdConfig(place: readonly string[], address: string, level: stri
 
 function holdfastdConfig(place: readonly string[], address: string, level: string): string[] {
   return [...place, `address = ${JSON.stringify(address)}`, `log_level = "${level}"`];
-}
-
-/** A bound for hangs that fits the build under test, in ms. */
-export function patience(ms: number): number {
-  return isSanitizerBuild ? ms * 6 : ms;
 }

@@ -6,6 +6,7 @@ import * as taskEvents from "../../src/api/generated/task_events.ts";
 import { listen, nodeClock } from "../../src/platform/node.ts";
 import type { Listener } from "../../src/platform/platform.ts";
 import { TtrpcServer } from "../../src/ttrpc/server.ts";
+import { patience } from "./eventually.ts";
 
 const CODECS: Record<string, { decode(bytes: Uint8Array): object }> = {
   "containerd.events.TaskCreate": taskEvents.TaskCreate,
@@ -82,7 +83,12 @@ export class EventsServer {
   }
 
   /** Resolves when that container's event has come, or had. */
-  arrived(topic: string, containerId: string, execId = "", timeoutMs = 30_000): Promise<ForwardedEvent> {
+  arrived(
+    topic: string,
+    containerId: string,
+    execId = "",
+    timeoutMs: number = patience(30_000),
+  ): Promise<ForwardedEvent> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {
         this.#watchers.delete(look);

@@ -1,5 +1,6 @@
 // The daemon's events as `ctr events` prints them, kept in order. Daemon.events() makes the instance.
 import type { Running } from "./command.ts";
+import { patience } from "./eventually.ts";
 
 export interface DaemonEvent {
   /** Such as "/tasks/exit". */
@@ -49,7 +50,11 @@ export class EventLog {
   }
 
   /** The first event, past or future, that fits; rejects after `timeoutMs`. */
-  async first(what: string, fits: (event: DaemonEvent) => boolean, timeoutMs = 30_000): Promise<DaemonEvent> {
+  async first(
+    what: string,
+    fits: (event: DaemonEvent) => boolean,
+    timeoutMs: number = patience(30_000),
+  ): Promise<DaemonEvent> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {
         this.#watchers.delete(look);
@@ -69,7 +74,11 @@ export class EventLog {
   }
 
   /** The exit event of a container's init, or of one of its execs. Its fields: pid, exit_status (left out when 0), exited_at. */
-  exitOf(containerId: string, execId: string = containerId, timeoutMs = 30_000): Promise<DaemonEvent> {
+  exitOf(
+    containerId: string,
+    execId: string = containerId,
+    timeoutMs: number = patience(30_000),
+  ): Promise<DaemonEvent> {
     const fits = (event: DaemonEvent): boolean =>
       event.topic === "/tasks/exit" && event.body.container_id === containerId && event.body.id === execId;
     return this.first(`exit of ${containerId}/${execId}`, fits, timeoutMs);
@@ -81,7 +90,7 @@ export class EventLog {
     return this.first(`start of ${containerId}/${execId}`, fits);
   }
 
-  topicOf(topic: string, containerId: string, timeoutMs = 30_000): Promise<DaemonEvent> {
+  topicOf(topic: string, containerId: string, timeoutMs: number = patience(30_000)): Promise<DaemonEvent> {
     const fits = (event: DaemonEvent): boolean =>
       event.topic === topic && event.body.container_id === containerId;
     return this.first(`${topic} of ${containerId}`, fits, timeoutMs);

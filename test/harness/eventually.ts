@@ -1,10 +1,16 @@
 // Waits for a state of the system that announces itself by no event we could await, such as a process that vanishes from /proc.
+import { isSanitizerBuild } from "./runtime.ts";
+
+/** A bound for hangs that fits the build under test, in ms. */
+export function patience(ms: number): number {
+  return isSanitizerBuild ? ms * 6 : ms;
+}
 
 /** Looks again and again until `look` returns something other than undefined, null or false. Rejects after `timeoutMs`, naming `what`. */
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | null | false | Promise<T | undefined | null | false>,
-  timeoutMs = 20_000,
+  timeoutMs: number = patience(20_000),
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

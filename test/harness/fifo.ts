@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
+import { patience } from "./eventually.ts";
 
 /** Makes a named pipe and returns its path. */
 export function makeFifo(path: string): string {
@@ -33,7 +34,11 @@ export class FifoReader {
   }
 
   /** Resolves once what was read satisfies `enough`. */
-  until(what: string, enough: (text: string) => boolean, timeoutMs = 30_000): Promise<string> {
+  until(
+    what: string,
+    enough: (text: string) => boolean,
+    timeoutMs: number = patience(30_000),
+  ): Promise<string> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {
         this.#watchers.delete(look);

@@ -40,10 +40,10 @@ export class RuncGate {
   /** Resolves with the pid of a runc that is being held at that command. */
   async held(verb: string): Promise<number> {
     const path = join(this.directory, `waits-${verb}`);
-    return eventually(
-      `runc ${verb} to be held`,
-      () => existsSync(path) && Number(readFileSync(path, "utf8")),
-    );
+    return eventually(`runc ${verb} to be held`, () => {
+      const pid = existsSync(path) ? readFileSync(path, "utf8").trim() : "";
+      return pid !== "" && Number(pid);
+    });
   }
 
   release(verb: string): void {

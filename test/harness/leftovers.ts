@@ -1,14 +1,14 @@
 // Finds what a test's containers left on the machine: processes, sockets, mounts, runtime state, control groups, bundles. Daemon uses it.
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
-import { basename, join } from "node:path";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { run } from "./command.ts";
+import { directoriesIn, groupsIn, removeGroup, thawGroupsIn } from "./control-groups.ts";
 import { eventually } from "./eventually.ts";
 import { isRunning, type ProcessInfo, processesMentioning } from "./processes.ts";
 
 const SOCKETS = "/run/containerd/s";
 const RUNTIME_STATE = "/run/containerd/runc";
-const CONTROL_GROUPS = "/sys/fs/cgroup";
 
 /** The socket that containerd's shims use for a group of containers (WIRE.md, section 2). */
 export function shimSocket(address: string, namespace: string, group: string): string {
@@ -18,16 +18,6 @@ export function shimSocket(address: string, namespace: string, group: string): s
       .update(join(address, namespace, group))
       .digest("hex"),
   );
-}
-
-function children(directory: string): string[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => join(directory, entry.name));
-  } catch {
-    return [];
-  }
 }
 
 /** Mount points below a directory, the deepest first. */
@@ -58,17 +48,12 @@ export class Leftovers {
     return [...unique.values()].filter((info) => info.pid !== daemonPid && info.executable !== "ctr");
   }
 
-  #controlGroups(): string[] {
-    const roots = [CONTROL_GROUPS, ...children(CONTROL_GROUPS)].map((root) => join(root, this.#namespace));
-    return [...new Set(roots.flatMap((root) => children(root).map((group) => basename(group))))];
-  }
-
   #sockets(groups: Iterable<string>): string[] {
     return [...groups].map((group) => shimSocket(this.#address, this.#namespace, group)).filter(existsSync);
   }
 
   #bundles(): string[] {
-    return children(join(this.#directory, "state", "io.containerd.runtime.v2.task", this.#namespace));
+    return directoriesIn(join(this.#directory, "state", "io.containerd.runtime.v2.task", this.#namespace));
   }
 
   #list(daemonPid: number, groups: Iterable<string>): string[] {
@@ -76,8 +61,8 @@ export class Leftovers {
       ...this.#processes(daemonPid).map((info) => `process ${info.pid} (${info.state}): ${info.commandLine}`),
       ...this.#sockets(groups).map((path) => `socket ${path}`),
       ...mountsBelow(this.#directory).map((path) => `mount ${path}`),
-      ...children(join(RUNTIME_STATE, this.#namespace)).map((path) => `runtime state ${path}`),
-      ...this.#controlGroups().map((path) => `control group ${this.#namespace}/${path}`),
+      ...directoriesIn(join(RUNTIME_STATE, this.#namespace)).map((path) => `runtime state ${path}`),
+      ...groupsIn(this.#namespace).map((path) => `control group ${this.#namespace}/${path}`),
       ...this.#bundles().map((path) => `bundle ${path}`),
     ];
   }
@@ -102,9 +87,7 @@ export class Leftovers {
       ...processesMentioning(`${this.#directory}/`),
       ...processesMentioning(`/${this.#namespace}/`),
     ];
-    for (const frozen of children(join(CONTROL_GROUPS, "freezer", this.#namespace))) {
-      await run(["sh", "-c", `echo THAWED > ${join(frozen, "freezer.state")}`]);
-    }
+    thawGroupsIn(this.#namespace);
     await eventually("its processes to end", () => {
       const left = everything().filter((info) => isRunning(info.pid));
       for (const info of left) endProcess(info.pid);
@@ -113,8 +96,7 @@ export class Leftovers {
     for (const path of mountsBelow(this.#directory)) await run(["umount", "--lazy", path]);
     for (const path of this.#sockets(groups)) rmSync(path, { force: true });
     rmSync(join(RUNTIME_STATE, this.#namespace), { recursive: true, force: true });
-    for (const root of [CONTROL_GROUPS, ...children(CONTROL_GROUPS)])
-      removeGroup(join(root, this.#namespace));
+    removeGroup(this.#namespace);
   }
 }
 
@@ -123,14 +105,5 @@ function endProcess(pid: number): void {
     process.kill(pid, "SIGKILL");
   } catch {
     // It ended by itself in between.
-  }
-}
-
-function removeGroup(path: string): void {
-  for (const child of children(path)) removeGroup(child);
-  try {
-    rmdirSync(path);
-  } catch {
-    // Absent, or a controller that keeps it: nothing of a container is in it.
   }
 }

@@ -11,9 +11,10 @@ import { TtrpcClient } from "../../src/ttrpc/client.ts";
 import type { ServiceClient } from "../../src/ttrpc/definition.ts";
 import { type Code, codeName, TtrpcError } from "../../src/ttrpc/status.ts";
 import { createClient } from "../../src/ttrpc/typed-client.ts";
+import { patience } from "./eventually.ts";
 
 /** A bound for a hang: no call of a test takes longer unless it says so. */
-const CALL_TIMEOUT_MS = 60_000;
+const CALL_TIMEOUT_MS = patience(60_000);
 
 export interface Stdio {
   readonly stdin?: string;

@@ -2,8 +2,9 @@
 // systemd-service.test.ts.
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { check, type Output, Running, run } from "./command.ts";
+import { enterGroup, removeGroup } from "./control-groups.ts";
 import { eventually } from "./eventually.ts";
 
 const MANAGER = "/lib/systemd/systemd";
@@ -16,6 +17,8 @@ export const noSystemd: string | false = existsSync(MANAGER) ? false : "systemd 
 
 export class Systemd {
   readonly #directory = mkdtempSync(join(tmpdir(), "holdfast-systemd-"));
+  /** Its part of the control groups: a manager takes over all that is in the group where it starts, which may be the whole machine. */
+  readonly #group = basename(this.#directory);
   readonly #manager: Running;
 
   private constructor() {
@@ -23,7 +26,7 @@ export class Systemd {
     // An empty file would be a masked unit.
     writeFileSync(join(this.#directory, "units", "default.target"), "[Unit]\n");
     const isBooted = `test -d ${BOOTED} || { mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir ${BOOTED}; }`;
-    const manager = `${isBooted}; exec setpriv --pdeathsig KILL ${MANAGER} --user`;
+    const manager = `${isBooted}; ${enterGroup(this.#group)}; exec setpriv --pdeathsig KILL ${MANAGER} --user`;
     const argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", manager];
     this.#manager = new Running(argv, { env: this.#env, timeoutMs: 3_600_000 });
   }
@@ -77,6 +80,7 @@ export class Systemd {
   async close(): Promise<void> {
     await this.#systemctl(["exit"]);
     await this.#manager.exited;
+    removeGroup(this.#group);
     rmSync(this.#directory, { recursive: true });
   }
 }
