@@ -181,22 +181,26 @@ for (const signal of ["SIGKILL", "SIGHUP"] as const) {
     const terminal = cli.shellTerminal(`echo before=$(stty -g); ${wait}; echo after=$(stty -g)`);
     const pid = await cliPid(name);
     await rawMode(pid);
+    const runs = async (): Promise<boolean> =>
+      (await daemon.ctr.tasks()).some(({ id, status }) => id === name && status === "RUNNING");
+    await eventually("the container to run", runs);
     process.kill(pid, signal);
     await terminal.shows(/after=\S+/);
     assertRestored((await terminal.exited).stdout);
-    assert.equal((await daemon.ctr.task(name)).status, "RUNNING");
+    assert.ok(await runs());
     await cli.do(["delete", "-f", name]);
   });
 }
 
 test("SIGTERM to holdfast on a terminal ends the container's process, and the terminal is as it was", async () => {
-  const script = "trap 'exit 12' TERM; while :; do sleep 0.05; done";
+  const script = "trap 'exit 12' TERM; echo trapped; while :; do sleep 0.05; done";
   daemon.ctr.ids.add("term");
   const terminal = cli.shellTerminal(
     between(`$H run -it --rm --name term --rootfs ${daemon.rootfs} sh -c "${script}"`),
   );
   const pid = await cliPid("--name term");
   await rawMode(pid);
+  await terminal.shows(/trapped/);
   process.kill(pid, "SIGTERM");
   await terminal.shows(/after=\S+/);
   assert.match(terminal.screen, /status=12/);

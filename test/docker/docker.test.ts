@@ -65,8 +65,9 @@ test("stop, kill, wait, and events", async () => {
     IMAGE,
     "sh",
     "-c",
-    "trap 'exit 8' TERM; while true; do sleep 0.02; done",
+    "trap 'exit 8' TERM; echo up; while true; do sleep 0.02; done",
   ]);
+  await eventually("its trap", async () => (await docker.do(["logs", "told"])).includes("up"));
   const waiting = docker.do(["wait", "told"]);
   await docker.do(["stop", "told"]);
   assert.equal(await waiting, "8");

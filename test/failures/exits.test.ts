@@ -6,6 +6,7 @@ import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
+import { catches } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 import type { ShimClient } from "../harness/shim-client.ts";
 import { times } from "./size.ts";
@@ -150,6 +151,8 @@ test("an exit while the daemon is away is told when it is back (moby 41227)", {
     args: ["sh", "-c", "trap 'exit 42' TERM; while true; do sleep 0.05; done"],
   });
   await place.events.arrived("/tasks/start", "away");
+  const { pid } = await shim.state("away");
+  await eventually("the trap", () => catches(pid, 15));
   await place.events.close();
   await shim.kill("away", 15);
   assert.equal((await shim.wait("away")).exitStatus, 42);

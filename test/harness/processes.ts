@@ -57,6 +57,12 @@ export function isRunning(pid: number): boolean {
   return info !== undefined && info.state !== "Z";
 }
 
+/** Whether a process has a handler for a signal: without one, the first of a pid namespace is left alone by it. */
+export function catches(pid: number, signal: number): boolean {
+  const caught = readText(`/proc/${pid}/status`).match(/^SigCgt:\s+([0-9a-f]+)/m)?.[1] ?? "0";
+  return ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
+}
+
 export function parentOf(pid: number): number {
   const info = processInfo(pid);
   if (info === undefined) throw new Error(`no process ${pid}`);
