@@ -72,27 +72,29 @@ function writeHugetlb(metrics: BinaryWriter, directory: string | undefined, file
 }
 
 function writePids(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
+  if (directory === undefined) return;
   const current = readFigure(files, `${directory}/pids.current`);
-  if (directory === undefined || current === undefined) return;
+  if (current === undefined) return;
   const max = readFigure(files, `${directory}/pids.max`);
   // No limit is 0 here; on v2 it is the greatest number. So clients know it.
   writeMessage(metrics, 2, (stat) => writeFigures(stat, 1, [current, max === UNLIMITED ? 0n : max]));
 }
 
 function writeCpu(metrics: BinaryWriter, paths: CgroupPaths, files: CgroupFiles): void {
-  const keyed = (controller: string): Map<string, bigint> =>
-    parseKeyed(files.read(`${paths.directory(controller)}/${controller}.stat`) ?? "");
-  const account = paths.directory("cpuacct");
-  const usage = keyed("cpuacct");
-  const throttling = keyed("cpu");
+  const read = (controller: string, name: string): string => {
+    const directory = paths.directory(controller);
+    return (directory === undefined ? undefined : files.read(`${directory}/${name}`)) ?? "";
+  };
+  const usage = parseKeyed(read("cpuacct", "cpuacct.stat"));
+  const throttling = parseKeyed(read("cpu", "cpu.stat"));
   const ns = (ticks: Figure): Figure => ticks && ticks * NS_PER_TICK;
-  const perCpu = fields((files.read(`${account}/cpuacct.usage_percpu`) ?? "").trim()).map(
+  const perCpu = fields(read("cpuacct", "cpuacct.usage_percpu").trim()).map(
     (text) => parseFigure(text) ?? 0n,
   );
   writeMessage(metrics, 3, (cpu) => {
     writeMessage(cpu, 1, (stat) => {
       writeFigures(stat, 1, [
-        readFigure(files, `${account}/cpuacct.usage`),
+        parseFigure(read("cpuacct", "cpuacct.usage")),
         ns(usage.get("system")),
         ns(usage.get("user")),
       ]);
@@ -109,8 +111,9 @@ function writeCpu(metrics: BinaryWriter, paths: CgroupPaths, files: CgroupFiles)
 }
 
 function writeMemory(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
+  if (directory === undefined) return;
   const text = files.read(`${directory}/memory.stat`);
-  if (directory === undefined || text === undefined) return;
+  if (text === undefined) return;
   const figures = parseKeyed(text);
   writeMessage(metrics, 4, (stat) => {
     writeFigures(
@@ -132,8 +135,9 @@ function writeMemory(metrics: BinaryWriter, directory: string | undefined, files
 }
 
 function writeOomControl(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
+  if (directory === undefined) return;
   const text = files.read(`${directory}/memory.oom_control`);
-  if (directory === undefined || text === undefined) return;
+  if (text === undefined) return;
   const figures = parseKeyed(text);
   writeMessage(metrics, 9, (control) => {
     writeFigures(
@@ -145,8 +149,9 @@ function writeOomControl(metrics: BinaryWriter, directory: string | undefined, f
 }
 
 function writeRdmaStat(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
+  if (directory === undefined) return;
   const current = files.read(`${directory}/rdma.current`);
-  if (directory === undefined || current === undefined) return;
+  if (current === undefined) return;
   writeRdma(metrics, 6, parseRdma(current), parseRdma(files.read(`${directory}/rdma.max`) ?? ""));
 }
 

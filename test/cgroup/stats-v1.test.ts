@@ -23,7 +23,16 @@ test("a recorded container has the figures that containerd's own shim gave for i
 });
 
 test("a container without any cgroup has CPU figures of zero and nothing else", () => {
-  const found = Metrics.decode(metricsV1({ version: 1, directory: () => undefined }, inMemory(1, {}).files));
+  const asked: string[] = [];
+  const files = {
+    ...inMemory(1, {}).files,
+    read: (path: string) => {
+      asked.push(path);
+      return undefined;
+    },
+  };
+  const found = Metrics.decode(metricsV1({ version: 1, directory: () => undefined }, files));
+  assert.deepEqual(asked, []);
   assert.deepEqual(found.cpu?.usage, { total: 0n, kernel: 0n, user: 0n, perCpu: [] });
   const present = Object.entries(found).filter(([, value]) => value !== undefined && !Array.isArray(value));
   assert.deepEqual(
