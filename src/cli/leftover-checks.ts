@@ -1,5 +1,5 @@
 // What dead daemons and shims have left on this host, and shims that hang. Used by `doctor`; nothing is changed.
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { lstatSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { nodeNet } from "../platform/node.ts";
 import type { Finding } from "./host-checks.ts";
@@ -106,7 +106,7 @@ function bundles(shims: readonly ShimProcess[]): Finding[] {
 
 /** A younger one may be waiting for its shim. */
 function isOld(path: string): boolean {
-  const made = statSync(path, { throwIfNoEntry: false })?.ctimeMs;
+  const made = lstatSync(path, { throwIfNoEntry: false })?.ctimeMs;
   return made !== undefined && Date.now() - made > NEW_BUNDLE_MS;
 }
 

@@ -1,5 +1,6 @@
 // What `holdfast` says of itself: help with examples for every verb, completion for three shells, and doctor.
 import assert from "node:assert/strict";
+import { symlinkSync, unlinkSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { check } from "../harness/command.ts";
 import { Daemon } from "../harness/daemon.ts";
@@ -122,6 +123,13 @@ test("doctor looks at runtime, kernel, control groups, daemon and leftovers", as
     assert.ok(found.has(check), check);
   }
   assert.doesNotMatch(found.get("shims whose daemon is away")?.found ?? "", new RegExp(daemon.address));
+});
+
+test("doctor is not put off by a link that leads nowhere among the bundles", async () => {
+  const loop = daemon.bundle("loop");
+  symlinkSync(loop, loop);
+  assert.ok((await findings()).has("bundles without a shim"));
+  unlinkSync(loop);
 });
 
 test("doctor tells a daemon that hangs, one that is away, and a shim that hangs, with what to do", async () => {
