@@ -5,6 +5,7 @@ import type { Envelope } from "../api/generated/events.ts";
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import type { Exit, GetHistoryResponse as History, Step, Usage } from "../api/generated/history.ts";
 import type { DeleteResponse } from "../api/generated/task.ts";
+import { nsFromTimestamp } from "../api/timestamp.ts";
 import type { Table } from "./table.ts";
 
 const MAX_STEPS = 64;
@@ -95,7 +96,7 @@ export class Histories {
     const entry = this.#entries.get(keyOf(namespace, id));
     if (entry === undefined) return;
     const { pid, exitStatus: status, exitedAt } = end;
-    entry.exit = { ...(entry.exit ?? { oom: false }), pid, status, exitedAt };
+    entry.exit = inOrder({ ...(entry.exit ?? { oom: false }), pid, status, exitedAt });
     this.#save(namespace, id, entry);
   }
 
@@ -187,19 +188,26 @@ function exitAfter(
     case "/tasks/create":
       return { status: 0, pid: Number(pid), oom: false };
     case "/tasks/start":
-      return { ...known, pid: Number(pid), startedAt: at };
+      return inOrder({ ...known, pid: Number(pid), startedAt: at });
     case "/tasks/oom":
       return { ...known, oom: true };
     case "/tasks/exit":
-      return {
+      return inOrder({
         ...known,
         pid: Number(pid),
         status: Number(exitStatus),
         exitedAt: (exitedAt as Timestamp | undefined) ?? at,
-      };
+      });
     default:
       return exit;
   }
+}
+
+/** A shim knows of a start when the runtime's command has ended, and a short task has ended before that: it started no later than it ended. */
+function inOrder(exit: Exit): Exit {
+  const { startedAt, exitedAt } = exit;
+  if (startedAt === undefined || exitedAt === undefined) return exit;
+  return nsFromTimestamp(startedAt) > nsFromTimestamp(exitedAt) ? { ...exit, startedAt: exitedAt } : exit;
 }
 
 /** What an event says beside whom it is about. */

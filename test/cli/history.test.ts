@@ -1,23 +1,32 @@
 // What holdfastd remembers of containers that have ended, as wait, inspect, ps and timeline show it. Other daemons remember nothing.
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
+import { RuncGate } from "../harness/gate.ts";
+import { processInfo } from "../harness/processes.ts";
 import { isHoldfastd } from "../harness/runtime.ts";
 import { Cli } from "./cli.ts";
 
 const skip = isHoldfastd ? false : "only holdfastd keeps a history";
 
+const directory = mkdtempSync(join(tmpdir(), "holdfast-gate-"));
+const gate = new RuncGate(directory);
 let daemon: Daemon;
 let cli: Cli;
 
 before(async () => {
   if (!isHoldfastd) return;
-  daemon = await Daemon.start();
+  daemon = await Daemon.start({ pathDirectories: [gate.directory] });
   cli = new Cli(daemon);
 });
 
 after(async () => {
+  gate.releaseAll();
+  rmSync(directory, { recursive: true });
   if (!isHoldfastd) return;
   cli.close();
   await daemon.close();
@@ -56,14 +65,36 @@ test("status, times and use of a container are known after its task is gone", { 
     { status: exit?.status, signal: exit?.signal, oom: exit?.oom },
     { status: 5, signal: null, oom: false },
   );
-  const [started, exited] = [Date.parse(exit?.startedAt ?? ""), Date.parse(exit?.exitedAt ?? "")];
-  assert.ok(begun <= started && started <= exited && exited <= Date.now());
+  const [started, exited] = [Date.parse(exit?.startedAt ?? "1970"), Date.parse(exit?.exitedAt ?? "1970")];
+  const times = [begun, started, exited, Date.now()];
+  assert.deepEqual(
+    times,
+    times.toSorted((a, b) => a - b),
+    "begun, started, exited, now",
+  );
   assert.ok((exit?.usage?.cpuTotalNs ?? 0) > 0);
   const waited = JSON.parse(await cli.do(["wait", "--json", "done"])) as Exit & { id: string };
   assert.deepEqual(waited, { id: "done", ...exit });
   assert.match(await cli.do(["ps", "-a"]), /^done +ended 5, \S+ (µs|ms|s) ago +- /m);
   await cli.do(["delete", "done"]);
   assert.equal((await cli.run(["wait", "done"])).status, 1);
+});
+
+test("a container that ends before its runtime's start does has started no later than it ended", {
+  skip,
+}, async () => {
+  daemon.ctr.ids.add("brief");
+  gate.linger("start");
+  const running = cli.do(["run", "-d", "--name", "brief", "--rootfs", daemon.rootfs, "--", "true"]);
+  await gate.held("start");
+  const pid = Number(readFileSync(join(daemon.bundle("brief"), "init.pid"), "utf8"));
+  await eventually("its end to be seen", () => processInfo(pid) === undefined);
+  gate.release("start");
+  await running;
+  await cli.do(["wait", "brief"]);
+  const exit = await exitOf("brief");
+  assert.ok(Date.parse(exit?.startedAt ?? "") <= Date.parse(exit?.exitedAt ?? ""), JSON.stringify(exit));
+  await cli.do(["delete", "brief"]);
 });
 
 test("an end for want of memory is told as such, also after a crash of the daemon", { skip }, async () => {

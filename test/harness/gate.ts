@@ -16,6 +16,13 @@ if [ -e ${directory}/fail-$verb ]; then
   cat ${directory}/fail-$verb >&2
   exit 1
 fi
+if [ -e ${directory}/linger-$verb ]; then
+  ${runc} "$@"
+  status=$?
+  echo $$ >${directory}/waits-$verb
+  while [ -e ${directory}/linger-$verb ]; do sleep 0.02; done
+  exit $status
+fi
 exec ${runc} "$@"
 `;
 
@@ -33,11 +40,20 @@ export class RuncGate {
 
   /** From now on that command waits before it begins. */
   hold(verb: string): void {
-    rmSync(join(this.directory, `waits-${verb}`), { force: true });
-    writeFileSync(join(this.directory, `hold-${verb}`), "");
+    this.#stop("hold", verb);
   }
 
-  /** Resolves with the pid of a runc that is being held at that command. */
+  /** From now on that command does its work, and waits before it ends. */
+  linger(verb: string): void {
+    this.#stop("linger", verb);
+  }
+
+  #stop(how: string, verb: string): void {
+    rmSync(join(this.directory, `waits-${verb}`), { force: true });
+    writeFileSync(join(this.directory, `${how}-${verb}`), "");
+  }
+
+  /** Resolves with the pid of a runc that waits at that command. */
   async held(verb: string): Promise<number> {
     const path = join(this.directory, `waits-${verb}`);
     return eventually(`runc ${verb} to be held`, () => {
@@ -47,7 +63,7 @@ export class RuncGate {
   }
 
   release(verb: string): void {
-    rmSync(join(this.directory, `hold-${verb}`), { force: true });
+    for (const how of ["hold", "linger"]) rmSync(join(this.directory, `${how}-${verb}`), { force: true });
   }
 
   /** From now on that command prints the words on stderr and fails; undefined lets it work again. */
@@ -59,7 +75,7 @@ export class RuncGate {
 
   releaseAll(): void {
     for (const name of readdirSync(this.directory)) {
-      if (name.startsWith("hold-") || name.startsWith("fail-")) rmSync(join(this.directory, name));
+      if (/^(hold|linger|fail)-/.test(name)) rmSync(join(this.directory, name));
     }
   }
 }
