@@ -237,13 +237,7 @@ export class Container {
 
   async #startInit(): Promise<void> {
     this.init.demand("start");
-    await this.#exits.track(async () => {
-      await explain("OCI runtime start failed", this.#runc.start());
-      this.init.started();
-      // A start that took so long that the exit was held for it no longer: nothing of a container starts after its exit.
-      if (this.init.state === "stopped") return;
-      this.#context.events.publish(topics.start, { containerId: this.id, pid: this.init.pid });
-    });
+    await this.#exits.trackInit(() => explain("OCI runtime start failed", this.#runc.start()));
   }
 
   async #startExec(exec: Process, caller: Caller): Promise<void> {

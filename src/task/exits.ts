@@ -10,7 +10,7 @@ import type { ShimContext } from "./context.ts";
 import { within } from "./deadline.ts";
 import type { Process, ProcessExit } from "./process.ts";
 
-/** How long an init's exit is held for its execs' exits, in ms: they are dying already, but a hung runtime must not hide an exit. */
+/** How long an init's exit is held for starts and for its execs' exits, in ms: they are dying already, but a hung runtime must not hide an exit. */
 export const EXECS_TIMEOUT = 4_000;
 
 /** What of a container its ends depend on. */
@@ -31,6 +31,8 @@ export class Exits {
   readonly #container: Ending;
   /** Starts on their way. */
   readonly #starts = new Set<Promise<void>>();
+  /** Whether the init's is among them, and has not been told. */
+  #isStarting = false;
 
   constructor(context: ShimContext, container: Ending) {
     this.#context = context;
@@ -48,6 +50,27 @@ export class Exits {
     }
   }
 
+  /** The same for the init's own start, which is told when it is done; of one that hangs, before the exit. */
+  async trackInit(start: () => Promise<void>): Promise<void> {
+    this.#isStarting = true;
+    await this.track(async () => {
+      try {
+        await start();
+        this.#tellStart();
+      } finally {
+        this.#isStarting = false;
+      }
+    });
+  }
+
+  #tellStart(): void {
+    if (!this.#isStarting) return;
+    this.#isStarting = false;
+    const { id, init } = this.#container;
+    init.started();
+    this.#context.events.publish(topics.start, { containerId: id, pid: init.pid });
+  }
+
   ofExec(exec: Process, status: number): void {
     exec.exited({ status, at: this.#now() });
     this.#publish(exec);
@@ -59,9 +82,11 @@ export class Exits {
     const { clock } = this.#context.platform;
     const exit: ProcessExit = { status, at: this.#now() };
     this.#save(exit);
+    const wasStarting = this.#isStarting;
     if (!(await within(clock, EXECS_TIMEOUT, this.#restEnded()))) {
-      this.#context.log.warning("execs outlive their init", { id });
+      this.#context.log.warning("the init's exit is told, though its start or an exec has not ended", { id });
     }
+    if (wasStarting) this.#tellStart();
     if (init.state === "paused") await this.#thaw();
     init.exited(exit);
     this.#publish(init);
