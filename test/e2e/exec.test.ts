@@ -37,6 +37,8 @@ test("ctr tasks ps lists the init, the execs with their ids, and their children"
     daemon.ctr.execArgs("pids", "family", ["sh", "-c", "sleep 1000 & echo child; wait"]),
   );
   await exec.printed(/child/);
+  // The process says so itself; the shim knows it when runc has ended.
+  await events.execStarted("pids", "family");
   const processes = await daemon.ctr.processes("pids");
   assert.deepEqual([...processes.values()].sort(), ["", "", "family"]);
   assert.ok(processes.has((await daemon.ctr.task("pids")).pid));
