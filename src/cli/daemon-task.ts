@@ -28,6 +28,8 @@ export class DaemonTask implements TaskPort {
     if (process === undefined) throw new Problem(`no task ${this.id}`);
     const { pid, stdin, stdout, stderr, terminal } = process;
     const status = statusName(process.status);
+    if (status === "unknown")
+      throw new Problem(`${this.id}: its shim does not answer ("holdfast shims" tells more)`);
     const exit = status === "stopped" ? exitOf(process.exitStatus, process.exitedAt) : undefined;
     return { id: this.id, execId, status, pid, exit, bundle: "", stdin, stdout, stderr, terminal };
   }

@@ -65,12 +65,19 @@ export function callCode(error: unknown): number | undefined {
 /** What the peer said of a failed call; the text of anything else. */
 export function errorText(error: unknown): string {
   if (error instanceof Problem) return error.message;
-  if (error instanceof TtrpcError) return error.rawMessage === "" ? codeName(error.code) : error.rawMessage;
+  if (error instanceof TtrpcError) return shimText(error);
   if (isRpcError(error)) return rpcText(error);
   if (isSystemError(error)) {
     return error.path === undefined ? systemText(error) : `${error.path}: ${systemText(error)}`;
   }
   return error instanceof Error ? error.message : String(error);
+}
+
+function shimText({ code, rawMessage }: TtrpcError): string {
+  if (code === Code.DEADLINE_EXCEEDED) {
+    return 'no answer from the shim in time ("holdfast shim <id> dump" tells what it is at); --timeout waits longer';
+  }
+  return rawMessage === "" ? codeName(code) : rawMessage;
 }
 
 function rpcText({ code, details }: RpcError): string {

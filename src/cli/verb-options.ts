@@ -1,6 +1,6 @@
 // The flags that every verb has, before or after its name, and what they and the environment come to. Used by all verb files.
 import { type Command, CommanderError, InvalidArgumentError } from "commander";
-import { NOT_STARTED } from "./problem.ts";
+import { NOT_STARTED, Problem, systemText, USAGE } from "./problem.ts";
 import { Screen } from "./screen.ts";
 import { parseBytes, parseDuration } from "./units.ts";
 
@@ -36,7 +36,11 @@ export function commonFlags(command: Command, { daemon = true }: { daemon?: bool
   return command
     .option("-n, --namespace <name>", "namespace of the containers (HOLDFAST_NAMESPACE)")
     .option("--json", "print JSON, for programs")
-    .option("--timeout <duration>", "how long an answer may take, such as 500ms or 5s", durationArgument);
+    .option(
+      "--timeout <duration>",
+      "how long an answer may take, such as 500ms or 5s (HOLDFAST_TIMEOUT)",
+      durationArgument,
+    );
 }
 
 /** What the flags of a verb and of `holdfast` itself say; the environment stands in for what they do not. */
@@ -44,15 +48,25 @@ export function settingsOf(command: Command): Settings {
   const raw = command.optsWithGlobals<RawOptions>();
   const { env } = process;
   const namespace = raw.namespace ?? env.HOLDFAST_NAMESPACE ?? env.CONTAINERD_NAMESPACE;
+  const timeout = raw.timeout ?? timeoutOf(env.HOLDFAST_TIMEOUT);
   const address = raw.address ?? env.HOLDFAST_ADDRESS ?? env.CONTAINERD_ADDRESS ?? DEFAULT_ADDRESS;
   return {
     address: address.replace(/^unix:\/\//, ""),
     namespace: namespace ?? DEFAULT_NAMESPACE,
     namespaceGiven: raw.namespace !== undefined,
-    timeoutMs: raw.timeout ?? DEFAULT_TIMEOUT_MS,
-    daemonTimeoutMs: raw.timeout ?? DEFAULT_DAEMON_TIMEOUT_MS,
+    timeoutMs: timeout ?? DEFAULT_TIMEOUT_MS,
+    daemonTimeoutMs: timeout ?? DEFAULT_DAEMON_TIMEOUT_MS,
     screen: new Screen(raw.json === true),
   };
+}
+
+function timeoutOf(text: string | undefined): number | undefined {
+  if (text === undefined || text === "") return undefined;
+  try {
+    return durationArgument(text);
+  } catch (error) {
+    throw new Problem(`HOLDFAST_TIMEOUT: ${systemText(error)}`, USAGE, { cause: error });
+  }
 }
 
 /** For verbs that exit with the status of a process: a command line that makes no sense must not look like one. */

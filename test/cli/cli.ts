@@ -29,6 +29,8 @@ export class Cli {
       HOLDFAST_LOGS: join(this.directory, "logs"),
       HOLDFAST_FIFOS: this.fifos,
       HOLDFAST_RUNTIME: runtimeName,
+      // A machine that is busy for a while fails no test; those about what hangs give a shorter time.
+      HOLDFAST_TIMEOUT: "60s",
     };
   }
 

@@ -69,11 +69,11 @@ test("a shim that hangs is told as such, and the others are listed all the same"
   const pid = await daemon.shimPid("theirs");
   await stop(pid);
   try {
-    const [ours, theirs] = await shims("--timeout", "300ms");
+    const [ours, theirs] = await shims("--timeout", "3s");
     assert.equal(ours?.answers, true);
     assert.equal(theirs?.answers, false);
     assert.match(theirs?.error ?? "", /stopped by a signal/);
-    const table = await cli.do(["shims", "-n", daemon.namespace, "--timeout", "300ms"]);
+    const table = await cli.do(["shims", "-n", daemon.namespace, "--timeout", "3s"]);
     assert.match(table, /^theirs .*no: stopped by a signal$/m);
     assert.match(table, /^ours .* running +[\d.]+ (µs|ms)$/m);
   } finally {

@@ -218,12 +218,17 @@ test("ps -a tells how the ended ended, and delete takes them away", async () => 
 test("a daemon that hangs is given up on, and one that is not there is named", async () => {
   process.kill(daemon.pid, "SIGSTOP");
   try {
-    const { status, stderr } = await cli.run(["ps", "--timeout", "300ms"]);
-    assert.equal(status, 1);
-    assert.match(stderr, /no answer from the daemon in time/);
+    const byFlag = await cli.run(["ps", "--timeout", "300ms"]);
+    const byEnvironment = await cli.run(["ps"], { env: { HOLDFAST_TIMEOUT: "300ms" } });
+    for (const { status, stderr } of [byFlag, byEnvironment]) {
+      assert.equal(status, 1);
+      assert.match(stderr, /no answer from the daemon in time/);
+    }
   } finally {
     process.kill(daemon.pid, "SIGCONT");
   }
+  const never = await cli.run(["ps"], { env: { HOLDFAST_TIMEOUT: "never" } });
+  assert.deepEqual([never.status, never.stderr.split(":")[1]], [2, " HOLDFAST_TIMEOUT"]);
   const nobody = await cli.run(["--address", "/run/nosuch.sock", "ps"]);
   assert.equal(nobody.status, 1);
   assert.match(nobody.stderr, /cannot connect to \/run\/nosuch\.sock: no such file/);

@@ -82,7 +82,7 @@ export class Running {
   }
 
   /** Resolves once the collected stdout and stderr together match; rejects when the program ends without. */
-  async printed(pattern: RegExp, timeoutMs: number = patience(30_000)): Promise<RegExpMatchArray> {
+  async printed(pattern: RegExp, timeoutMs: number = patience(60_000)): Promise<RegExpMatchArray> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => finish(`did not print ${pattern}`), timeoutMs);
       const look = (): void => {

@@ -45,7 +45,7 @@ const UNUSED_PLUGINS = [
 ];
 
 /** A bound for hangs of calls that should be answered at once. */
-const CALL_TIMEOUT_MS = patience(30_000);
+const CALL_TIMEOUT_MS = patience(60_000);
 
 /** The configuration file alone counts, whatever the environment of the tests says. */
 const NO_SETTINGS = Object.fromEntries(

@@ -87,7 +87,7 @@ export class EventsServer {
     topic: string,
     containerId: string,
     execId = "",
-    timeoutMs: number = patience(30_000),
+    timeoutMs: number = patience(60_000),
   ): Promise<ForwardedEvent> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {

@@ -53,7 +53,7 @@ export class EventLog {
   async first(
     what: string,
     fits: (event: DaemonEvent) => boolean,
-    timeoutMs: number = patience(30_000),
+    timeoutMs: number = patience(60_000),
   ): Promise<DaemonEvent> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {
@@ -77,7 +77,7 @@ export class EventLog {
   exitOf(
     containerId: string,
     execId: string = containerId,
-    timeoutMs: number = patience(30_000),
+    timeoutMs: number = patience(60_000),
   ): Promise<DaemonEvent> {
     const fits = (event: DaemonEvent): boolean =>
       event.topic === "/tasks/exit" && event.body.container_id === containerId && event.body.id === execId;
@@ -90,7 +90,7 @@ export class EventLog {
     return this.first(`start of ${containerId}/${execId}`, fits);
   }
 
-  topicOf(topic: string, containerId: string, timeoutMs: number = patience(30_000)): Promise<DaemonEvent> {
+  topicOf(topic: string, containerId: string, timeoutMs: number = patience(60_000)): Promise<DaemonEvent> {
     const fits = (event: DaemonEvent): boolean =>
       event.topic === topic && event.body.container_id === containerId;
     return this.first(`${topic} of ${containerId}`, fits, timeoutMs);

@@ -10,7 +10,7 @@ export function patience(ms: number): number {
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | null | false | Promise<T | undefined | null | false>,
-  timeoutMs: number = patience(20_000),
+  timeoutMs: number = patience(60_000),
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

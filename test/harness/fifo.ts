@@ -37,7 +37,7 @@ export class FifoReader {
   until(
     what: string,
     enough: (text: string) => boolean,
-    timeoutMs: number = patience(30_000),
+    timeoutMs: number = patience(60_000),
   ): Promise<string> {
     return new Promise((done, fail) => {
       const timer = setTimeout(() => {

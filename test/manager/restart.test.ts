@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { open } from "lmdb";
+import { Status } from "../../src/api/generated/process.ts";
 import { run } from "../harness/command.ts";
 import { createTask, putOnRecord, refusal, remove, start, statuses } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
@@ -38,6 +39,8 @@ test("a shim that does not answer delays nobody, and is back when it answers", a
       three: "RUNNING",
       four: "RUNNING",
     });
+    const { process: silent } = await client.tasks.get({ containerId: "two", execId: "" });
+    assert.deepEqual([silent?.id, silent?.status], ["two", Status.UNKNOWN]);
     // The others can be used meanwhile.
     await remove(client, "one");
     process.kill(stuck, "SIGCONT");

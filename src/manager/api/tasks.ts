@@ -28,6 +28,9 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     throw new TtrpcError(Code.NOT_FOUND, `task ${id} not found`);
   };
 
+  const logSilent = ({ namespace, id }: Task, error: unknown): void =>
+    log.warn({ namespace, id, error: errorText(error) }, "shim does not tell its state");
+
   return {
     async create(request, call) {
       const { namespace, signal } = call;
@@ -68,7 +71,13 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
 
     async get({ containerId, execId }, call) {
       const task = find(call, containerId);
-      return { process: describe(task, execId, await task.state(execId, STATE_TIMEOUT_MS)) };
+      try {
+        return { process: describe(task, execId, await task.state(execId, STATE_TIMEOUT_MS)) };
+      } catch (error) {
+        if (TtrpcError.from(error).code !== Code.DEADLINE_EXCEEDED) throw error;
+        logSilent(task, error);
+        return { process: describeSilent(task, execId) };
+      }
     },
 
     async list(_, call) {
@@ -77,11 +86,8 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
           return describe(task, "", await task.state("", timeouts.shimCall));
         } catch (error) {
           if (TtrpcError.from(error).code === Code.NOT_FOUND || task.isClosed) return undefined;
-          log.warn(
-            { namespace: task.namespace, id: task.id, error: errorText(error) },
-            "shim does not tell its state",
-          );
-          return describeSilent(task);
+          logSilent(task, error);
+          return describeSilent(task, "");
         }
       });
       return { tasks: (await Promise.all(listed)).filter((process) => process !== undefined) };
@@ -188,11 +194,11 @@ function describe(task: Task, execId: string, state: StateResponse): Process {
   return { containerId: task.id, id, pid, status, stdin, stdout, stderr, terminal, exitStatus, exitedAt };
 }
 
-/** One whose shim does not answer. */
-function describeSilent(task: Task): Process {
-  const { id, pid } = task;
+/** One whose shim does not answer: callers go on with what they want of it, as with containerd. */
+function describeSilent(task: Task, execId: string): Process {
+  const [id, pid] = execId === "" ? [task.id, task.pid] : [execId, 0];
   const none = { stdin: "", stdout: "", stderr: "", terminal: false, exitStatus: 0 };
-  return { containerId: id, id, pid, status: Status.UNKNOWN, ...none };
+  return { containerId: task.id, id, pid, status: Status.UNKNOWN, ...none };
 }
 
 function fieldOf(task: Task, name: string | undefined): string | undefined {
