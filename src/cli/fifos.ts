@@ -1,10 +1,11 @@
 // A process's stdin, stdout and stderr as fifos in a directory of our own, as containerd's clients hand them to shims. Nothing here ever waits
-// for the other side: both ends of each fifo are opened first, and ours of the wrong direction given up once the shim has its own.
+// for the other side: both ends of an output are opened first, and the writing one given up once the shim has its own.
 import { execFile } from "node:child_process";
 import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync, statSync } from "node:fs";
 import { Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { FifoWriter } from "./fifo-writer.ts";
 import { Problem } from "./problem.ts";
 
 /** Where fifos live while their process does: HOLDFAST_FIFOS names another directory. */
@@ -30,17 +31,15 @@ export class Fifos {
   /** Bytes of the process; undefined where it has no such stream. */
   readonly stdout: Socket | undefined;
   readonly stderr: Socket | undefined;
-  /** What we write to the process. */
-  readonly stdin: Socket | undefined;
+  #stdin: FifoWriter | undefined;
   /** Ends that keep the fifos alive until the shim has opened them. */
   #held: number[] = [];
 
   private constructor(paths: StdioPaths, hold: boolean) {
     this.paths = paths;
     try {
-      this.stdout = this.#open(paths.stdout, "read", hold);
-      this.stderr = this.#open(paths.stderr, "read", hold);
-      this.stdin = this.#open(paths.stdin, "write", hold);
+      this.stdout = this.#read(paths.stdout, hold);
+      this.stderr = this.#read(paths.stderr, hold);
     } catch (error) {
       this.close();
       throw error;
@@ -74,15 +73,22 @@ export class Fifos {
     return new Fifos(paths, false);
   }
 
-  /** The shim has opened its ends: from here on the end of the process's output is the end of ours. */
+  /** The shim writes: from here on the end of the process's output is the end of ours. */
   taken(): void {
     for (const fd of this.#held.splice(0)) closeSync(fd);
+  }
+
+  /** What we write to the process; undefined if it takes no input. To be asked for once the process runs. */
+  get stdin(): FifoWriter | undefined {
+    if (this.paths.stdin === "") return undefined;
+    this.#stdin ??= new FifoWriter(this.paths.stdin);
+    return this.#stdin;
   }
 
   /** Lets go; the process is not disturbed, and somebody may attach later. */
   close(): void {
     this.taken();
-    for (const socket of [this.stdout, this.stderr, this.stdin]) socket?.destroy();
+    for (const stream of [this.stdout, this.stderr, this.#stdin]) stream?.destroy();
   }
 
   /** Removes the fifos of a process that has ended, if we made them, whichever run of the CLI did. */
@@ -92,14 +98,11 @@ export class Fifos {
     }
   }
 
-  #open(path: string, direction: "read" | "write", hold: boolean): Socket | undefined {
+  #read(path: string, hold: boolean): Socket | undefined {
     if (path === "") return undefined;
     const { O_RDONLY, O_WRONLY, O_NONBLOCK } = constants;
-    const reading = direction === "read";
-    // A writer can only open what somebody reads: the held end is the reader then.
-    if (!reading && hold) this.#held.push(openSync(path, O_RDONLY | O_NONBLOCK));
-    const fd = openSync(path, (reading ? O_RDONLY : O_WRONLY) | O_NONBLOCK);
-    if (reading && hold) this.#held.push(openSync(path, O_WRONLY | O_NONBLOCK));
-    return new Socket({ fd, readable: reading, writable: !reading });
+    const fd = openSync(path, O_RDONLY | O_NONBLOCK);
+    if (hold) this.#held.push(openSync(path, O_WRONLY | O_NONBLOCK));
+    return new Socket({ fd, readable: true, writable: false });
   }
 }

@@ -127,7 +127,6 @@ export class Session {
     const end = (): void => {
       // The shim holds the fifo open too, so that we may go and come back: it has to be told.
       sink.end(() => {
-        sink.destroy();
         if (!this.#ended) task.closeInput(execId).catch(() => {});
       });
     };
