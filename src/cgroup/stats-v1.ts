@@ -2,16 +2,7 @@
 // A controller or file that is not there leaves its figures out; it is never an error.
 
 import type { BinaryWriter } from "@bufbuild/protobuf/wire";
-import {
-  type CgroupFiles,
-  fields,
-  lines,
-  parseFigure,
-  parseKeyed,
-  parseRdma,
-  readFigure,
-  UNLIMITED,
-} from "./files.ts";
+import { type CgroupFiles, fields, lines, parseFigure, parseKeyed, parseRdma, UNLIMITED } from "./files.ts";
 import type { CgroupPaths } from "./hierarchy.ts";
 import {
   encodeMessage,
@@ -41,29 +32,52 @@ const MEMORY_ENTRIES = ["memory", "memory.memsw", "memory.kmem", "memory.kmem.tc
 /** The files of BlkIOStat's fields 1 to 8. */
 const BLKIO =
   "io_service_bytes io_serviced io_queued io_service_time io_wait_time io_merged time sectors".split(" ");
+/** Those that the throttling layer counts too. */
+const THROTTLED = ["io_service_bytes", "io_serviced"];
 /** cpuacct.stat counts in USER_HZ, which is 100 on every Linux. */
 const NS_PER_TICK = 10_000_000n;
 
+/** The files of the container's cgroups; undefined or empty where a controller is not mounted or has no such file. */
+interface Controllers {
+  read(controller: string, name: string): string | undefined;
+  figure(controller: string, name: string): Figure;
+  names(controller: string): string[];
+}
+
 /** The encoded io.containerd.cgroups.v1.Metrics of the container whose cgroups are `paths`. */
 export function metricsV1(paths: CgroupPaths, files: CgroupFiles): Uint8Array {
+  const controllers = controllersOf(paths, files);
   return encodeMessage((metrics) => {
-    writeHugetlb(metrics, paths.directory("hugetlb"), files);
-    writePids(metrics, paths.directory("pids"), files);
-    writeCpu(metrics, paths, files);
-    const memory = paths.directory("memory");
-    writeMemory(metrics, memory, files);
-    writeBlkio(metrics, paths.directory("blkio"), files);
-    writeRdmaStat(metrics, paths.directory("rdma"), files);
-    writeOomControl(metrics, memory, files);
+    writeHugetlb(metrics, controllers);
+    writePids(metrics, controllers);
+    writeCpu(metrics, controllers);
+    writeMemory(metrics, controllers);
+    writeBlkio(metrics, controllers, files);
+    writeRdmaStat(metrics, controllers);
+    writeOomControl(metrics, controllers);
   });
 }
 
-function writeHugetlb(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
-  if (directory === undefined) return;
-  for (const name of files.list(directory).sort()) {
+function controllersOf(paths: CgroupPaths, files: CgroupFiles): Controllers {
+  const read = (controller: string, name: string): string | undefined => {
+    const directory = paths.directory(controller);
+    return directory === undefined ? undefined : files.read(`${directory}/${name}`);
+  };
+  return {
+    read,
+    figure: (controller, name) => parseFigure(read(controller, name) ?? ""),
+    names: (controller) => {
+      const directory = paths.directory(controller);
+      return directory === undefined ? [] : files.list(directory);
+    },
+  };
+}
+
+function writeHugetlb(metrics: BinaryWriter, controllers: Controllers): void {
+  for (const name of controllers.names("hugetlb").sort()) {
     const [controller, size = "", figure, ...rest] = name.split(".");
     if (controller !== "hugetlb" || figure !== "usage_in_bytes" || rest.length > 0) continue;
-    const read = (file: string): Figure => readFigure(files, `${directory}/hugetlb.${size}.${file}`);
+    const read = (file: string): Figure => controllers.figure("hugetlb", `hugetlb.${size}.${file}`);
     writeMessage(metrics, 1, (stat) => {
       writeFigures(stat, 1, [read("usage_in_bytes"), read("max_usage_in_bytes"), read("failcnt")]);
       writeText(stat, 4, size);
@@ -71,34 +85,31 @@ function writeHugetlb(metrics: BinaryWriter, directory: string | undefined, file
   }
 }
 
-function writePids(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
-  if (directory === undefined) return;
-  const current = readFigure(files, `${directory}/pids.current`);
+function writePids(metrics: BinaryWriter, { figure }: Controllers): void {
+  const current = figure("pids", "pids.current");
   if (current === undefined) return;
-  const max = readFigure(files, `${directory}/pids.max`);
+  const max = figure("pids", "pids.max");
   // No limit is 0 here; on v2 it is the greatest number. So clients know it.
   writeMessage(metrics, 2, (stat) => writeFigures(stat, 1, [current, max === UNLIMITED ? 0n : max]));
 }
 
-function writeCpu(metrics: BinaryWriter, paths: CgroupPaths, files: CgroupFiles): void {
-  const read = (controller: string, name: string): string => {
-    const directory = paths.directory(controller);
-    return (directory === undefined ? undefined : files.read(`${directory}/${name}`)) ?? "";
-  };
-  const usage = parseKeyed(read("cpuacct", "cpuacct.stat"));
-  const throttling = parseKeyed(read("cpu", "cpu.stat"));
+function writeCpu(metrics: BinaryWriter, { read, figure }: Controllers): void {
+  const usage = parseKeyed(read("cpuacct", "cpuacct.stat") ?? "");
+  const throttling = parseKeyed(read("cpu", "cpu.stat") ?? "");
   const ns = (ticks: Figure): Figure => ticks && ticks * NS_PER_TICK;
-  const perCpu = fields(read("cpuacct", "cpuacct.usage_percpu").trim()).map(
-    (text) => parseFigure(text) ?? 0n,
-  );
+  const perCpu = fields((read("cpuacct", "cpuacct.usage_percpu") ?? "").trim());
   writeMessage(metrics, 3, (cpu) => {
     writeMessage(cpu, 1, (stat) => {
       writeFigures(stat, 1, [
-        parseFigure(read("cpuacct", "cpuacct.usage")),
+        figure("cpuacct", "cpuacct.usage"),
         ns(usage.get("system")),
         ns(usage.get("user")),
       ]);
-      writePacked(stat, 4, perCpu);
+      writePacked(
+        stat,
+        4,
+        perCpu.map((text) => parseFigure(text) ?? 0n),
+      );
     });
     writeMessage(cpu, 2, (stat) => {
       writeFigures(
@@ -110,9 +121,8 @@ function writeCpu(metrics: BinaryWriter, paths: CgroupPaths, files: CgroupFiles)
   });
 }
 
-function writeMemory(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
-  if (directory === undefined) return;
-  const text = files.read(`${directory}/memory.stat`);
+function writeMemory(metrics: BinaryWriter, { read, figure }: Controllers): void {
+  const text = read("memory", "memory.stat");
   if (text === undefined) return;
   const figures = parseKeyed(text);
   writeMessage(metrics, 4, (stat) => {
@@ -127,16 +137,15 @@ function writeMemory(metrics: BinaryWriter, directory: string | undefined, files
         writeFigures(
           inner,
           1,
-          entry.map((name) => readFigure(files, `${directory}/${prefix}.${name}`)),
+          entry.map((name) => figure("memory", `${prefix}.${name}`)),
         );
       });
     });
   });
 }
 
-function writeOomControl(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
-  if (directory === undefined) return;
-  const text = files.read(`${directory}/memory.oom_control`);
+function writeOomControl(metrics: BinaryWriter, { read }: Controllers): void {
+  const text = read("memory", "memory.oom_control");
   if (text === undefined) return;
   const figures = parseKeyed(text);
   writeMessage(metrics, 9, (control) => {
@@ -148,24 +157,20 @@ function writeOomControl(metrics: BinaryWriter, directory: string | undefined, f
   });
 }
 
-function writeRdmaStat(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
-  if (directory === undefined) return;
-  const current = files.read(`${directory}/rdma.current`);
+function writeRdmaStat(metrics: BinaryWriter, { read }: Controllers): void {
+  const current = read("rdma", "rdma.current");
   if (current === undefined) return;
-  writeRdma(metrics, 6, parseRdma(current), parseRdma(files.read(`${directory}/rdma.max`) ?? ""));
+  writeRdma(metrics, 6, parseRdma(current), parseRdma(read("rdma", "rdma.max") ?? ""));
 }
 
-function writeBlkio(metrics: BinaryWriter, directory: string | undefined, files: CgroupFiles): void {
-  if (directory === undefined) return;
+function writeBlkio(metrics: BinaryWriter, controllers: Controllers, files: CgroupFiles): void {
+  if (controllers.names("blkio").length === 0) return;
   const devices = deviceNames(files.read("/proc/partitions") ?? "");
+  const read = (name: string): string => controllers.read("blkio", `blkio.${name}`) ?? "";
   // CFQ and BFQ count for whole subtrees. Where they count nothing, the throttling layer's own counters are the ones to have.
-  let texts = BLKIO.map((name) => files.read(`${directory}/blkio.${name}_recursive`) ?? "");
+  let texts = BLKIO.map((name) => read(`${name}_recursive`));
   if (texts.every((text) => blkioLines(text).length === 0)) {
-    texts = BLKIO.map((name) =>
-      name === "io_service_bytes" || name === "io_serviced"
-        ? (files.read(`${directory}/blkio.throttle.${name}`) ?? "")
-        : "",
-    );
+    texts = BLKIO.map((name) => (THROTTLED.includes(name) ? read(`throttle.${name}`) : ""));
   }
   writeMessage(metrics, 5, (stat) => {
     texts.forEach((text, index) => {
