@@ -1,5 +1,5 @@
 // What holdfastd costs, and how fast it is back. Used by main.ts.
-import { DaemonClient } from "../src/cli/daemon-client.ts";
+import { DaemonClient } from "../src/cli/containers/daemon-client.ts";
 import { createTask, putOnRecord, remove, start, statuses } from "../test/harness/containers.ts";
 import type { Daemon } from "../test/harness/daemon.ts";
 import { inParallel } from "../test/harness/parallel.ts";

@@ -1,4 +1,4 @@
-// From TypeScript to bytecode: esbuild bundles, native/compile.c compiles. Called by build.ts.
+// From TypeScript to bytecode: esbuild bundles, scripts/bytecode.c compiles. Called by build.ts.
 import { writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { build } from "esbuild";

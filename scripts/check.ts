@@ -1,10 +1,11 @@
-// npm run check: types, lint, format, and whether the generated files are up to date. Part of npm test; ends with 1 if anything is wrong.
+// npm run check: types, lint, format, imports by floor, and whether the generated files are up to date. Part of npm test; ends with 1 if anything is wrong.
 import { spawnSync } from "node:child_process";
 
 const checks: readonly (readonly [what: string, ...command: string[]])[] = [
   ["types", "npx", "tsc", "-p", "tsconfig.json"],
   ["types without Node", "npx", "tsc", "-p", "tsconfig.portable.json"],
   ["lint and format", "npx", "biome", "check", "--error-on-warnings"],
+  ["imports by floor", "node", "--import", "tsx", "scripts/floors.ts"],
   ["generated files", "node", "--import", "tsx", "scripts/generate.ts", "--check"],
 ];
 

@@ -67,16 +67,16 @@ export function quickjs(): string {
 
 /** Object files of the host and the engine. The engine's come first because they take longest. */
 export function hostObjects(engine: string, variant: Variant): Promise<string[]> {
-  const ours = readdirSync(native).filter((name) => name.endsWith(".c") && name !== "compile.c");
+  const ours = readdirSync(native).filter((name) => name.endsWith(".c"));
   return Promise.all([
     ...engineFiles.map((name) => compileEngine(engine, name, variant)),
     ...ours.map((name) => compileObject(engine, join(native, name), [...hostFlags, ...variant.compile])),
   ]);
 }
 
-/** The program made from native/compile.c. */
+/** The program made from scripts/bytecode.c. */
 export async function bytecodeCompiler(engine: string): Promise<string> {
-  const source = join(native, "compile.c");
+  const source = join(import.meta.dirname, "bytecode.c");
   const included = "quickjs.c";
   const objects = await Promise.all([
     compileObject(engine, source, [...engineFlags, ...tool.compile], [join(engine, included)]),

@@ -1,4 +1,4 @@
-// Turns a source map into the plain table that native/compile.c reads. Called by build.ts.
+// Turns a source map into the plain table that scripts/bytecode.c reads. Called by build.ts.
 
 interface SourceMap {
   readonly sources: readonly string[];
@@ -7,7 +7,7 @@ interface SourceMap {
 
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/** The table of native/compile.c: each place of the bundle with its source, as `name` writes it, and line. */
+/** The table of scripts/bytecode.c: each place of the bundle with its source, as `name` writes it, and line. */
 export function sourcePlaces(json: string, name: (source: string) => string): string {
   const map = JSON.parse(json) as SourceMap;
   const places: string[] = [];

@@ -1,12 +1,12 @@
 // containerd-shim-holdfast-v2: argv → start | delete | info | version. `start` forks the process that serves.
 import { useTextEncoding } from "../../src/api/text-encoding.ts";
+import { errorText } from "../../src/log/log.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { quickjsPlatform } from "../../src/platform/quickjs.ts";
 import { type Arguments, parseArguments } from "../../src/shim/args.ts";
 import { start } from "../../src/shim/bootstrap.ts";
 import { deleteContainer } from "../../src/shim/delete.ts";
 import { runtimeInfo, versionText } from "../../src/shim/info.ts";
-import { errorText } from "../../src/shim/log.ts";
 
 const PROGRAM = "containerd-shim-holdfast-v2";
 const STDOUT = 1;

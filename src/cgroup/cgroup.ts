@@ -1,8 +1,8 @@
 // The cgroup of one container: its figures and its OOM kills, whichever version the host has. Used by src/task.
 import { METRICS_V1, METRICS_V2 } from "../api/any.ts";
 import type { Any } from "../api/generated/google/protobuf/any.ts";
+import { errorText, type Log } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
-import { errorText, type Log } from "../shim/log.ts";
 import type { CgroupFiles } from "./files.ts";
 import { type CgroupPaths, parseCgroupPaths, parseHierarchy } from "./hierarchy.ts";
 import { OomWatch, oomSource } from "./oom.ts";

@@ -1,7 +1,8 @@
 // Where cgroups are mounted on this host, and which directories a process's cgroups are. The shim reads both files once a container
 // is created, since the paths stay valid after its init has gone.
 
-import { fields, lines } from "./files.ts";
+import { parseMountinfo } from "../platform/mountinfo.ts";
+import { lines } from "./files.ts";
 
 /** "hybrid" is v1 with an empty v2 hierarchy beside it, and counts as v1 for everything. */
 export type CgroupMode = "legacy" | "hybrid" | "unified";
@@ -27,27 +28,14 @@ export interface CgroupPaths {
   directory(controller: string): string | undefined;
 }
 
-/** mountinfo writes blank, tab, newline and backslash as a backslash and three octal digits. */
-function decodeEscapes(text: string): string {
-  const [head = "", ...parts] = text.split("\\");
-  return (
-    head +
-    parts.map((part) => String.fromCharCode(Number.parseInt(part.slice(0, 3), 8)) + part.slice(3)).join("")
-  );
-}
-
 /** Reads the text of /proc/self/mountinfo (proc(5)). Undefined if no cgroup hierarchy is mounted. */
 export function parseHierarchy(mountinfo: string): CgroupHierarchy | undefined {
   const v1: CgroupMount[] = [];
   let v2: CgroupMount | undefined;
-  for (const line of lines(mountinfo)) {
-    const [before = "", after = ""] = line.split(" - ");
-    const [, , , root, path] = fields(before);
-    const [type, , options] = fields(after);
-    if (root === undefined || path === undefined) continue;
-    const mount = { root: decodeEscapes(root), path: decodeEscapes(path) };
+  for (const { root, point, type, options } of parseMountinfo(mountinfo)) {
+    const mount = { root, path: point };
     if (type === "cgroup2") v2 ??= { ...mount, controllers: [] };
-    if (type === "cgroup") v1.push({ ...mount, controllers: (options ?? "").split(",") });
+    if (type === "cgroup") v1.push({ ...mount, controllers: options });
   }
   const controlled = v1.some((mount) => !mount.controllers.some((name) => name.startsWith("name=")));
   if (v2 === undefined) return v1.length > 0 ? { mode: "legacy", v1, v2 } : undefined;

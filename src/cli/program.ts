@@ -1,19 +1,18 @@
 // The command line of `holdfast`: puts the verbs together and turns what they throw into a line on stderr and an exit status.
 import { Command, CommanderError } from "commander";
-import { addCompletion } from "./completion-verb.ts";
-import { addDoctor } from "./doctor-verb.ts";
-import { addEventVerbs } from "./event-verbs.ts";
-import { addInspect } from "./inspect-verb.ts";
-import { addListVerbs } from "./list-verbs.ts";
-import { errorText, FAILED, Problem, USAGE } from "./problem.ts";
-import { addRunVerbs } from "./run-verbs.ts";
-import { addShim } from "./shim-verb.ts";
-import { addShims } from "./shims-verb.ts";
-import { addStatsVerbs } from "./stats-verbs.ts";
-import { addTaskVerbs } from "./task-verbs.ts";
-import { commonFlags, examples } from "./verb-options.ts";
-
-const VERSION = "0.1.0";
+import { VERSION } from "../api/version.ts";
+import { errorText, FAILED, Problem, USAGE } from "./text/problem.ts";
+import { addCompletion } from "./verbs/completion.ts";
+import { addDoctor } from "./verbs/doctor.ts";
+import { addEventVerbs } from "./verbs/events.ts";
+import { addInspect } from "./verbs/inspect.ts";
+import { addListVerbs } from "./verbs/list.ts";
+import { commonFlags, examples } from "./verbs/options.ts";
+import { addRunVerbs } from "./verbs/run.ts";
+import { addShim } from "./verbs/shim.ts";
+import { addShims } from "./verbs/shims.ts";
+import { addStatsVerbs } from "./verbs/stats.ts";
+import { addTaskVerbs } from "./verbs/task.ts";
 
 export function buildProgram(): Command {
   const program = new Command("holdfast")

@@ -3,8 +3,8 @@
 import { pack } from "../api/any.ts";
 import { type Envelope, EventsDefinition } from "../api/generated/forward.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
+import { errorText, type Log } from "../log/log.ts";
 import type { Clock, Net, Timer } from "../platform/platform.ts";
-import { errorText, type Log } from "../shim/log.ts";
 import { TtrpcClient } from "../ttrpc/client.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { EventSink, Topic } from "./topics.ts";

@@ -13,9 +13,9 @@ import {
 } from "node:fs";
 import { readFile, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { BUNDLES } from "../api/runtime-names.ts";
 import { mountsAt, unmount } from "./mounts.ts";
 
-const TASKS = "io.containerd.runtime.v2.task";
 const BOOTSTRAP = "bootstrap.json";
 const SHIM_PATH = "shim-binary-path";
 
@@ -39,8 +39,8 @@ export class Bundle {
   constructor({ root, state }: BundlePlace, namespace: string, id: string) {
     this.namespace = namespace;
     this.id = id;
-    this.path = join(state, TASKS, namespace, id);
-    this.#work = join(root, TASKS, namespace, id);
+    this.path = join(state, BUNDLES, namespace, id);
+    this.#work = join(root, BUNDLES, namespace, id);
   }
 
   get logFifo(): string {
@@ -143,7 +143,7 @@ function removeWhole(path: string): void {
 
 /** The bundles that are there. */
 export function findBundles(place: BundlePlace): Bundle[] {
-  const tasks = join(place.state, TASKS);
+  const tasks = join(place.state, BUNDLES);
   return namesIn(tasks).flatMap((namespace) =>
     namesIn(join(tasks, namespace)).map((id) => new Bundle(place, namespace, id)),
   );
@@ -152,13 +152,13 @@ export function findBundles(place: BundlePlace): Bundle[] {
 /** Removes halves of removals, and work directories whose bundles have gone with the last boot. */
 export async function removeRemains(place: BundlePlace): Promise<void> {
   for (const base of [place.state, place.root]) {
-    const tasks = join(base, TASKS);
+    const tasks = join(base, BUNDLES);
     for (const namespace of namesIn(tasks)) {
       const directory = join(tasks, namespace);
       for (const name of hiddenNamesIn(directory))
         await rm(join(directory, name), { recursive: true, force: true });
       if (base !== place.root) continue;
-      const alive = new Set(namesIn(join(place.state, TASKS, namespace)));
+      const alive = new Set(namesIn(join(place.state, BUNDLES, namespace)));
       for (const id of namesIn(directory)) {
         if (!alive.has(id)) await rm(join(directory, id), { recursive: true, force: true });
       }

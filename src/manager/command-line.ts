@@ -1,6 +1,8 @@
 // holdfastd's command line: flags beat the environment, which beats a TOML file, which beats the defaults. cmd/daemon/main.ts reads it.
+
 import { isAbsolute, join, resolve } from "node:path";
 import { Command, CommanderError } from "commander";
+import { VERSION } from "../api/version.ts";
 import {
   type Config,
   ConfigError,
@@ -14,7 +16,6 @@ import {
   SETTINGS,
   type Setting,
 } from "./config.ts";
-import { VERSION } from "./version.ts";
 
 export type CommandLine =
   | { readonly action: "serve"; readonly config: Config }

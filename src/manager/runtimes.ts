@@ -1,11 +1,10 @@
 // Runtime names → shim binaries, by containerd's rules: io.containerd.holdfast.v2 is containerd-shim-holdfast-v2 on the PATH. Used by tasks.ts.
+
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
+import { OUR_RUNTIME, RUNC_RUNTIME } from "../api/runtime-names.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 
-export const OUR_RUNTIME = "io.containerd.holdfast.v2";
-/** What ctr and Docker ask for unless they are told otherwise. Where containerd's shim for it is not installed, ours serves it. */
-const USUAL_RUNTIME = "io.containerd.runc.v2";
 const MAX_ALIASES = 8;
 
 export class Runtimes {
@@ -31,7 +30,7 @@ export class Runtimes {
     const binary = binaryName(name);
     const found = this.#find(binary);
     if (found !== undefined) return found;
-    if (name === USUAL_RUNTIME) return this.resolve(OUR_RUNTIME);
+    if (name === RUNC_RUNTIME) return this.resolve(OUR_RUNTIME);
     const text = `runtime ${JSON.stringify(runtime)}: ${binary} is neither on the PATH nor beside holdfastd`;
     throw new TtrpcError(Code.NOT_FOUND, text);
   }

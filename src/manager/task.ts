@@ -1,13 +1,14 @@
 // One task: the container's shim, its connection, and what several callers share of it. Made by tasks.ts.
+
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import type { Usage } from "../api/generated/history.ts";
 import type { StateResponse } from "../api/generated/task.ts";
+import { readUsage } from "../shims/usage.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { Bundle, ShimAddress } from "./bundle.ts";
 import { Deferred } from "./deferred.ts";
 import type { ShimBinary } from "./shim-binary.ts";
 import type { ShimLink } from "./shim-link.ts";
-import { usageOf } from "./usage.ts";
 
 /** How long a shim may take to tell what an ended container has used, in ms. */
 const STATS_TIMEOUT_MS = 1000;
@@ -117,7 +118,7 @@ export class Task {
   async #askUsage(): Promise<Usage | undefined> {
     try {
       const { stats } = await this.shim.stats({ id: this.id }, { timeoutMs: STATS_TIMEOUT_MS });
-      return stats && usageOf(stats);
+      return stats && readUsage(stats);
     } catch {
       return undefined;
     }

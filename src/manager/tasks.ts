@@ -7,7 +7,7 @@ import type { DeleteResponse } from "../api/generated/task.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import { topics } from "../events/topics.ts";
 import { nodeClock } from "../platform/node.ts";
-import type { CancelSignal } from "../ttrpc/definition.ts";
+import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Bundle, type BundlePlace } from "./bundle.ts";
 import type { Config } from "./config.ts";

@@ -3,11 +3,11 @@ import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS } from "../api/any.ts";
 import { BootstrapParams, BootstrapResult } from "../api/generated/bootstrap.ts";
 import { Any } from "../api/generated/google/protobuf/any.ts";
 import { joinCgroup } from "../cgroup/cgroup.ts";
+import { errorText } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
 import type { Arguments } from "./args.ts";
-import { errorText } from "./log.ts";
 import { SERVED_SIGNALS, type ServeConfig, serve } from "./serve.ts";
 import { bindSocket, socketPath } from "./socket.ts";
 

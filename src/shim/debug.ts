@@ -1,5 +1,6 @@
 // What the shim is doing, for `holdfast shim … dump` (holdfast.shim.v1.Debug). It costs a ring of the last calls; all else is looked up when
 // asked for. What /proc can tell (children, memory, whose descriptors) is left to the one who asks. Registered by serve.ts.
+import type { ContainerDump, ShimDump } from "../api/dump.ts";
 import type { DumpResponse } from "../api/generated/debug.ts";
 import { isSystemError, type Platform } from "../platform/platform.ts";
 import type { CallInfo } from "../ttrpc/definition.ts";
@@ -7,31 +8,6 @@ import type { TtrpcError } from "../ttrpc/status.ts";
 
 /** How many finished calls are remembered. */
 const REMEMBERED_CALLS = 32;
-
-/** All durations are in ms. */
-export interface ShimDump {
-  readonly pid: number;
-  /** The last calls that have ended, the oldest first. `error` is empty for a call that was answered. */
-  readonly calls: readonly { method: string; ms: number; ago: number; error: string }[];
-  readonly running: readonly { method: string; ms: number }[];
-  readonly containers: readonly ContainerDump[];
-  /** Topics of the events that the daemon has not acknowledged, in order. */
-  readonly events: readonly string[];
-  /** Unread bytes by descriptor, of pipes, fifos and terminals that hold any. */
-  readonly fill: Readonly<Record<string, number>>;
-}
-
-export interface ProcessDump {
-  readonly id: string;
-  readonly state: string;
-  /** 0 before there is one. */
-  readonly pid: number;
-  readonly status?: number | undefined;
-}
-
-export interface ContainerDump extends ProcessDump {
-  readonly execs: readonly ProcessDump[];
-}
 
 /** Where the figures come from. */
 export interface DebugSources {

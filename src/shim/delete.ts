@@ -2,15 +2,15 @@
 
 import { DeleteResponse } from "../api/generated/task.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
+import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
 import { unmountRootfs } from "../runc/bundle.ts";
 import { defaultOptions } from "../runc/options.ts";
 import { Runc, readPidFile } from "../runc/runc.ts";
+import { readJournal } from "../task/journal.ts";
 import type { Arguments } from "./args.ts";
 import { readCrash } from "./crash.ts";
-import { readJournal } from "./journal.ts";
-import { errorText } from "./log.ts";
 import { removeDead } from "./socket.ts";
 
 /** Frees everything that the container holds and returns the encoded DeleteResponse. What cannot be freed is told to `warn`. */

@@ -2,17 +2,16 @@
 import { SPEC_FEATURES } from "../api/any.ts";
 import { Any } from "../api/generated/google/protobuf/any.ts";
 import { RuntimeInfo } from "../api/generated/runtime_info.ts";
+import { OUR_RUNTIME } from "../api/runtime-names.ts";
+import { REVISION, VERSION } from "../api/version.ts";
 import type { Platform } from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
 import { defaultOptions, readOptions } from "../runc/options.ts";
 import { readFeatures } from "../runc/runc.ts";
 
-export const RUNTIME_NAME = "io.containerd.holdfast.v2";
-export const VERSION = "0.1.0";
-
 /** What a person sees. */
 export function versionText(program: string): string {
-  return `${program}:\n  Version:  ${VERSION}\n  Runtime:  ${RUNTIME_NAME}\n  Engine:   QuickJS\n`;
+  return `${program}:\n  Version:  ${VERSION}\n  Runtime:  ${OUR_RUNTIME}\n  Engine:   QuickJS\n`;
 }
 
 /**
@@ -25,8 +24,8 @@ export async function runtimeInfo(platform: Platform): Promise<Uint8Array> {
   const { binary } = options === undefined ? defaultOptions : readOptions(platform, options);
   const features = await readFeatures(platform, new Reaper(platform), binary);
   return RuntimeInfo.encode({
-    name: RUNTIME_NAME,
-    version: { version: VERSION, revision: "" },
+    name: OUR_RUNTIME,
+    version: { version: VERSION, revision: REVISION },
     options,
     features:
       features === undefined ? undefined : { typeUrl: SPEC_FEATURES, value: platform.text.encode(features) },

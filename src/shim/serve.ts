@@ -3,15 +3,15 @@ import { DebugDefinition } from "../api/generated/debug.ts";
 import { TaskDefinition } from "../api/generated/task.ts";
 import { TaskV3Definition } from "../api/task-v3.ts";
 import { Publisher } from "../events/publisher.ts";
+import { createLog, errorText, type Log } from "../log/log.ts";
+import { within } from "../platform/deadline.ts";
 import { type Platform, SIGCHLD, SIGINT, SIGTERM, type Timer } from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
-import { within } from "../task/deadline.ts";
 import { TaskService } from "../task/service.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { recordCrash } from "./crash.ts";
 import { Debug } from "./debug.ts";
 import { Lifetime } from "./lifetime.ts";
-import { createLog, errorText, type Log } from "./log.ts";
 
 /** How long leaving may wait for the daemon to take the last events, in ms: it gives Shutdown 3 s. */
 const FLUSH_TIMEOUT = 2_000;

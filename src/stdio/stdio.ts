@@ -1,7 +1,4 @@
 // What a process's stdin, stdout and stderr are, as the task service sees them; pipes.ts and console.ts are the two ways to have them.
-import type { Platform } from "../platform/platform.ts";
-import { Terminal } from "./console.ts";
-import { Pipes } from "./pipes.ts";
 
 /** The stdio part of a Create or Exec request. */
 export interface StdioConfig {
@@ -32,9 +29,4 @@ export interface Stdio {
   readonly drained: Promise<void>;
   /** Closes everything; what has not been handed over is lost. Closing twice does nothing. */
   close(): void;
-}
-
-/** Opens a process's stdio in the container's bundle. Throws, with nothing left open, if a path or scheme is wrong. */
-export function openStdio(platform: Platform, bundle: string, config: StdioConfig, owner: PipeOwner): Stdio {
-  return config.terminal ? new Terminal(platform, bundle, config) : new Pipes(platform, config, owner);
 }

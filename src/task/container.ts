@@ -1,19 +1,21 @@
 // One container: its init, its execs, and what the runtime is asked to do with them. Used by service.ts.
+
+import type { ContainerDump } from "../api/dump.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
 import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
+import { errorText } from "../log/log.ts";
+import { within } from "../platform/deadline.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { mountRootfs, readSpec, unmountRootfs } from "../runc/bundle.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { isAlreadyGone, type ProcessSetup, Runc } from "../runc/runc.ts";
-import type { ContainerDump } from "../shim/debug.ts";
-import { writeJournal } from "../shim/journal.ts";
-import { errorText } from "../shim/log.ts";
+import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
-import { within } from "./deadline.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
-import { type Caller, explain, Launcher, readProcessSpec } from "./launch.ts";
+import { writeJournal } from "./journal.ts";
+import { explain, Launcher, readProcessSpec } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
 
@@ -63,7 +65,11 @@ export class Container {
   }
 
   /** Mounts the root file system and has the runtime make the container. A failure leaves nothing behind. */
-  static async create(context: ShimContext, request: CreateTaskRequest, caller: Caller): Promise<Container> {
+  static async create(
+    context: ShimContext,
+    request: CreateTaskRequest,
+    caller: CancelSignal,
+  ): Promise<Container> {
     const container = new Container(context, request);
     container.#save();
     try {
@@ -105,7 +111,7 @@ export class Container {
     this.#context.events.publish(topics.execAdded, { containerId: this.id, execId: exec.id });
   }
 
-  start(process: Process, caller: Caller): Promise<void> {
+  start(process: Process, caller: CancelSignal): Promise<void> {
     return process === this.init
       ? this.#queue.run(() => this.#startInit())
       : this.#startExec(process, caller);
@@ -240,7 +246,7 @@ export class Container {
     await this.#exits.trackInit(() => explain("OCI runtime start failed", this.#runc.start()));
   }
 
-  async #startExec(exec: Process, caller: Caller): Promise<void> {
+  async #startExec(exec: Process, caller: CancelSignal): Promise<void> {
     exec.demand("start");
     if (this.init.state === "stopped" || this.init.state === "deleted") {
       throw new TtrpcError(Code.FAILED_PRECONDITION, `cannot exec in a ${this.init.state} container`);
@@ -252,7 +258,7 @@ export class Container {
     await this.#exits.track(() => this.#runExec(exec, spec, caller));
   }
 
-  async #runExec(exec: Process, spec: string, caller: Caller): Promise<void> {
+  async #runExec(exec: Process, spec: string, caller: CancelSignal): Promise<void> {
     const { files } = this.#context.platform;
     // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
     const base = `${this.bundle}/exec-${this.#execCount++}`;

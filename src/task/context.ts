@@ -1,8 +1,8 @@
 // What all containers of a shim share. Made once, by src/shim/serve.ts.
 import type { EventSink } from "../events/topics.ts";
+import type { Log } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { Reaper } from "../reaper/reaper.ts";
-import type { Log } from "../shim/log.ts";
 
 export interface ShimContext {
   readonly platform: Platform;

@@ -4,10 +4,10 @@ import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import type { Cgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
+import { within } from "../platform/deadline.ts";
 import { SIGKILL } from "../platform/platform.ts";
 import { isAlreadyGone, type Runc } from "../runc/runc.ts";
 import type { ShimContext } from "./context.ts";
-import { within } from "./deadline.ts";
 import type { Process, ProcessExit } from "./process.ts";
 
 /** How long an init's exit is held for starts and for its execs' exits, in ms: they are dying already, but a hung runtime must not hide an exit. */

@@ -1,10 +1,12 @@
 // Has the runtime make a process, hooks its stdio up and claims it: the same for an init and an exec. Used by container.ts.
 import type { ExecProcessRequest } from "../api/generated/task.ts";
+import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { type ProcessSetup, readPidFile } from "../runc/runc.ts";
-import { errorText } from "../shim/log.ts";
-import { openStdio, type PipeOwner } from "../stdio/stdio.ts";
+import { openStdio } from "../stdio/open.ts";
+import type { PipeOwner } from "../stdio/stdio.ts";
+import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
 import type { Process } from "./process.ts";
@@ -14,13 +16,6 @@ import type { Process } from "./process.ts";
  * that nobody knows of; one that ends by itself can be undone. Only a command that hangs is killed.
  */
 const CANCEL_GRACE = 3_000;
-
-/** A caller that may lose interest. */
-export interface Caller {
-  readonly cancelled: boolean;
-  /** Calls back if the caller goes away; the returned function takes that back. */
-  onCancel(abandon: () => void): () => void;
-}
 
 export class Launcher {
   readonly #context: ShimContext;
@@ -38,7 +33,7 @@ export class Launcher {
     process: Process,
     pidFile: string,
     command: (setup: ProcessSetup) => Promise<void>,
-    caller: Caller,
+    caller: CancelSignal,
   ): Promise<Child> {
     const { platform, reaper } = this.#context;
     const stdio = openStdio(platform, this.#bundle, process.config, this.#owner);

@@ -1,6 +1,7 @@
 // One process of a container: its init, or an exec. Holds what is known of it and tells those who wait for its exit. Used by container.ts.
+
+import type { ProcessDump } from "../api/dump.ts";
 import type { Child } from "../reaper/reaper.ts";
-import type { ProcessDump } from "../shim/debug.ts";
 import type { Stdio, StdioConfig } from "../stdio/stdio.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { demand, type Operation, type State } from "./lifecycle.ts";

@@ -1,10 +1,10 @@
 // The task service, v2 and v3 of which are the same on the wire: requests in, containers asked, responses out. Served by src/shim/serve.ts.
 import { pack, RUNC_PROCESS_DETAILS } from "../api/any.ts";
+import type { ContainerDump } from "../api/dump.ts";
 import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
-import type { ContainerDump } from "../shim/debug.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Container } from "./container.ts";

@@ -1,6 +1,11 @@
 // A cancellation that is small and needs no AbortController. The base of a server's calls; callers of a client make their own.
 
-import type { CancelSignal } from "./definition.ts";
+/** Tells that nobody waits for the result any more. */
+export interface CancelSignal {
+  readonly cancelled: boolean;
+  /** Calls `listener` once on cancellation, at once if it has happened; it must not throw. Returns what takes the listener off. */
+  onCancel(listener: () => void): () => void;
+}
 
 export class Cancellation implements CancelSignal {
   #cancelled = false;

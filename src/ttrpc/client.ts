@@ -3,7 +3,8 @@
 
 import type { ByteStream, Clock, Timer } from "../platform/platform.ts";
 import { Channel } from "./channel.ts";
-import type { CallOptions, MessageCodec, MethodDefinition } from "./definition.ts";
+import type { MessageCodec } from "./codec.ts";
+import type { CallOptions, MethodDefinition } from "./definition.ts";
 import { decodeResponse, encodePayload, encodeRequest, type Response } from "./envelope.ts";
 import { type Frame, FrameType, newFrame, sealFrame, tooLarge } from "./frame.ts";
 import { Code, TtrpcError } from "./status.ts";

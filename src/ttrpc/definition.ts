@@ -1,14 +1,8 @@
 // The shapes of a service: what ts-proto's "generic-definitions" give, and the types of an implementation and of a client that follow from them.
 
-import type { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { PeerCredentials } from "../platform/platform.ts";
-import type { Metadata } from "./envelope.ts";
-
-/** ts-proto's MessageFns. Bytes fields of a decoded message are views of `input`: copy what is kept. */
-export interface MessageCodec<T> {
-  encode(message: T, writer?: BinaryWriter): BinaryWriter;
-  decode(input: BinaryReader | Uint8Array, length?: number): T;
-}
+import type { CancelSignal } from "./cancel.ts";
+import type { MessageCodec, Metadata } from "./codec.ts";
 
 export interface MethodDefinition<Req = unknown, Res = unknown> {
   readonly name: string;
@@ -25,13 +19,6 @@ export interface ServiceDefinition {
 
 export type RequestOf<M> = M extends { readonly requestType: MessageCodec<infer T> } ? T : never;
 export type ResponseOf<M> = M extends { readonly responseType: MessageCodec<infer T> } ? T : never;
-
-/** Tells that nobody waits for the result any more. */
-export interface CancelSignal {
-  readonly cancelled: boolean;
-  /** Calls `listener` once on cancellation, at once if it has happened; it must not throw. Returns what takes the listener off. */
-  onCancel(listener: () => void): () => void;
-}
 
 /** One call on a server, as shown to observers. */
 export interface CallInfo {

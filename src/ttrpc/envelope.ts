@@ -1,11 +1,8 @@
 // The two messages that ttrpc itself defines, Request and Response. They are written straight into a frame. Called by server-call.ts and client.ts.
 
 import { BinaryReader, type BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { MessageCodec } from "./definition.ts";
+import type { MessageCodec, Metadata } from "./codec.ts";
 import { decodeStatus, encodeStatus, type TtrpcError } from "./status.ts";
-
-/** Values by key. Received keys are in lower case. */
-export type Metadata = ReadonlyMap<string, readonly string[]>;
 
 const NO_METADATA: Metadata = new Map();
 const NS_PER_MS = 1e6;

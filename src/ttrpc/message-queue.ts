@@ -2,7 +2,7 @@
 // for a bounded time. Used by server-stream.ts and client-stream.ts.
 
 import type { Clock, Timer } from "../platform/platform.ts";
-import type { MessageCodec } from "./definition.ts";
+import type { MessageCodec } from "./codec.ts";
 import { Code, TtrpcError } from "./status.ts";
 
 /** Bytes that may wait for the reader before the connection is no longer read. */

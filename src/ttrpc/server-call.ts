@@ -2,8 +2,9 @@
 
 import type { Clock, PeerCredentials, Timer } from "../platform/platform.ts";
 import { Cancellation } from "./cancel.ts";
-import type { CallContext, MessageCodec } from "./definition.ts";
-import { encodeFailure, encodePayload, type Metadata, type Request } from "./envelope.ts";
+import type { MessageCodec, Metadata } from "./codec.ts";
+import type { CallContext } from "./definition.ts";
+import { encodeFailure, encodePayload, type Request } from "./envelope.ts";
 import { Flag, FrameType, newFrame, sealFrame } from "./frame.ts";
 import { Code, TtrpcError } from "./status.ts";
 

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import type { FifoWriter } from "../../src/cli/fifo-writer.ts";
-import { Fifos } from "../../src/cli/fifos.ts";
+import type { FifoWriter } from "../../src/cli/session/fifo-writer.ts";
+import { Fifos } from "../../src/cli/session/fifos.ts";
 import { FifoReader } from "../harness/fifo.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-fifos-"));

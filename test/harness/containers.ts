@@ -1,8 +1,8 @@
 // Containers made by calls of the API, for what ctr has no flags for. Used by the tests of holdfastd and by the bench.
 import type { Container } from "../../src/api/generated/containers.ts";
 import { Status } from "../../src/api/generated/process.ts";
-import type { DaemonClient } from "../../src/cli/daemon-client.ts";
-import { callCode, errorText } from "../../src/cli/problem.ts";
+import type { DaemonClient } from "../../src/cli/containers/daemon-client.ts";
+import { callCode, errorText } from "../../src/cli/text/problem.ts";
 import { codeName } from "../../src/ttrpc/status.ts";
 import type { Daemon } from "./daemon.ts";
 import { ociSpec, type SpecOptions } from "./rootfs.ts";

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, realpathSync, statSync, symlinkSync, writeFileS
 import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DaemonClient } from "../../src/cli/daemon-client.ts";
+import { DaemonClient } from "../../src/cli/containers/daemon-client.ts";
 import { type Output, Running } from "./command.ts";
 import { Ctr } from "./ctr.ts";
 import { EventLog } from "./events.ts";

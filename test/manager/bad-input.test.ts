@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs
 import { createConnection } from "node:net";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import type { DaemonClient } from "../../src/cli/daemon-client.ts";
+import type { DaemonClient } from "../../src/cli/containers/daemon-client.ts";
 import { check, run } from "../harness/command.ts";
 import {
   createTask,

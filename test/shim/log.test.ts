@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { createLog, timestamp } from "../../src/log/log.ts";
 import type { Platform } from "../../src/platform/platform.ts";
-import { createLog, timestamp } from "../../src/shim/log.ts";
 
 test("a timestamp is the one that Date gives, with nanoseconds", () => {
   const day = { min: 0n, max: 4_102_444_800_000n };

@@ -1,7 +1,7 @@
 // A service with each of the four kinds of method, in the shape that ts-proto generates, for the tests of src/ttrpc.
 
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { MessageCodec } from "../../src/ttrpc/definition.ts";
+import type { MessageCodec } from "../../src/ttrpc/codec.ts";
 
 export interface Message {
   text: string;

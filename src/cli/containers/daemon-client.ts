@@ -1,0 +1,149 @@
+// The daemon's gRPC API as a client sees it: holdfastd's and containerd's alike. Used by every verb that talks to a daemon.
+import { type CallOptions, Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { ContainersDefinition } from "../../api/generated/containers.ts";
+import { EventsDefinition } from "../../api/generated/events.ts";
+import { HistoryDefinition } from "../../api/generated/history.ts";
+import { NamespacesDefinition } from "../../api/generated/namespaces.ts";
+import { TasksDefinition } from "../../api/generated/tasks.ts";
+import { VersionDefinition } from "../../api/generated/version.ts";
+import { nodeNet } from "../../platform/node.ts";
+import { isSystemError } from "../../platform/platform.ts";
+import type { MethodDefinition, ServiceClient, ServiceDefinition } from "../../ttrpc/definition.ts";
+import { Problem, systemText } from "../text/problem.ts";
+
+/** What containerd takes; our specs and lists are far smaller. */
+const MAX_MESSAGE = 16 * 1024 * 1024;
+
+/** Calls that take as long as a runtime, a disk or a container does. */
+const UNBOUNDED: readonly string[] = [
+  ...["Create", "Start", "Delete", "DeleteProcess", "Exec", "Pause", "Resume", "Update", "Wait"].map(
+    (method) => `/${TasksDefinition.fullName}/${method}`,
+  ),
+  `/${HistoryDefinition.fullName}/Wait`,
+];
+
+export class DaemonClient {
+  readonly namespace: string;
+  readonly containers: ServiceClient<ContainersDefinition>;
+  readonly tasks: ServiceClient<TasksDefinition>;
+  readonly events: ServiceClient<EventsDefinition>;
+  readonly namespaces: ServiceClient<NamespacesDefinition>;
+  readonly version: ServiceClient<VersionDefinition>;
+  /** Only holdfastd has it. */
+  readonly history: ServiceClient<HistoryDefinition>;
+  readonly #client: Client;
+  readonly #timeoutMs: number;
+
+  private constructor(client: Client, namespace: string, timeoutMs: number) {
+    this.#client = client;
+    this.#timeoutMs = timeoutMs;
+    this.namespace = namespace;
+    this.containers = this.service(ContainersDefinition);
+    this.tasks = this.service(TasksDefinition);
+    this.events = this.service(EventsDefinition);
+    this.namespaces = this.service(NamespacesDefinition);
+    this.version = this.service(VersionDefinition);
+    this.history = this.service(HistoryDefinition);
+  }
+
+  /** `timeoutMs` bounds what should be answered at once. Throws a Problem that names the socket if nobody listens there. */
+  static async connect(address: string, namespace: string, timeoutMs: number): Promise<DaemonClient> {
+    await demandListener(address);
+    const client = new Client(`unix://${address}`, credentials.createInsecure(), {
+      "grpc.max_receive_message_length": MAX_MESSAGE,
+      "grpc.max_send_message_length": MAX_MESSAGE,
+      // A daemon that restarts is back at once.
+      "grpc.initial_reconnect_backoff_ms": 100,
+      "grpc.max_reconnect_backoff_ms": 1000,
+    });
+    return new DaemonClient(client, namespace, timeoutMs);
+  }
+
+  /** The same connection, for another namespace. */
+  inNamespace(namespace: string): DaemonClient {
+    return new DaemonClient(this.#client, namespace, this.#timeoutMs);
+  }
+
+  service<D extends ServiceDefinition>(definition: D): ServiceClient<D> {
+    const methods: Record<string, unknown> = {};
+    for (const [key, method] of Object.entries(definition.methods)) {
+      const path = `/${definition.fullName}/${method.name}`;
+      const timeoutMs = UNBOUNDED.includes(path) ? undefined : this.#timeoutMs;
+      methods[key] = (request: unknown) =>
+        method.responseStream
+          ? this.#stream(path, method, request)
+          : this.#call(path, method, request, timeoutMs);
+    }
+    return methods as ServiceClient<D>;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  #call(
+    path: string,
+    method: MethodDefinition,
+    request: unknown,
+    timeoutMs: number | undefined,
+  ): Promise<unknown> {
+    const options: CallOptions = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+    return new Promise((resolve, reject) => {
+      const done = (error: ServiceError | null, answer?: unknown): void => {
+        if (error !== null) reject(error);
+        else resolve(answer);
+      };
+      this.#client.makeUnaryRequest(
+        path,
+        encoder(method),
+        decoder(method),
+        request,
+        this.#metadata(),
+        options,
+        done,
+      );
+    });
+  }
+
+  async *#stream(path: string, method: MethodDefinition, request: unknown): AsyncIterableIterator<unknown> {
+    const call = this.#client.makeServerStreamRequest(
+      path,
+      encoder(method),
+      decoder(method),
+      request,
+      this.#metadata(),
+    );
+    try {
+      for await (const message of call) yield message;
+    } finally {
+      call.cancel();
+    }
+  }
+
+  #metadata(): Metadata {
+    const metadata = new Metadata();
+    metadata.set("containerd-namespace", this.namespace);
+    return metadata;
+  }
+}
+
+function encoder(method: MethodDefinition): (message: unknown) => Buffer {
+  return (message) => Buffer.from(method.requestType.encode(message).finish());
+}
+
+function decoder(method: MethodDefinition): (bytes: Buffer) => unknown {
+  return (bytes) => method.responseType.decode(new Uint8Array(bytes));
+}
+
+async function demandListener(address: string): Promise<void> {
+  try {
+    const stream = await nodeNet.connect(address);
+    stream.close();
+  } catch (error) {
+    const daemon = address.includes("containerd") ? "containerd" : "holdfastd";
+    const hint = isSystemError(error, "EACCES") ? "are you root?" : `is ${daemon} running?`;
+    throw new Problem(`cannot connect to ${address}: ${systemText(error)}: ${hint}`, undefined, {
+      cause: error,
+    });
+  }
+}

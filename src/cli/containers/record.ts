@@ -1,0 +1,88 @@
+// Containers as the daemon has them on record: made, read and removed for the verbs.
+import { readFileSync } from "node:fs";
+import type { Container } from "../../api/generated/containers.ts";
+import { Code } from "../../ttrpc/status.ts";
+import { callCode } from "../text/problem.ts";
+import type { DaemonClient } from "./daemon-client.ts";
+import type { Spec } from "./spec.ts";
+
+const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+/** Label with the path of the file that has the container's output. */
+export const LOG_LABEL = "holdfast.log";
+
+export interface NewContainer {
+  readonly id: string;
+  readonly runtime: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly spec: Spec;
+}
+
+export async function createContainer(daemon: DaemonClient, container: NewContainer): Promise<void> {
+  const { id, labels, spec, runtime } = container;
+  await daemon.containers.create({
+    container: {
+      id,
+      labels: { ...labels },
+      image: "",
+      runtime: { name: runtime },
+      spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(JSON.stringify(spec)) },
+      snapshotter: "",
+      snapshotKey: "",
+      extensions: {},
+    },
+  });
+}
+
+/** Rejects with NOT_FOUND. */
+export async function getContainer(daemon: DaemonClient, id: string): Promise<Container> {
+  const { container } = await daemon.containers.get({ id });
+  if (container === undefined) throw new Error(`the daemon answers for container ${id} with nothing`);
+  return container;
+}
+
+/** The OCI spec of a container; empty if there is none that can be read. */
+export function specOf(container: Container): Spec {
+  try {
+    const spec: unknown = JSON.parse(new TextDecoder().decode(container.spec?.value));
+    return typeof spec === "object" && spec !== null ? (spec as Spec) : {};
+  } catch {
+    return {};
+  }
+}
+
+export function processOf(spec: Spec): { args: readonly string[]; terminal: boolean } {
+  const { args, terminal } = (spec.process ?? {}) as { args?: unknown; terminal?: unknown };
+  return { args: Array.isArray(args) ? args.map(String) : [], terminal: terminal === true };
+}
+
+/** Whether a call rejects because there is no such thing. */
+export function isNotFound(error: unknown): boolean {
+  return callCode(error) === Code.NOT_FOUND;
+}
+
+/** Resolves to undefined where there is no such thing. */
+export async function orNone<T>(call: Promise<T>): Promise<T | undefined> {
+  try {
+    return await call;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+/** "NAME=VALUE" flags as a record. */
+export function labelsOf(flags: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    flags.map((flag) => {
+      const [name = "", ...value] = flag.split("=");
+      return [name, value.join("=")];
+    }),
+  );
+}
+
+/** Variables of a file, a NAME=VALUE a line; empty lines and those that start with # are left out. */
+export function readEnvFile(path: string): string[] {
+  const lines = readFileSync(path, "utf8").split("\n");
+  return lines.map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
+}

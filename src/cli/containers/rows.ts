@@ -1,0 +1,64 @@
+// Containers with their tasks and how these ended, as ps and inspect show them.
+import type { Container } from "../../api/generated/containers.ts";
+import type { Process } from "../../api/generated/process.ts";
+import { nsFromTimestamp } from "../../api/timestamp.ts";
+import { statusName } from "../text/task-status.ts";
+import { nsToIso } from "../text/units.ts";
+import type { DaemonClient } from "./daemon-client.ts";
+import { describeEnd, type End, endOf, endText, historyOf } from "./end.ts";
+import { processOf, specOf } from "./record.ts";
+
+export interface Row {
+  readonly namespace: string;
+  readonly container: Container;
+  readonly task: Process | undefined;
+  /** undefined for what runs, or never ran. */
+  readonly end: End | undefined;
+}
+
+/** The containers of the daemon's namespace; only those whose task has not ended, unless `all`. */
+export async function rowsOf(daemon: DaemonClient, all: boolean): Promise<Row[]> {
+  const [{ containers }, { tasks }] = await Promise.all([
+    daemon.containers.list({ filters: [] }),
+    daemon.tasks.list({ filter: "" }),
+  ]);
+  // Older daemons leave containerId empty.
+  const byId = new Map(tasks.map((task) => [task.containerId || task.id, task]));
+  const wanted = containers.filter(({ id }) => all || !isOver(byId.get(id)));
+  return Promise.all(wanted.map((container) => rowOf(daemon, container, byId.get(container.id))));
+}
+
+/** `task` is the container's, if it has one. */
+export async function rowOf(
+  daemon: DaemonClient,
+  container: Container,
+  task: Process | undefined,
+): Promise<Row> {
+  const history = isOver(task) ? await historyOf(daemon, container.id) : undefined;
+  return { namespace: daemon.namespace, container, task, end: endOf(task, history) };
+}
+
+function isOver(task: Process | undefined): boolean {
+  return task === undefined || statusName(task.status) === "stopped";
+}
+
+/** For JSON. */
+export function describeRow({ container, task, namespace, end }: Row): Record<string, unknown> {
+  return {
+    id: container.id,
+    namespace,
+    status: task === undefined ? "none" : statusName(task.status),
+    pid: task?.pid ?? 0,
+    exit: describeEnd(end),
+    createdAt: container.createdAt && nsToIso(nsFromTimestamp(container.createdAt)),
+    runtime: container.runtime?.name,
+    image: container.image,
+    command: processOf(specOf(container)).args,
+    labels: container.labels,
+  };
+}
+
+export function statusText({ task, end }: Row): string {
+  if (end !== undefined) return endText(end);
+  return task === undefined ? "no task" : statusName(task.status);
+}

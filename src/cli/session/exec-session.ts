@@ -1,0 +1,51 @@
+// Runs one exec from fifos to exit status, on any TaskPort. Used by `exec` and `shim … exec`.
+
+import { type ExecOptions, execProcess } from "../containers/exec-process.ts";
+import { parseDetachKeys } from "./detach-keys.ts";
+import { Fifos } from "./fifos.ts";
+import { demandTerminal, type Outcome, Session } from "./session.ts";
+import type { TaskPort } from "./task-port.ts";
+
+export interface ExecFlags extends ExecOptions {
+  readonly interactive: boolean;
+  /** Start it and leave it alone. */
+  readonly detach: boolean;
+  readonly detachKeys: string;
+  readonly execId: string;
+}
+
+export async function runExec(
+  task: TaskPort,
+  spec: Record<string, unknown>,
+  flags: ExecFlags,
+): Promise<Outcome> {
+  if (!flags.detach) demandTerminal(flags.terminal, flags.interactive);
+  const { execId } = flags;
+  const detachKeys = parseDetachKeys(flags.detachKeys);
+  const process = execProcess(spec, flags);
+  if (flags.detach) {
+    const paths = { stdin: "", stdout: "", stderr: "", terminal: flags.terminal };
+    await task.exec(execId, process, paths);
+    await task.start(execId);
+    return "detached";
+  }
+  const fifos = await Fifos.create({ stdin: flags.interactive, terminal: flags.terminal });
+  const session = new Session({ task, execId, fifos, detachKeys, signalProxy: !flags.terminal });
+  let outcome: Outcome | undefined;
+  try {
+    await task.exec(execId, process, fifos.paths);
+    try {
+      const exit = task.wait(execId);
+      exit.catch(() => {});
+      await task.start(execId);
+      session.begin();
+      outcome = await session.outcome(exit);
+    } finally {
+      if (outcome !== "detached") await task.delete(execId).catch(() => {});
+    }
+    return outcome;
+  } finally {
+    session.close();
+    if (outcome !== "detached") Fifos.remove(fifos.paths);
+  }
+}

@@ -1,0 +1,199 @@
+// Being in front of a process: its output to ours, our input to it, the terminal's size, signals, and at the end its exit status.
+// Used by run, start, exec and attach, through a daemon or straight at a shim.
+import type { Readable } from "node:stream";
+import { Code } from "../../ttrpc/status.ts";
+import { callCode, errorText, Problem } from "../text/problem.ts";
+import { signalNumber } from "../text/signals.ts";
+import { DetachKeys } from "./detach-keys.ts";
+import type { Fifos } from "./fifos.ts";
+import type { Exit, TaskPort } from "./task-port.ts";
+import { RawMode, terminalSize } from "./terminal.ts";
+
+/** What goes to the process instead of us. */
+const PROXIED: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"];
+/** Who asks for an end so often does not want to wait for the process. */
+const PATIENCE = 3;
+/** How long output may still come after the end of the process, in ms: a child of its own may hold it open. */
+const DRAIN_TIMEOUT = 10_000;
+
+export interface SessionOptions {
+  readonly task: TaskPort;
+  readonly execId: string;
+  readonly fifos: Fifos;
+  /** Bytes of parseDetachKeys. */
+  readonly detachKeys: readonly number[];
+  readonly signalProxy: boolean;
+  /** Whether the terminal has been somebody else's: a program that draws on it is to draw anew. */
+  readonly redraw?: boolean;
+}
+
+/** "detached" if the process was left running. */
+export type Outcome = Exit | "detached";
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #outputs: Promise<void>[] = [];
+  readonly #undo: (() => void)[] = [];
+  #raw: RawMode | undefined;
+  #detach: () => void = () => {};
+  readonly #detached: Promise<"detached">;
+  #ended = false;
+  #begun = false;
+  /** Signals for a process that was not there yet. */
+  readonly #early: NodeJS.Signals[] = [];
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#detached = new Promise((resolve) => {
+      this.#detach = () => resolve("detached");
+    });
+    if (options.signalProxy) this.#proxySignals();
+  }
+
+  /**
+   * To be called once the process runs: its output, our input and the size begin, and signals that came before are passed on. Output waits
+   * until the terminal is raw: what is typed in answer to a prompt must not meet a terminal that still minds control keys.
+   */
+  begin(): void {
+    const { fifos } = this.#options;
+    fifos.taken();
+    if (fifos.paths.terminal) this.#followSize();
+    if (fifos.stdin !== undefined && fifos.paths.terminal && process.stdin.isTTY) this.#raw = new RawMode();
+    this.#forward(fifos.stdout, process.stdout);
+    this.#forward(fifos.stderr, process.stderr);
+    if (fifos.stdin !== undefined) this.#takeInput();
+    this.#begun = true;
+    for (const signal of this.#early.splice(0)) this.#pass(signal);
+  }
+
+  /** Resolves when the process has ended and all its output is out, or when the user has detached. */
+  async outcome(exit: Promise<Exit>): Promise<Outcome> {
+    try {
+      const outcome = await Promise.race([exit, this.#detached]);
+      this.#ended = true;
+      if (outcome !== "detached") await this.#drained();
+      return outcome;
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Gives the terminal back and lets go of the process. */
+  close(): void {
+    this.#ended = true;
+    this.#raw?.restore();
+    for (const undo of this.#undo.splice(0)) undo();
+    this.#options.fifos.close();
+  }
+
+  #forward(source: Readable | undefined, sink: NodeJS.WriteStream): void {
+    if (source === undefined) return;
+    const ended = new Promise<void>((resolve) => {
+      source.once("close", resolve);
+    });
+    source.on("error", () => {});
+    source.on("data", (chunk: Buffer) => {
+      if (sink.write(chunk)) return;
+      source.pause();
+      sink.once("drain", () => source.resume());
+    });
+    this.#outputs.push(ended);
+  }
+
+  async #drained(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, DRAIN_TIMEOUT);
+    });
+    await Promise.race([Promise.all(this.#outputs), late]);
+    clearTimeout(timer);
+  }
+
+  #takeInput(): void {
+    const { fifos, task, execId, detachKeys } = this.#options;
+    const sink = fifos.stdin;
+    if (sink === undefined) return;
+    const keys = new DetachKeys(this.#raw === undefined ? [] : detachKeys);
+    // The process may end, or close its input, while we still have some.
+    sink.on("error", () => process.stdin.pause());
+    const take = (chunk: Buffer): void => {
+      const { forward, detached } = keys.feed(chunk);
+      if (forward.length > 0 && !sink.destroyed && !sink.write(forward)) {
+        process.stdin.pause();
+        sink.once("drain", () => process.stdin.resume());
+      }
+      if (detached) this.#detach();
+    };
+    const end = (): void => {
+      // The shim holds the fifo open too, so that we may go and come back: it has to be told.
+      sink.end(() => {
+        if (!this.#ended) task.closeInput(execId).catch(() => {});
+      });
+    };
+    process.stdin.on("data", take).once("end", end);
+    process.stdin.on("error", end);
+    this.#undo.push(() => {
+      process.stdin.off("data", take).off("end", end);
+      process.stdin.pause();
+    });
+  }
+
+  #followSize(): void {
+    const { task, execId, redraw } = this.#options;
+    // One after the other: calls that are under way together may be answered in any order, and the older size would stay.
+    let last = Promise.resolve();
+    const tell = (more = 0): void => {
+      last = last.then(async () => {
+        const size = terminalSize();
+        if (size !== undefined) await task.resize(execId, size.columns, size.rows + more).catch(() => {});
+      });
+    };
+    // Programs draw anew when the size changes, and only then.
+    if (redraw === true) tell(1);
+    tell();
+    const changed = (): void => tell();
+    process.on("SIGWINCH", changed);
+    this.#undo.push(() => process.off("SIGWINCH", changed));
+  }
+
+  #proxySignals(): void {
+    const { fifos } = this.#options;
+    let asked = 0;
+    for (const signal of PROXIED) {
+      const pass = (): void => {
+        // Our terminal is gone: nobody is in front any more, and the process goes on.
+        if (signal === "SIGHUP" && fifos.paths.terminal) {
+          this.#detach();
+          return;
+        }
+        if ((signal === "SIGINT" || signal === "SIGTERM") && ++asked > PATIENCE) {
+          this.close();
+          process.stderr.write(`holdfast: it does not end by ${signal} and goes on without us\n`);
+          process.exit(128 + signalNumber(signal));
+        }
+        if (this.#begun) this.#pass(signal);
+        else this.#early.push(signal);
+      };
+      process.on(signal, pass);
+      this.#undo.push(() => process.off(signal, pass));
+    }
+  }
+
+  #pass(signal: NodeJS.Signals): void {
+    const { task, execId } = this.#options;
+    task.kill(execId, signalNumber(signal)).catch((error) => {
+      if (callCode(error) !== Code.NOT_FOUND) this.#complain(signal, error);
+    });
+  }
+
+  #complain(signal: string, error: unknown): void {
+    process.stderr.write(`holdfast: ${signal} not passed on: ${errorText(error)}\n`);
+  }
+}
+
+/** Throws a Problem if a terminal is asked for, with input, where there is none. */
+export function demandTerminal(terminal: boolean, interactive: boolean): void {
+  if (terminal && interactive && !process.stdin.isTTY) {
+    throw new Problem("-t with -i needs a terminal as input: leave -t out, or run it in a terminal");
+  }
+}

@@ -1,0 +1,95 @@
+// A call line to one shim, with no daemon in between: finds out whether it speaks version 2 or 3 of the task service. Used by `shims`, `shim`.
+
+import type { ShimDump } from "../../api/dump.ts";
+import { DebugDefinition } from "../../api/generated/debug.ts";
+import { TaskDefinition } from "../../api/generated/task.ts";
+import { TaskV3Definition } from "../../api/task-v3.ts";
+import { nodeClock, nodeNet } from "../../platform/node.ts";
+import { TtrpcClient } from "../../ttrpc/client.ts";
+import type { CallOptions, ServiceClient } from "../../ttrpc/definition.ts";
+import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { createClient } from "../../ttrpc/typed-client.ts";
+import { Problem, systemText } from "../text/problem.ts";
+
+export type TaskApi = "v2" | "v3";
+
+export class ShimConnection {
+  readonly socket: string;
+  readonly client: TtrpcClient;
+  /** The version that the shim speaks; each has the messages of the other. */
+  readonly api: TaskApi;
+  readonly task: ServiceClient<TaskDefinition>;
+  readonly #timeoutMs: number;
+
+  private constructor(socket: string, client: TtrpcClient, api: TaskApi, timeoutMs: number) {
+    this.socket = socket;
+    this.client = client;
+    this.api = api;
+    this.#timeoutMs = timeoutMs;
+    this.task = createClient(TaskDefinition, client, serviceName(api));
+  }
+
+  /** Connects and asks for the container `id`, which need not exist. Throws a Problem that names the socket; a hung shim takes `timeoutMs`. */
+  static async open(socket: string, id: string, timeoutMs: number): Promise<ShimConnection> {
+    const client = await connect(socket);
+    try {
+      return new ShimConnection(socket, client, await findApi(client, id, timeoutMs), timeoutMs);
+    } catch (error) {
+      client.close();
+      if (error instanceof TtrpcError && error.code === Code.DEADLINE_EXCEEDED) {
+        throw new Problem(`no answer from the shim at ${socket} in ${timeoutMs} ms`, undefined, {
+          cause: error,
+        });
+      }
+      throw error;
+    }
+  }
+
+  /** For calls that are answered at once. */
+  get limit(): CallOptions {
+    return { timeoutMs: this.#timeoutMs };
+  }
+
+  /** What the shim tells of itself. Rejects with UNIMPLEMENTED if it is not ours. */
+  async inside(): Promise<ShimDump> {
+    const { fullName, methods } = DebugDefinition;
+    const { json } = await this.client.call(fullName, methods.dump, {}, this.limit);
+    return JSON.parse(json) as ShimDump;
+  }
+
+  close(): void {
+    this.client.close();
+  }
+}
+
+async function connect(socket: string): Promise<TtrpcClient> {
+  try {
+    const path = socket.startsWith("@") ? `\0${socket.slice(1)}` : socket;
+    return new TtrpcClient(await nodeNet.connect(path), nodeClock);
+  } catch (error) {
+    throw new Problem(`cannot connect to the shim at ${socket}: ${systemText(error)}`, undefined, {
+      cause: error,
+    });
+  }
+}
+
+/** Connect is answered by every shim, for a container that it does not know too: Go's says NOT_FOUND then. */
+async function findApi(client: TtrpcClient, id: string, timeoutMs: number): Promise<TaskApi> {
+  const { connect: method } = TaskDefinition.methods;
+  for (const api of ["v2", "v3"] as const) {
+    try {
+      await client.call(serviceName(api), method, { id }, { timeoutMs });
+      return api;
+    } catch (error) {
+      if (!(error instanceof TtrpcError)) throw error;
+      if (error.code === Code.UNIMPLEMENTED) continue;
+      if (error.code === Code.DEADLINE_EXCEEDED || error.code === Code.UNAVAILABLE) throw error;
+      return api;
+    }
+  }
+  throw new Problem("it serves neither version 2 nor version 3 of the task service");
+}
+
+function serviceName(api: TaskApi): string {
+  return api === "v2" ? TaskDefinition.fullName : TaskV3Definition.fullName;
+}

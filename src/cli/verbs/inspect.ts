@@ -1,0 +1,57 @@
+// `holdfast inspect`: all that is known of containers, from their record, their task, its end and their shim.
+import type { Command } from "commander";
+import { nsFromTimestamp } from "../../api/timestamp.ts";
+import type { DaemonClient } from "../containers/daemon-client.ts";
+import { getContainer, LOG_LABEL, orNone, specOf } from "../containers/record.ts";
+import { describeRow, rowOf } from "../containers/rows.ts";
+import { findShims, type ShimProcess } from "../shims/processes.ts";
+import { nsToIso } from "../text/units.ts";
+import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
+import { examples } from "./options.ts";
+
+export function addInspect(program: Command): void {
+  examples(
+    daemonVerb(program, "inspect <id...>", "show all that is known of containers, as JSON", inspectVerb),
+    ["holdfast inspect web | jq '.[0].exit'", "how did it end?"],
+    ["holdfast inspect web | jq '.[0].spec.mounts'", "what does it see?"],
+  );
+}
+
+async function inspectVerb({ daemon, words, settings: { screen } }: Visit): Promise<void> {
+  const shims = findShims();
+  const found: unknown[] = [];
+  await forEach(words, async (id) => {
+    found.push(await inspectOne(daemon, id, shims));
+  });
+  screen.document(found);
+}
+
+async function inspectOne(daemon: DaemonClient, id: string, shims: readonly ShimProcess[]): Promise<unknown> {
+  const container = await getContainer(daemon, id);
+  const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
+  const shim = shims.find((each) => each.namespace === daemon.namespace && each.containers.includes(id));
+  const { updatedAt, snapshotter, snapshotKey, spec, labels } = container;
+  return {
+    ...describeRow(await rowOf(daemon, container, task)),
+    updatedAt: updatedAt && nsToIso(nsFromTimestamp(updatedAt)),
+    log: labels[LOG_LABEL] ?? null,
+    stdio: task && {
+      terminal: task.terminal,
+      stdin: task.stdin,
+      stdout: task.stdout,
+      stderr: task.stderr,
+    },
+    shim: shim && {
+      pid: shim.pid,
+      kind: shim.kind,
+      executable: shim.executable,
+      bundle: shim.bundle,
+      sockets: shim.sockets,
+      rssBytes: shim.memory?.rssBytes,
+      privateBytes: shim.memory?.privateBytes,
+    },
+    snapshotter,
+    snapshotKey,
+    spec: spec && specOf(container),
+  };
+}

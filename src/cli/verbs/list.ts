@@ -1,0 +1,150 @@
+// `holdfast ps`, `logs`, `ns`: what there is.
+import { statSync } from "node:fs";
+import type { Command } from "commander";
+import { nsFromTimestamp } from "../../api/timestamp.ts";
+import type { DaemonClient } from "../containers/daemon-client.ts";
+import { DaemonTask } from "../containers/daemon-task.ts";
+import { getContainer, LOG_LABEL, orNone, processOf, specOf } from "../containers/record.ts";
+import { describeRow, rowsOf, statusText } from "../containers/rows.ts";
+import { copyFrom, follow, pathOfUri, tailOffset } from "../session/log-files.ts";
+import { Problem, USAGE } from "../text/problem.ts";
+import { statusName } from "../text/task-status.ts";
+import { duration, msSince } from "../text/units.ts";
+import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
+import { countArgument, examples } from "./options.ts";
+
+const COMMAND_WIDTH = 40;
+
+export function addListVerbs(program: Command): void {
+  const ps = daemonVerb(program, "ps", "list the containers of the daemon", psVerb)
+    .option("-a, --all", "those that have ended or never ran, too")
+    .option("-q, --quiet", "only ids")
+    .option("-A, --all-namespaces", "of every namespace");
+  examples(
+    ps,
+    ["holdfast ps -a", "all of this namespace"],
+    ["holdfast delete $(holdfast ps -aq)", "clean up"],
+  );
+
+  const logs = daemonVerb(
+    program,
+    "logs <id>",
+    "show what a container of run -d or start has printed",
+    logsVerb,
+  )
+    .option("-f, --follow", "go on until it ends")
+    .option("--tail <lines>", "begin with the last lines", countArgument);
+  examples(logs, ["holdfast logs -f --tail 20 web", "the last lines, and what comes"]);
+
+  const ns = daemonVerb(program, "ns [verb] [name...]", "list, create or delete namespaces", nsVerb).option(
+    "-q, --quiet",
+    "only names",
+  );
+  examples(
+    ns,
+    ["holdfast ns", "list them, with their containers"],
+    ["holdfast ns create test", "make one"],
+    ["holdfast ns delete test", "remove an empty one"],
+  );
+}
+
+async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise<void> {
+  const { all, quiet, allNamespaces } = command.opts<{
+    all?: boolean;
+    quiet?: boolean;
+    allNamespaces?: boolean;
+  }>();
+  const places =
+    allNamespaces === true
+      ? (await namespaceNames(daemon)).map((name) => daemon.inNamespace(name))
+      : [daemon];
+  const shown = (await Promise.all(places.map((place) => rowsOf(place, all === true)))).flat();
+  if (screen.json) {
+    screen.document(shown.map(describeRow));
+    return;
+  }
+  if (quiet === true) {
+    for (const { container } of shown) screen.line(container.id);
+    return;
+  }
+  const head = [...(allNamespaces ? ["NAMESPACE"] : []), "ID", "STATUS", "PID", "AGE", "SHIM", "COMMAND"];
+  screen.table(
+    head,
+    shown.map((row) => [
+      ...(allNamespaces ? [row.namespace] : []),
+      row.container.id,
+      statusText(row),
+      row.task === undefined || row.task.pid === 0 ? "-" : String(row.task.pid),
+      row.container.createdAt === undefined
+        ? "-"
+        : duration(msSince(nsFromTimestamp(row.container.createdAt))),
+      (row.container.runtime?.name ?? "-").split(".").slice(-2).join("-"),
+      clip(processOf(specOf(row.container)).args.join(" ")),
+    ]),
+  );
+}
+
+async function logsVerb({ daemon, words, command }: Visit): Promise<void> {
+  const [id = ""] = words;
+  const options = command.opts<{ follow?: boolean; tail?: number }>();
+  const container = await getContainer(daemon, id);
+  const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
+  const path = pathOfUri(task?.stdout ?? "") ?? container.labels[LOG_LABEL];
+  if (path === undefined || statSync(path, { throwIfNoEntry: false }) === undefined) {
+    throw new Problem(
+      `${id} has no log: only containers of "run -d" and "start" have one; "attach ${id}" shows what comes of others`,
+    );
+  }
+  const from = options.tail === undefined ? 0 : await tailOffset(path, options.tail);
+  const runs = task !== undefined && statusName(task.status) !== "stopped";
+  if (options.follow === true && runs) await follow(path, from, new DaemonTask(daemon, id).wait(""));
+  else await copyFrom(path, from);
+}
+
+async function nsVerb({ daemon, words, command, settings: { screen } }: Visit): Promise<void> {
+  const [verb = "list", ...names] = words;
+  if (verb === "create") {
+    await forEach(
+      names,
+      async (name) => void (await daemon.namespaces.create({ namespace: { name, labels: {} } })),
+    );
+  } else if (verb === "delete") {
+    await forEach(names, async (name) => void (await daemon.namespaces.delete({ name })));
+  } else if (verb === "list" && command.opts<{ quiet?: boolean }>().quiet === true) {
+    for (const name of await namespaceNames(daemon)) screen.line(name);
+  } else if (verb === "list") {
+    const { namespaces } = await daemon.namespaces.list({ filter: "" });
+    const counted = await Promise.all(
+      namespaces.map(async ({ name, labels }) => {
+        const place = daemon.inNamespace(name);
+        const [{ containers }, { tasks }] = await Promise.all([
+          place.containers.list({ filters: [] }),
+          place.tasks.list({ filter: "" }),
+        ]);
+        return { name, labels, containers: containers.length, tasks: tasks.length };
+      }),
+    );
+    if (screen.json) screen.document(counted);
+    else
+      screen.table(
+        ["NAME", "CONTAINERS", "TASKS", "LABELS"],
+        counted.map(({ name, containers, tasks, labels }) => [
+          name,
+          String(containers),
+          String(tasks),
+          Object.entries(labels)
+            .map(([key, value]) => `${key}=${value}`)
+            .join(","),
+        ]),
+      );
+  } else throw new Problem(`ns knows list, create and delete, not ${verb}`, USAGE);
+}
+
+export async function namespaceNames(daemon: DaemonClient): Promise<string[]> {
+  const { namespaces } = await daemon.namespaces.list({ filter: "" });
+  return namespaces.map(({ name }) => name).sort();
+}
+
+function clip(text: string): string {
+  return text.length > COMMAND_WIDTH ? `${text.slice(0, COMMAND_WIDTH - 1)}…` : text;
+}

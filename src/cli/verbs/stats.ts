@@ -1,0 +1,157 @@
+// `holdfast stats` and `top`: what containers use, once or live.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import { isAway } from "../containers/daemon-task.ts";
+import { askFigures, cpuPercent, type Figures } from "../containers/figures.ts";
+import { RawMode, terminalSize } from "../session/terminal.ts";
+import { FAILED, Problem } from "../text/problem.ts";
+import { renderTable } from "../text/screen.ts";
+import { History, sparkline } from "../text/sparkline.ts";
+import { bytes, duration } from "../text/units.ts";
+import { daemonVerb, type Visit } from "./daemon-verb.ts";
+import { durationArgument, examples } from "./options.ts";
+
+const SAMPLES = 30;
+const CTRL_C = 3;
+/** A graph has at least so many characters. */
+const MIN_GRAPH = 6;
+/** What a line takes beside its id and its two graphs. */
+const FIGURES_WIDTH = 66;
+/** The other screen, without a cursor and with lines that end at its edge; and back. */
+const ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+const HOME = "\x1b[H";
+const CLEAR_LINE = "\x1b[K";
+const CLEAR_REST = "\x1b[J";
+
+export function addStatsVerbs(program: Command): void {
+  const stats = daemonVerb(program, "stats [id...]", "show what containers use", statsVerb).option(
+    "--interval <duration>",
+    "over how long the use of processors is measured",
+    durationArgument,
+    500,
+  );
+  examples(stats, ["holdfast stats", "all containers, once"], ["holdfast stats web --json", "for a program"]);
+  const top = daemonVerb(program, "top [id...]", "watch what containers use; q quits", topVerb).option(
+    "--interval <duration>",
+    "how often to look",
+    durationArgument,
+    1000,
+  );
+  examples(top, ["holdfast top", "all containers, with the last half minute as a graph"]);
+}
+
+async function statsVerb({ daemon, words, command, settings: { screen } }: Visit): Promise<void> {
+  const { interval } = command.opts<{ interval: number }>();
+  const before = new Map((await askFigures(daemon, words)).map((figures) => [figures.id, figures]));
+  await sleep(before.size === 0 ? 0 : interval);
+  const after = await askFigures(daemon, words);
+  for (const id of words.filter((word) => !after.some((figures) => figures.id === word))) {
+    screen.note(`${id}: no figures: does it run?`);
+    process.exitCode = FAILED;
+  }
+  const rows = after.map((figures) => ({ figures, cpu: percentSince(before.get(figures.id), figures) }));
+  if (screen.json) {
+    screen.document(
+      rows.map(({ figures: { atMs: _, ...rest }, cpu }) => ({ ...rest, cpuPercent: cpu ?? null })),
+    );
+    return;
+  }
+  screen.table(
+    ["ID", "CPU", "CPU TIME", "MEMORY", "LIMIT", "PIDS", "READ", "WRITTEN"],
+    rows.map(({ figures, cpu }) => [
+      figures.id,
+      cpu === undefined ? "-" : `${cpu.toFixed(1)}%`,
+      duration(Number(figures.cpuNs) / 1e6),
+      bytes(figures.memoryBytes),
+      bytes(figures.memoryLimitBytes),
+      String(figures.pids),
+      bytes(figures.readBytes),
+      bytes(figures.writtenBytes),
+    ]),
+  );
+}
+
+function percentSince(before: Figures | undefined, after: Figures): number | undefined {
+  return before === undefined ? undefined : cpuPercent(before, after);
+}
+
+async function topVerb(visit: Visit): Promise<void> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) {
+    throw new Problem('top needs a terminal; "holdfast stats" prints once');
+  }
+  const { interval } = visit.command.opts<{ interval: number }>();
+  const history = new Map<string, { cpu: History; memory: History; last: Figures }>();
+  const raw = new RawMode(LEAVE);
+  process.stdout.write(ENTER);
+  let quit: () => void = () => {};
+  const quitting = new Promise<void>((resolve) => {
+    quit = resolve;
+  });
+  process.stdin.on("data", (keys: Buffer) => {
+    if (keys.includes("q") || keys.includes("Q") || keys.includes(CTRL_C)) quit();
+  });
+  let over = false;
+  void quitting.then(() => {
+    over = true;
+  });
+  try {
+    while (!over) {
+      const all = await askFigures(visit.daemon, visit.words).catch((error: unknown) => {
+        // It may be restarting.
+        if (isAway(error)) return undefined;
+        throw error;
+      });
+      for (const figures of all ?? []) note(history, figures);
+      for (const id of all === undefined ? [] : history.keys()) {
+        if (!all?.some((figures) => figures.id === id)) history.delete(id);
+      }
+      const state = all === undefined ? "the daemon is away" : `every ${duration(interval)}`;
+      draw(visit, history, state);
+      await Promise.race([sleep(interval, undefined, { ref: true }), quitting]);
+    }
+  } finally {
+    raw.restore();
+    process.stdin.pause();
+  }
+}
+
+type Seen = Map<string, { cpu: History; memory: History; last: Figures }>;
+
+function note(history: Seen, figures: Figures): void {
+  const seen = history.get(figures.id);
+  if (seen === undefined) {
+    const fresh = { cpu: new History(SAMPLES), memory: new History(SAMPLES), last: figures };
+    fresh.memory.add(Number(figures.memoryBytes));
+    history.set(figures.id, fresh);
+    return;
+  }
+  seen.cpu.add(cpuPercent(seen.last, figures));
+  seen.memory.add(Number(figures.memoryBytes));
+  seen.last = figures;
+}
+
+function draw({ daemon, settings: { screen } }: Visit, history: Seen, state: string): void {
+  const { colors } = screen;
+  const { rows: height, columns } = terminalSize() ?? { rows: 24, columns: 80 };
+  const idWidth = Math.max(2, ...[...history.keys()].map((id) => id.length));
+  const graph = Math.min(SAMPLES, Math.max(MIN_GRAPH, Math.floor((columns - FIGURES_WIDTH - idWidth) / 2)));
+  const rows = [...history.values()]
+    .sort((a, b) => b.cpu.last - a.cpu.last || (a.last.id < b.last.id ? -1 : 1))
+    .map(({ cpu, memory, last }) => [
+      last.id,
+      `${cpu.last.toFixed(1)}%`,
+      colors.green(sparkline(cpu, 100, graph)),
+      bytes(last.memoryBytes),
+      colors.cyan(sparkline(memory, Number(last.memoryLimitBytes ?? 0n), graph)),
+      bytes(last.memoryLimitBytes),
+      String(last.pids),
+      bytes(last.readBytes),
+      bytes(last.writtenBytes),
+    ]);
+  const title = `holdfast top   ${daemon.namespace}   ${rows.length} containers   ${state}   q quits`;
+  const head = ["ID", "CPU", "", "MEMORY", "", "LIMIT", "PIDS", "READ", "WRITTEN"];
+  const lines = [colors.bold(title), "", ...renderTable(head, rows, colors).split("\n")];
+  const shown = lines.slice(0, Math.max(1, height - 1));
+  process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE}\r\n`).join("")}${CLEAR_REST}`);
+}

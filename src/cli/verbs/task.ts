@@ -1,0 +1,180 @@
+// Verbs for containers that run: exec, attach, kill, pause, resume, update, wait, delete.
+import type { Command } from "commander";
+import { SPEC_LINUX_RESOURCES } from "../../api/any.ts";
+import { Status } from "../../api/generated/process.ts";
+import { DaemonTask, patiently } from "../containers/daemon-task.ts";
+import { describeEnd, endOf, historyOf, waitForEnd } from "../containers/end.ts";
+import { getContainer, LOG_LABEL, orNone, specOf } from "../containers/record.ts";
+import { limited } from "../containers/spec.ts";
+import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
+import { runExec } from "../session/exec-session.ts";
+import { removeLog } from "../session/log-files.ts";
+import { attachTo } from "../session/task-session.ts";
+import { Problem, USAGE } from "../text/problem.ts";
+import { signalNumber } from "../text/signals.ts";
+import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
+import { execFlags, readExecFlags } from "./exec-flags.ts";
+import { examples, sizeArgument } from "./options.ts";
+import { cpusArgument, deleteContainer } from "./run.ts";
+
+const SIGKILL = 9;
+
+export function addTaskVerbs(program: Command): void {
+  const exec = processVerb(
+    program,
+    "exec <id> <command...>",
+    "run a command in a container; exits with its status",
+    execVerb,
+  );
+  execFlags(exec.passThroughOptions());
+  examples(
+    exec,
+    ["holdfast exec -it web sh", "a shell"],
+    ["holdfast exec -i web sh -c 'cat >/tmp/f' <f", "copy a file in"],
+  );
+
+  const attach = processVerb(
+    program,
+    "attach <id>",
+    "stay in front of a running container; exits with its status",
+    attachVerb,
+  )
+    .option("--no-stdin", "do not give it our input")
+    .option("--detach-keys <keys>", "keys that leave it running, in a terminal", DEFAULT_DETACH_KEYS)
+    .option("--no-sig-proxy", "do not pass signals on to it");
+  examples(attach, ["holdfast attach web", "back to a container after ctrl-p ctrl-q"]);
+
+  const kill = daemonVerb(program, "kill <id...>", "send a signal to containers", killVerb)
+    .option("-s, --signal <signal>", "name or number", "SIGTERM")
+    .option("--all", "to all processes of the container, not only its init")
+    .option("--exec-id <id>", "to this exec (of one container)");
+  examples(kill, ["holdfast kill -s KILL web db", "end two containers"]);
+
+  examples(
+    daemonVerb(program, "pause <id...>", "freeze containers", (visit) =>
+      forEach(visit.words, async (id) => void (await visit.daemon.tasks.pause({ containerId: id }))),
+    ),
+    ["holdfast pause web", "its processes stop where they are"],
+  );
+  examples(
+    daemonVerb(program, "resume <id...>", "let frozen containers go on", (visit) =>
+      forEach(visit.words, async (id) => void (await visit.daemon.tasks.resume({ containerId: id }))),
+    ),
+    ["holdfast resume web", "after pause"],
+  );
+
+  const update = daemonVerb(program, "update <id...>", "change the limits of running containers", updateVerb)
+    .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
+    .option("--cpus <number>", "how many processors' time it may use", cpusArgument);
+  examples(update, ["holdfast update --memory 128m --cpus 2 web", "more of both"]);
+
+  const wait = daemonVerb(
+    program,
+    "wait <id...>",
+    "wait for the end; prints the exit status of each",
+    waitVerb,
+  );
+  examples(wait, ["status=$(holdfast wait web)", "in a script"]);
+
+  const remove = daemonVerb(
+    program,
+    "delete <id...>",
+    "delete containers that have ended, and their logs",
+    deleteVerb,
+  )
+    .alias("rm")
+    .option("-f, --force", "end what runs first")
+    .option("--wait", "wait for the end first");
+  examples(
+    remove,
+    ["holdfast delete -f web", "whatever it is doing"],
+    ["holdfast delete --wait web &", "when it has ended; run -d --rm leaves this behind"],
+  );
+}
+
+async function execVerb({ daemon, words, command, settings }: Visit): Promise<void> {
+  const [id = "", ...argv] = words;
+  const spec = specOf(await getContainer(daemon, id));
+  const flags = readExecFlags(command, argv);
+  const outcome = await runExec(new DaemonTask(daemon, id), spec, flags);
+  if (outcome !== "detached") process.exitCode = outcome.status;
+  else if (flags.detach) settings.screen.line(flags.execId);
+  else settings.screen.note(`${flags.execId} goes on`);
+}
+
+async function attachVerb({ daemon, words, command, settings }: Visit): Promise<void> {
+  const [id = ""] = words;
+  const { stdin, detachKeys, sigProxy } = command.opts<{
+    stdin: boolean;
+    detachKeys: string;
+    sigProxy: boolean;
+  }>();
+  const options = { input: stdin, detachKeys: parseDetachKeys(detachKeys), signalProxy: sigProxy };
+  const outcome = await attachTo(daemon, id, options);
+  if (outcome === "detached") settings.screen.note(`${id} goes on`);
+  else process.exitCode = outcome.status;
+}
+
+async function killVerb({ daemon, words, command }: Visit): Promise<void> {
+  const {
+    signal,
+    all = false,
+    execId = "",
+  } = command.opts<{ signal: string; all?: boolean; execId?: string }>();
+  const number = signalNumber(signal);
+  if (execId !== "" && words.length > 1) throw new Problem("--exec-id is for one container", USAGE);
+  await forEach(words, (id) => new DaemonTask(daemon, id).kill(execId, number, all));
+}
+
+async function updateVerb({ daemon, words, command }: Visit): Promise<void> {
+  const { memory, cpus } = command.opts<{ memory?: number; cpus?: number }>();
+  if (memory === undefined && cpus === undefined)
+    throw new Problem("change what? Give --memory or --cpus", USAGE);
+  const json = JSON.stringify(limited({}, { memory, cpus }));
+  const resources = { typeUrl: SPEC_LINUX_RESOURCES, value: new TextEncoder().encode(json) };
+  await forEach(
+    words,
+    async (id) => void (await daemon.tasks.update({ containerId: id, resources, annotations: {} })),
+  );
+}
+
+async function waitVerb({ daemon, words, settings: { screen } }: Visit): Promise<void> {
+  // All at once: they end in any order.
+  const ends = new Map(words.map((id) => [id, waitForEnd(daemon, id)]));
+  for (const end of ends.values()) end.catch(() => {});
+  await forEach([...ends.keys()], async (id) => {
+    const end = await ends.get(id);
+    if (end === undefined) return;
+    if (!screen.json) screen.line(String(end.status));
+    else {
+      const history = end.more === undefined ? await historyOf(daemon, id) : undefined;
+      screen.value({ id, ...describeEnd(endOf(undefined, history) ?? end) });
+    }
+  });
+}
+
+async function deleteVerb({ daemon, words, command }: Visit): Promise<void> {
+  const { force, wait } = command.opts<{ force?: boolean; wait?: boolean }>();
+  await forEach(words, async (id) => {
+    const container = await getContainer(daemon, id);
+    if (wait === true) await orNone(new DaemonTask(daemon, id).wait(""));
+    const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
+    const runs = task !== undefined && task.status !== Status.STOPPED && task.status !== Status.CREATED;
+    if (runs && force !== true) throw new Problem("it is running: end it first, or give -f");
+    if (runs)
+      await endTask(new DaemonTask(daemon, id), task.status === Status.PAUSED, () =>
+        daemon.tasks.resume({ containerId: id }),
+      );
+    await patiently(() => deleteContainer(daemon, id));
+    removeLog(container.labels[LOG_LABEL]);
+  });
+}
+
+/** A frozen process does not notice that it is killed, everywhere. */
+async function endTask(task: DaemonTask, frozen: boolean, resume: () => Promise<unknown>): Promise<void> {
+  const exit = task.wait("");
+  exit.catch(() => {});
+  await orNone(task.kill("", SIGKILL, true));
+  if (frozen) await resume().catch(() => {});
+  await exit;
+}

@@ -1,5 +1,0 @@
-// Which holdfastd this is.
-
-export const VERSION = "0.1.0";
-/** Of the source; "" where nobody has said it. */
-export const REVISION = "";
