@@ -4,6 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { build } from "esbuild";
 import { cache, cached, hashOf, root, run } from "./cache.ts";
 import { bytecodeCompiler } from "./compile-c.ts";
+import { shimCodecs } from "./shim-codecs.ts";
 import { sourcePlaces } from "./source-places.ts";
 
 /** The file with the bytecode of `entry` and all that it imports. */
@@ -33,6 +34,7 @@ async function bundle(entry: string): Promise<{ code: string; places: string }> 
     legalComments: "none",
     sourcemap: "external",
     logLevel: "warning",
+    plugins: [shimCodecs()],
     absWorkingDir: root,
   });
   const text = (suffix: string): string => {
