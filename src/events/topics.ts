@@ -1,4 +1,4 @@
-// The events that a shim publishes: topic, type and codec of each (WIRE.md section 4). Used by src/task, and by publisher.ts.
+// The events that a shim publishes: topic, type and codec of each (docs/shim-protocol.md). Used by src/task, and by publisher.ts.
 import * as type from "../api/any.ts";
 import {
   TaskCreate,

@@ -122,7 +122,7 @@ function openLogFifo({ fds, files, text }: Platform, bundle: string): (line: str
   };
 }
 
-/** The shim goes before its daemon when memory runs out (WIRE.md section 2). */
+/** The shim goes before its daemon when memory runs out (docs/shim-protocol.md). */
 function raiseOomScore(platform: Platform, log: Log, daemons: number): void {
   try {
     platform.files.write("/proc/self/oom_score_adj", String(Math.min(daemons + 1, 1000)));

@@ -12,7 +12,7 @@ export type Target =
   | { readonly kind: "fifo"; readonly path: string };
 
 /**
- * What a stdout or stderr URI means (WIRE.md section 5). A path without a scheme is taken for what is there: a fifo, or a file to append to.
+ * What a stdout or stderr URI means (docs/shim-protocol.md). A path without a scheme is taken for what is there: a fifo, or a file to append to.
  * Throws if the scheme is not known, or a plain path names nothing.
  */
 export function parseTarget(platform: Platform, uri: string): Target {

@@ -19,7 +19,7 @@ import { explain, Launcher, readProcessSpec } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
 
-/** How long Delete waits for the last output, in ms (WIRE.md section 3). */
+/** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
 export class Container {
   readonly id: string;

@@ -1,5 +1,5 @@
 // The life of a process as one table: what may be asked of it in which state, and with which error the rest is refused.
-// Used by process.ts and container.ts; the errors are those of WIRE.md section 3.
+// Used by process.ts and container.ts; the errors are those of docs/shim-protocol.md.
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 
 export type State = "created" | "running" | "pausing" | "paused" | "stopped" | "deleted";

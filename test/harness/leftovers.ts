@@ -10,7 +10,7 @@ import { isRunning, type ProcessInfo, processesMentioning } from "./processes.ts
 const SOCKETS = "/run/containerd/s";
 const RUNTIME_STATE = "/run/containerd/runc";
 
-/** The socket that containerd's shims use for a group of containers (WIRE.md, section 2). */
+/** The socket that containerd's shims use for a group of containers (docs/shim-protocol.md). */
 export function shimSocket(address: string, namespace: string, group: string): string {
   return join(
     SOCKETS,

@@ -106,7 +106,7 @@ function servedContainers(bundle: string, sockets: readonly string[]): string[] 
   return ids.filter((id) => sockets.includes(namedSocket(join(parent, id)) ?? "")).sort();
 }
 
-/** The socket in the file by which daemons reattach (WIRE.md section 2). */
+/** The socket in the file by which daemons reattach (docs/shim-protocol.md). */
 function namedSocket(bundle: string): string | undefined {
   const address =
     readText(join(bundle, "address")) ?? bootstrapAddress(readText(join(bundle, "bootstrap.json")));
