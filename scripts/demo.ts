@@ -1,6 +1,5 @@
 // npm run demo: the main job, step by step, on this machine: containers under holdfastd, through our shims, across a crash of the daemon. No containerd
 // is needed. Everything lives in a temporary directory and goes away at the end, also on Ctrl-C.
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Output, run } from "../test/harness/command.ts";
 import { Daemon } from "../test/harness/daemon.ts";
@@ -61,6 +60,7 @@ const untilFile = ["sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.1; done; echo
 async function show(daemon: Daemon): Promise<void> {
   const cli = new Cli(daemon);
   const { rootfs } = daemon;
+  for (const id of ["demo", "short"]) daemon.ctr.ids.add(id); // for the look at what is left
 
   step(`holdfastd (process ${daemon.pid}) runs in ${daemon.directory}; there is no containerd in this`);
   const hello = await cli.run(
@@ -84,7 +84,7 @@ async function show(daemon: Daemon): Promise<void> {
 
   step("holdfastd is killed with SIGKILL; meanwhile one container ends, and shims answer without a daemon");
   await daemon.kill();
-  const short = Number(readFileSync(join(daemon.bundle("short"), "init.pid"), "utf8"));
+  const short = daemon.initPid("short");
   await daemon.touch("go");
   await eventually("it to end", () => !isRunning(short));
   await cli.do("shim", "demo", "state");

@@ -1,29 +1,39 @@
 #!/bin/sh
-# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test. Runs before anything else is there, hence plain sh.
-# Called by the npm scripts. Installs only what is missing.
+# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test | fresh. Runs before anything else is there, hence plain sh.
+# Called by the npm scripts. Installs only what is missing. With --list it prints the packages and does nothing.
+#
+# A package is named here for each program that the job calls, unless Debian calls the package essential: "npm test" runs the demo and the build
+# with a PATH of nothing else (scripts/bare-path.ts).
 set -eu
 cd "$(dirname "$0")/.."
 
-# gcc, libc6-dev: the native host. xz-utils, tar: the engine's source package.
-packages="gcc libc6-dev xz-utils tar ca-certificates"
+# gcc, binutils, libc6-dev: the native host. apt, tar, xz-utils, debian-archive-keyring: the engine's source package.
+build="gcc binutils libc6-dev apt tar xz-utils ca-certificates debian-archive-keyring"
+# runc creates the containers, busybox-static is what is in them; mount has umount, with which holdfastd cleans up; util-linux flock and setpriv.
+demo="$build runc busybox-static mount util-linux"
+# containerd, docker.io: the daemons that we stand under and beside, and their clients. systemd: a daemon as its service. procps: docker top.
+# e2fsprogs: mkfs.ext4. bsdutils: script. golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
+test="$demo containerd docker.io systemd procps e2fsprogs bsdutils golang-github-containerd-containerd-dev"
+# Since Debian 13 the client is a package of its own.
+[ "$(. /etc/os-release && echo "${VERSION_ID:-13}")" = 12 ] || test="$test docker-cli"
+
 case ${1:-test} in
-build) ;;
-# runc creates the containers, busybox-static is what is in them.
-demo) packages="$packages runc busybox-static procps bsdutils" ;;
-# containerd, docker.io: the daemons that we stand under and beside, and their clients.
-# systemd: a daemon as its service.
-# golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
-test)
-  packages="$packages runc busybox-static procps bsdutils containerd docker.io systemd"
-  packages="$packages golang-github-containerd-containerd-dev"
-  # Since Debian 13 the client is a package of its own.
-  [ "$(. /etc/os-release && echo "${VERSION_ID:-13}")" = 12 ] || packages="$packages docker-cli"
-  ;;
+build) packages=$build ;;
+demo) packages=$demo ;;
+test) packages=$test ;;
+# What makes clean systems, for test:fresh.
+fresh) packages="$build debootstrap gpgv mount util-linux git" ;;
 *)
-  echo "usage: setup.sh build | demo | test" >&2
+  echo "usage: setup.sh build | demo | test | fresh [--list]" >&2
   exit 2
   ;;
 esac
+
+if [ "${2:-}" = --list ]; then
+  # shellcheck disable=SC2086
+  printf '%s\n' $packages
+  exit 0
+fi
 
 say() {
   if [ -t 1 ]; then printf '\033[1m==> %s\033[0m\n' "$1"; else printf '==> %s\n' "$1"; fi
@@ -44,13 +54,15 @@ for package in $packages; do
 done
 if [ -n "$missing" ]; then
   say "Installing Debian packages:$missing"
+  said=$(mktemp)
   # Word splitting is meant: it is a list.
   # shellcheck disable=SC2086
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >/tmp/holdfast-apt.$$ 2>&1 || {
-    cat /tmp/holdfast-apt.$$ >&2
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >"$said" 2>&1 || {
+    cat "$said" >&2
+    rm -f "$said"
     fail "apt-get failed"
   }
-  rm -f /tmp/holdfast-apt.$$
+  rm -f "$said"
 fi
 
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then

@@ -1,6 +1,14 @@
 // A private daemon, containerd or holdfastd, in a temporary directory, with the shim under test on its PATH. Every e2e test file starts one, the
 // demo and the bench too.
-import { mkdirSync, mkdtempSync, realpathSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -241,9 +249,14 @@ export class Daemon {
     return join("/run/containerd/runc", this.namespace, id);
   }
 
+  /** The pid of a container's init, as runc told the shim. */
+  initPid(id: string): number {
+    return Number(readFileSync(join(this.bundle(id), "init.pid"), "utf8"));
+  }
+
   /** The pid of the shim of a running container: the parent that its init got when runc had gone. */
   async shimPid(id: string): Promise<number> {
-    return parentOf((await this.ctr.task(id)).pid);
+    return parentOf(this.initPid(id));
   }
 
   /** Writes a spec for Ctr.startSpec and returns its path. */
