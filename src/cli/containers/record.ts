@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Container } from "../../api/generated/containers.ts";
 import { Code } from "../../ttrpc/status.ts";
+import { parseExact, stringifyExact } from "../text/exact-json.ts";
 import { callCode } from "../text/problem.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import type { Spec } from "./spec.ts";
@@ -26,7 +27,7 @@ export async function createContainer(daemon: DaemonClient, container: NewContai
       labels: { ...labels },
       image: "",
       runtime: { name: runtime },
-      spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(JSON.stringify(spec)) },
+      spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(stringifyExact(spec)) },
       snapshotter: "",
       snapshotKey: "",
       extensions: {},
@@ -44,7 +45,7 @@ export async function getContainer(daemon: DaemonClient, id: string): Promise<Co
 /** The OCI spec of a container; empty if there is none that can be read. */
 export function specOf(container: Container): Spec {
   try {
-    const spec: unknown = JSON.parse(new TextDecoder().decode(container.spec?.value));
+    const spec: unknown = parseExact(new TextDecoder().decode(container.spec?.value));
     return typeof spec === "object" && spec !== null ? (spec as Spec) : {};
   } catch {
     return {};

@@ -1,6 +1,7 @@
 // Where verbs print: tables for people, JSON for programs, colours on a terminal only. One is made in program.ts and passed to every verb.
 import Table from "cli-table3";
 import picocolors from "picocolors";
+import { stringifyExact } from "./exact-json.ts";
 
 export type Colors = ReturnType<typeof picocolors.createColors>;
 
@@ -30,12 +31,12 @@ export class Screen {
 
   /** One JSON value on a line of its own; several make JSON Lines. */
   value(value: unknown): void {
-    this.line(JSON.stringify(value, jsonValue));
+    this.line(stringifyExact(value));
   }
 
   /** One JSON value, indented: for what is read as a whole. */
   document(value: unknown): void {
-    this.line(JSON.stringify(value, jsonValue, 2));
+    this.line(stringifyExact(value, 2));
   }
 
   /** Columns in line, without frames. */
@@ -91,15 +92,4 @@ export function renderTable(
     .split("\n")
     .map((line) => line.trimEnd())
     .join("\n");
-}
-
-/** 64-bit numbers as numbers while no digit is lost, as strings beyond; bytes as base64. */
-function jsonValue(_key: string, value: unknown): unknown {
-  if (typeof value === "bigint") {
-    return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER
-      ? Number(value)
-      : value.toString();
-  }
-  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
-  return value;
 }

@@ -41,6 +41,8 @@ interface RawFlags {
   readonly memory?: number;
   readonly cpus?: number;
   readonly net?: string;
+  readonly privileged?: boolean;
+  readonly securityOpt?: readonly string[];
   readonly label?: readonly string[];
   readonly annotation?: readonly string[];
   readonly runtime: string;
@@ -116,7 +118,7 @@ function containerFlags(command: Command): Command {
       collect,
     )
     .option("-w, --cwd <dir>", "its working directory")
-    .option("-u, --user <uid[:gid]>", "its user")
+    .option("-u, --user <user[:group]>", "its user, by name or number")
     .option("--hostname <name>", "its host name")
     .option(
       "--mount <spec>",
@@ -127,6 +129,12 @@ function containerFlags(command: Command): Command {
     .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
     .option("--cpus <number>", "how many processors' time it may use, such as 0.5", cpusArgument)
     .option("--net <host|none>", "the host's network, or none (default)")
+    .option("--privileged", "give it all capabilities and devices, and no seccomp profile")
+    .option(
+      "--security-opt <option>",
+      "seccomp=unconfined, seccomp=FILE, no-new-privileges=false; may be given again",
+      collect,
+    )
     .option("--label <NAME=VALUE>", "a label of the record; may be given again", collect)
     .option(
       "--annotation <NAME=VALUE>",
@@ -173,6 +181,8 @@ function readContainer({ command, words }: Visit): { id: string; flags: SpecFlag
     memory: raw.memory,
     cpus: raw.cpus,
     hostNetwork: raw.net === "host",
+    privileged: raw.privileged === true,
+    securityOpts: raw.securityOpt ?? [],
     annotations: labelsOf(raw.annotation ?? []),
   };
   return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw };

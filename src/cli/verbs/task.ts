@@ -10,6 +10,7 @@ import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts"
 import { runExec } from "../session/exec-session.ts";
 import { removeLog } from "../session/log-files.ts";
 import { attachTo } from "../session/task-session.ts";
+import { stringifyExact } from "../text/exact-json.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
@@ -130,7 +131,7 @@ async function updateVerb({ daemon, words, command }: Visit): Promise<void> {
   const { memory, cpus } = command.opts<{ memory?: number; cpus?: number }>();
   if (memory === undefined && cpus === undefined)
     throw new Problem("change what? Give --memory or --cpus", USAGE);
-  const json = JSON.stringify(limited({}, { memory, cpus }));
+  const json = stringifyExact(limited({}, { memory, cpus }));
   const resources = { typeUrl: SPEC_LINUX_RESOURCES, value: new TextEncoder().encode(json) };
   await forEach(
     words,
