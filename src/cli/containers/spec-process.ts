@@ -1,4 +1,5 @@
 // Parts of an OCI process that flags say: its environment, its user and what that user may do. Used for new containers and for execs.
+import { userVariable } from "../../platform/node-launch.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import type { Root } from "./root-file.ts";
 import { userOf } from "./user.ts";
@@ -18,7 +19,10 @@ export function withEnvironment(
     const name = flag.split("=", 1)[0] ?? "";
     if (name === "") throw new Problem(`--env ${flag}: a variable has a name: NAME=VALUE`, USAGE);
     if (flag.includes("=")) env.set(name, flag);
-    else if (process.env[name] !== undefined) env.set(name, `${name}=${process.env[name]}`);
+    else {
+      const value = userVariable(name);
+      if (value !== undefined) env.set(name, `${name}=${value}`);
+    }
   }
   return [...env.values()];
 }
