@@ -1,6 +1,7 @@
 // Containers as the daemon has them on record: made, read and removed for the verbs.
 import { readFileSync } from "node:fs";
 import type { Container } from "../../api/generated/containers.ts";
+import { LOG_LABEL } from "../../api/labels.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { parseExact, stringifyExact } from "../text/exact-json.ts";
 import { callCode } from "../text/problem.ts";
@@ -9,8 +10,11 @@ import type { Spec } from "./spec.ts";
 
 const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
-/** Label with the path of the file that has the container's output. */
-export const LOG_LABEL = "holdfast.log";
+/** The path of the file that has the container's output; undefined if there is none, or only fifos. */
+export function logOf({ labels }: Container): string | undefined {
+  // holdfast 0.1 called it otherwise.
+  return labels[LOG_LABEL] ?? labels["holdfast.log"];
+}
 
 export interface NewContainer {
   readonly id: string;

@@ -31,7 +31,11 @@ export async function runExec(
     return "detached";
   }
   const fifos = await Fifos.create({ stdin: flags.interactive, terminal: flags.terminal });
-  const session = new Session({ task, execId, fifos, detachKeys, signalProxy: !flags.terminal });
+  const session = new Session({
+    ...{ task, execId, fifos, detachKeys },
+    signalProxy: !flags.terminal,
+    endsWithReader: true,
+  });
   let outcome: Outcome | undefined;
   try {
     await task.exec(execId, process, fifos.paths);

@@ -4,7 +4,8 @@ import { SPEC_LINUX_RESOURCES } from "../../api/any.ts";
 import { Status } from "../../api/generated/process.ts";
 import { DaemonTask, patiently } from "../containers/daemon-task.ts";
 import { describeEnd, endOf, historyOf, waitForEnd } from "../containers/end.ts";
-import { getContainer, LOG_LABEL, orNone, specOf } from "../containers/record.ts";
+import { getContainer, logOf, orNone, specOf } from "../containers/record.ts";
+import { deleteEnded } from "../containers/removal.ts";
 import { limited } from "../containers/spec.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { runExec } from "../session/exec-session.ts";
@@ -16,7 +17,7 @@ import { signalNumber } from "../text/signals.ts";
 import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { examples, sizeArgument } from "./options.ts";
-import { cpusArgument, deleteContainer } from "./run.ts";
+import { cpusArgument } from "./run.ts";
 
 const SIGKILL = 9;
 
@@ -166,8 +167,8 @@ async function deleteVerb({ daemon, words, command }: Visit): Promise<void> {
       await endTask(new DaemonTask(daemon, id), task.status === Status.PAUSED, () =>
         daemon.tasks.resume({ containerId: id }),
       );
-    await patiently(() => deleteContainer(daemon, id));
-    removeLog(container.labels[LOG_LABEL]);
+    await patiently(() => deleteEnded(daemon, id));
+    removeLog(logOf(container));
   });
 }
 
