@@ -1,6 +1,8 @@
-// Parts of an OCI process that flags say: its environment and its user. Used for new containers and for execs.
+// Parts of an OCI process that flags say: its environment, its user and what that user may do. Used for new containers and for execs.
 import { userVariable } from "../../platform/node-launch.ts";
 import { Problem, USAGE } from "../text/problem.ts";
+import type { Root } from "./root-file.ts";
+import { userOf } from "./user.ts";
 
 /**
  * `base` with the variables of `--env` put over it: NAME=VALUE, or NAME for the value that it has here. A terminal gets TERM.
@@ -25,9 +27,15 @@ export function withEnvironment(
   return [...env.values()];
 }
 
-/** The OCI user of "1000" or "1000:1000". Throws a Problem for names: only the container knows them. */
-export function parseUser(text: string): { uid: number; gid: number } {
-  const match = /^(\d+)(?::(\d+))?$/.exec(text);
-  if (match === null) throw new Problem(`--user ${text}: give numbers, as in 1000:1000`, USAGE);
-  return { uid: Number(match[1]), gid: Number(match[2] ?? 0) };
+/** `process` run by the user that `text` means: as with execve, who is not root has no capability at once, whatever others may have. */
+export function withUser(
+  process: Readonly<Record<string, unknown>>,
+  text: string,
+  root: Root | undefined,
+): Record<string, unknown> {
+  const { umask } = (process.user ?? {}) as { umask?: unknown };
+  const user = { ...userOf(text, root), ...(umask !== undefined && { umask }) };
+  const { bounding } = (process.capabilities ?? {}) as { bounding?: unknown };
+  const keepsNone = user.uid !== 0 && bounding !== undefined;
+  return { ...process, user, ...(keepsNone && { capabilities: { bounding } }) };
 }

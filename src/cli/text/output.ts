@@ -6,7 +6,7 @@ import { FAILED, systemText } from "./problem.ts";
 
 const STDOUT = 1;
 /** As SIGPIPE would end us. */
-const NO_READER = 141;
+export const NO_READER = 141;
 
 /** To be called before anything is printed. */
 export function watchOutput(): void {
@@ -20,11 +20,18 @@ export function watchOutput(): void {
 /** Resolves when all that was printed is out; does not return if it cannot be. */
 export function outputDone(): Promise<void> {
   return new Promise((resolve) => {
+    // Its error event comes, or has come, by itself.
+    if (process.stdout.errored !== null) {
+      setImmediate(resolve);
+      return;
+    }
     process.stdout.write("", (error) => (error == null ? resolve() : outputFailed(error)));
   });
 }
 
+/** Somebody else who listens knows better what to do: a session has a process to end first. */
 function outputFailed(error: Error): void {
+  if (process.stdout.listenerCount("error") > 1) return;
   if (isSystemError(error, "EPIPE")) process.exit(NO_READER);
   process.stderr.write(`holdfast: cannot write the output: ${systemText(error)}\n`);
   process.exit(FAILED);

@@ -1,6 +1,7 @@
 // Where verbs print: tables for people, JSON for programs, colours on a terminal only. settingsOf makes one for every verb. Nothing that is printed
 // for a person can steer a terminal: see printable.ts.
 import { type Colors, coloured, colouredWidth, createColors } from "./colors.ts";
+import { stringifyExact } from "./exact-json.ts";
 import { printableJson, printableLines } from "./printable.ts";
 import { renderTable } from "./table.ts";
 
@@ -29,12 +30,12 @@ export class Screen {
 
   /** One JSON value on a line of its own; several make JSON Lines. */
   value(value: unknown): void {
-    process.stdout.write(`${printableJson(JSON.stringify(value, jsonValue))}\n`);
+    process.stdout.write(`${printableJson(stringifyExact(value))}\n`);
   }
 
   /** One JSON value, indented: for what is read as a whole. */
   document(value: unknown): void {
-    process.stdout.write(`${printableJson(JSON.stringify(value, jsonValue, 2))}\n`);
+    process.stdout.write(`${printableJson(stringifyExact(value, 2))}\n`);
   }
 
   /** Columns in line, without frames; cut to the width of a terminal. */
@@ -59,15 +60,4 @@ export function complain(text: string, id?: string): void {
       ? `${printableJson(JSON.stringify({ id, error: text }))}\n`
       : `holdfast: ${printableLines(id === undefined ? text : `${id}: ${text}`)}\n`,
   );
-}
-
-/** 64-bit numbers as numbers while no digit is lost, as strings beyond; bytes as base64. */
-function jsonValue(_key: string, value: unknown): unknown {
-  if (typeof value === "bigint") {
-    return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER
-      ? Number(value)
-      : value.toString();
-  }
-  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
-  return value;
 }

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
-import { getContainer, LOG_LABEL, orNone, processOf, specOf } from "../containers/record.ts";
+import { getContainer, logOf, orNone, processOf, specOf } from "../containers/record.ts";
 import { describeRow, rowsOf, statusText } from "../containers/rows.ts";
 import { copyFrom, follow, pathOfUri, tailOffset } from "../session/log-files.ts";
 import { clip, printable } from "../text/printable.ts";
@@ -90,7 +90,7 @@ async function logsVerb({ daemon, words, command }: Visit): Promise<void> {
   const options = command.opts<{ follow?: boolean; tail?: number }>();
   const container = await getContainer(daemon, id);
   const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
-  const path = pathOfUri(task?.stdout ?? "") ?? container.labels[LOG_LABEL];
+  const path = pathOfUri(task?.stdout ?? "") ?? logOf(container);
   if (path === undefined || statSync(path, { throwIfNoEntry: false }) === undefined) {
     throw new Problem(
       `${id} has no log: only containers of "run -d" and "start" have one; "attach ${id}" shows what comes of others`,
