@@ -57,16 +57,7 @@ test("exec, also on a terminal, logs, top, stats, pause, update", async () => {
 
 test("stop, kill, wait, and events", async () => {
   const since = String(Math.floor(Date.now() / 1000) - 1);
-  await docker.do([
-    "run",
-    "-d",
-    "--name",
-    "told",
-    IMAGE,
-    "sh",
-    "-c",
-    "trap 'exit 8' TERM; echo up; while true; do sleep 0.02; done",
-  ]);
+  await docker.do(["run", "-d", "--name", "told", IMAGE, "until-signal", "up", "TERM=8"]);
   await eventually("its trap", async () => (await docker.do(["logs", "told"])).includes("up"));
   const waiting = docker.do(["wait", "told"]);
   await docker.do(["stop", "told"]);
