@@ -7,8 +7,9 @@ import { topics } from "../events/topics.ts";
 import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
 import type { Child } from "../reaper/reaper.ts";
-import { type Ids, mountRootfs, readSpec, type Spec, unmountRootfs } from "../runc/bundle.ts";
+import { type Ids, readSpec, type Spec } from "../runc/bundle.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
+import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
 import { isAlreadyGone, type ProcessSetup, Runc, RuntimeError } from "../runc/runc.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -83,8 +84,7 @@ export class Container {
     container.#save();
     try {
       mountRootfs(context.platform, request.bundle, request.rootfs);
-      const command = (setup: ProcessSetup): Promise<void> =>
-        explain("OCI runtime create failed", container.#runc.create(setup));
+      const command = (setup: ProcessSetup): Promise<void> => container.#runc.create(setup);
       const child = await container.#launcher.launch(
         container.init,
         container.#spec.user,
@@ -327,8 +327,7 @@ export class Container {
     const base = `${this.bundle}/exec-${this.#execCount++}`;
     try {
       files.replace(`${base}.json`, process, 0o600);
-      const command = (setup: ProcessSetup): Promise<void> =>
-        explain("OCI runtime exec failed", this.#runc.exec(`${base}.json`, setup));
+      const command = (setup: ProcessSetup): Promise<void> => this.#runc.exec(`${base}.json`, setup);
       const child = await this.#launcher.launch(exec, user, `${base}.pid`, command, caller);
       this.#execSpecs.delete(exec);
       exec.happened("started");

@@ -74,7 +74,10 @@ export class Launcher {
           });
         },
       });
-      await withWords(made, stdio);
+      await explain(
+        `OCI runtime ${process.kind === "init" ? "create" : "exec"} failed`,
+        withWords(made, stdio),
+      );
       child = reaper.claim(readPidFile(platform, pidFile));
       await stdio.attached();
       process.became(child);
