@@ -72,13 +72,21 @@ function launcher(flags: string): string {
   return `#!/bin/sh\n":" /*\n${script}*/\n`;
 }
 
-/** What lmdb 3.5.6 says of a disk that is full has up to 133 bytes, which it writes into 100 on the heap (mdb_page_flush in its mdb.c). Cut short, it fits. */
-function withShortError(addon: Buffer): Buffer {
-  const kept = "Attempting to write page at position %u, size %u";
-  const cut = ", blocks %u, buffer sizes %i %i %i";
-  const at = addon.indexOf(`${kept}${cut}\0`);
-  if (at >= 0) addon.fill(0, at + kept.length, at + kept.length + cut.length);
-  return addon;
+const KEPT = "Attempting to write page at position %u, size %u";
+const CUT = ", blocks %u, buffer sizes %i %i %i";
+
+/**
+ * What lmdb 3.5.6 says of a disk that is full has up to 133 bytes, which it writes into 100 on the heap: docs/upstream-lmdb.md. Cut short, it fits.
+ * Throws where that text is not, or not once: an lmdb that is mended needs no cut, one that is changed another.
+ */
+export function withShortError(addon: Buffer): Buffer {
+  const at = addon.indexOf(`${KEPT}${CUT}\0`);
+  if (at < 0 || addon.indexOf(KEPT, at + 1) >= 0 || addon.indexOf(KEPT) !== at) {
+    throw new Error(
+      "lmdb's addon is not the one that scripts/node-programs.ts patches: see docs/upstream-lmdb.md",
+    );
+  }
+  return addon.fill(0, at + KEPT.length, at + KEPT.length + CUT.length);
 }
 
 function addonPath(): string {

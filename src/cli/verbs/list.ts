@@ -7,6 +7,7 @@ import { DaemonTask } from "../containers/daemon-task.ts";
 import { getContainer, logOf, orNone, processOf, specOf } from "../containers/record.ts";
 import { describeRow, rowsOf, statusText } from "../containers/rows.ts";
 import { copyFrom, follow, pathOfUri, tailOffset } from "../session/log-files.ts";
+import { clip, printable } from "../text/printable.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { statusName } from "../text/task-status.ts";
 import { duration, msSince } from "../text/units.ts";
@@ -79,7 +80,7 @@ async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise
         ? "-"
         : duration(msSince(nsFromTimestamp(row.container.createdAt))),
       (row.container.runtime?.name ?? "-").split(".").slice(-2).join("-"),
-      clip(processOf(specOf(row.container)).args.join(" ")),
+      clip(printable(processOf(specOf(row.container)).args.join(" ")), COMMAND_WIDTH),
     ]),
   );
 }
@@ -143,8 +144,4 @@ async function nsVerb({ daemon, words, command, settings: { screen } }: Visit): 
 export async function namespaceNames(daemon: DaemonClient): Promise<string[]> {
   const { namespaces } = await daemon.namespaces.list({ filter: "" });
   return namespaces.map(({ name }) => name).sort();
-}
-
-function clip(text: string): string {
-  return text.length > COMMAND_WIDTH ? `${text.slice(0, COMMAND_WIDTH - 1)}…` : text;
 }
