@@ -20,11 +20,15 @@ interface StopFlags {
 }
 
 export function addStopVerbs(program: Command): void {
-  const stop = daemonVerb(program, "stop <id...>", "ask containers to end, and end those that do not", (visit) =>
-    forEachAtOnce(visit, async (id) => {
-      await stopOne(visit, id);
-      visit.settings.screen.id(id);
-    }),
+  const stop = daemonVerb(
+    program,
+    "stop <id...>",
+    "ask containers to end, and end those that do not",
+    (visit) =>
+      forEachAtOnce(visit, async (id) => {
+        await stopOne(visit, id);
+        visit.settings.screen.id(id);
+      }),
   );
   examples(
     stopFlags(stop),
@@ -37,19 +41,28 @@ export function addStopVerbs(program: Command): void {
       visit.settings.screen.id(id);
     }),
   );
-  examples(stopFlags(restart), ["holdfast restart web", "the same container, from its beginning; logs keeps what it has printed"]);
+  examples(stopFlags(restart), [
+    "holdfast restart web",
+    "the same container, from its beginning; logs keeps what it has printed",
+  ]);
 }
 
 function stopFlags(command: Command): Command {
   return command
     .option("-s, --signal <signal>", "name or number (SIGTERM, or the container's own stop signal)")
-    .option("-t, --time <duration>", "how long it may take before SIGKILL; -1 for ever", timeArgument, DEFAULT_TIME);
+    .option(
+      "-t, --time <duration>",
+      "how long it may take before SIGKILL; -1 for ever",
+      timeArgument,
+      DEFAULT_TIME,
+    );
 }
 
 /** For commander: milliseconds, also 0, and infinity for -1. */
 function timeArgument(text: string): number {
   const ms = text === "-1" ? Number.POSITIVE_INFINITY : parseDuration(text);
-  if (ms === undefined) throw new InvalidArgumentError("give a duration such as 0, 500ms, 5s or 1m30s, or -1.");
+  if (ms === undefined)
+    throw new InvalidArgumentError("give a duration such as 0, 500ms, 5s or 1m30s, or -1.");
   return ms;
 }
 

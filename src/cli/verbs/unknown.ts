@@ -3,16 +3,35 @@ import type { Command } from "commander";
 import { Problem, USAGE } from "../text/problem.ts";
 
 const NO_IMAGES = "holdfast runs root file systems (--rootfs) and OCI bundles (--bundle)";
-const NO_NETWORKS = "a container has no network of its own but the loopback, or the host's with run --net host";
+const NO_NETWORKS =
+  "a container has no network of its own but the loopback, or the host's with run --net host";
 const NO_VOLUMES = "mount a directory with run --mount type=bind,source=DIR,target=DIR";
 
 /** A sentence, or the command line that does it. */
 const ANSWERS: Readonly<Record<string, string>> = {
-  ...same(["build", "buildx", "commit", "export", "history", "image", "images", "import", "load", "login", "logout", "pull", "push", "rmi"], NO_IMAGES),
+  ...same(
+    [
+      "build",
+      "buildx",
+      "commit",
+      "export",
+      "history",
+      "image",
+      "images",
+      "import",
+      "load",
+      "login",
+      "logout",
+      "pull",
+      "push",
+      "rmi",
+    ],
+    NO_IMAGES,
+  ),
   ...same(["save", "search", "tag", "snapshot", "snapshots", "content", "diff"], NO_IMAGES),
   ...same(["network", "port"], NO_NETWORKS),
   volume: NO_VOLUMES,
-  cp: 'copy with "holdfast exec -i ID sh -c \'cat >FILE\' <FILE", or below its root file system',
+  cp: "copy with \"holdfast exec -i ID sh -c 'cat >FILE' <FILE\", or below its root file system",
   rename: "a container keeps its id: give run --name",
   info: '"holdfast doctor" and "holdfast version"',
   system: '"holdfast doctor"; "holdfast delete $(holdfast ps -aq)" cleans up',
@@ -53,7 +72,9 @@ function namesOf(program: Command): string[] {
 /** The one that a single slip leads from: a letter changed, missing, too many, or two swapped; two of them in a long word. */
 export function nearest(word: string, names: readonly string[]): string | undefined {
   const most = word.length < 6 ? 1 : 2;
-  const found = names.map((name) => ({ name, slips: slipsBetween(word, name) })).filter(({ slips }) => slips <= most);
+  const found = names
+    .map((name) => ({ name, slips: slipsBetween(word, name) }))
+    .filter(({ slips }) => slips <= most);
   return found.sort((a, b) => a.slips - b.slips)[0]?.name;
 }
 
