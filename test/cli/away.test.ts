@@ -30,6 +30,10 @@ for (const [how, end] of [
     const events = cli.spawn(["events", "--topic", "/tasks/exit", "--json"]);
     const timeline = cli.spawn(["timeline", "-f", "--json", name]);
     await timeline.printed(/create/i);
+    await eventually("the subscription", async () => {
+      await cli.run(["exec", name, "sh", "-c", "exit 2"]);
+      return /"exitStatus":2/.test(events.stdoutText);
+    });
     await end();
     await Promise.all([events, timeline].map((each) => each.printed(/the daemon is away/)));
     await daemon.launch();
