@@ -22,10 +22,10 @@ after(async () => {
 });
 
 const VERBS = [
-  ..."run create start exec attach kill pause resume update delete wait ps inspect events stats top logs".split(
+  ..."run create start stop restart exec attach kill pause resume update delete wait ps inspect events stats top logs".split(
     " ",
   ),
-  ..."ns timeline shims doctor completion".split(" "),
+  ..."ns timeline shims doctor version completion".split(" "),
 ];
 const SHIM_VERBS = "state pids exec kill wait dump shutdown".split(" ");
 
@@ -43,10 +43,25 @@ test("holdfast --help names every verb, and each verb's --help has examples of i
   }
 });
 
+const DOCKER_WORDS: readonly (readonly [word: string, says: RegExp])[] = [
+  ["unpause", /resume/],
+  ["cp", /exec -i/],
+  ["images", /--rootfs/],
+  ["tasks", /holdfast ps/],
+  ["network", /--net host/],
+  // Nothing that is near it.
+  ["frobnicate", /--help tells the verbs/],
+];
+
 test("a slip of the pen is answered with what may be meant", async () => {
   const output = await cli.run(["rum"]);
   assert.equal(output.status, 2);
   assert.match(output.stderr, /unknown command 'rum'[\s\S]*run/);
+  for (const [word, says] of DOCKER_WORDS) {
+    const { status, stderr } = await cli.run([word, "x"]);
+    assert.deepEqual([status, stderr.split("\n").length], [2, 2], word);
+    assert.match(stderr, says, word);
+  }
   assert.equal((await cli.run(["ps", "--nosuch"])).status, 2);
   assert.equal((await cli.run(["run", "--nosuch"])).status, 125);
 });

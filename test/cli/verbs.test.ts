@@ -67,8 +67,11 @@ test("ps -A shows every namespace, ps another one on request, and ns counts them
     await cli.do(["ps", "-A"]),
     new RegExp(`^NAMESPACE +ID[\\s\\S]*^${daemon.namespace} +web `, "m"),
   );
-  assert.deepEqual(await listed("-n", "other"), []);
+  const none = await cli.run(["ps", "-n", "other"]);
+  assert.deepEqual([none.status, none.stdout], [1, ""]);
+  assert.match(none.stderr, /no namespace is called other/);
   await cli.do(["ns", "create", "other"]);
+  assert.deepEqual(await listed("-n", "other"), []);
   const spaces = (await cli.json(["ns"])) as { name: string; containers: number; tasks: number }[];
   const counts = new Map(spaces.map(({ name, containers, tasks }) => [name, [containers, tasks]]));
   assert.deepEqual(counts.get(daemon.namespace), [1, 1]);

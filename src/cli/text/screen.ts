@@ -38,6 +38,12 @@ export class Screen {
     process.stdout.write(`${printableJson(stringifyExact(value, 2))}\n`);
   }
 
+  /** Of what has been done to a container. */
+  id(id: string): void {
+    if (this.json) this.value({ id });
+    else this.line(id);
+  }
+
   /** Columns in line, without frames; cut to the width of a terminal. */
   table(head: readonly string[], rows: readonly (readonly string[])[]): void {
     process.stdout.write(`${renderTable(head, rows, this.colors, process.stdout.columns)}\n`);
