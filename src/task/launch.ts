@@ -4,6 +4,7 @@ import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { hostIds, type Ids, idsOf, type Spec } from "../runc/bundle.ts";
+import { withMember } from "../runc/json-text.ts";
 import type { RuntimeOptions } from "../runc/options.ts";
 import { type ProcessSetup, RuntimeError, readPidFile } from "../runc/runc.ts";
 import { openStdio } from "../stdio/open.ts";
@@ -116,6 +117,16 @@ export function readProcessSpec({ text }: Platform, request: ExecProcessRequest)
     const reason = `exec ${request.execId}: process specification: ${errorText(error)}`;
     throw new TtrpcError(Code.INVALID_ARGUMENT, reason);
   }
+}
+
+/**
+ * The process with its terminal's size where that is known before it starts: the runtime sets it before the program can look, which nobody
+ * who gets the terminal from the runtime can.
+ */
+export function withConsoleSize(spec: string, { config, size }: Process): string {
+  if (!config.terminal || size === undefined) return spec;
+  const [width, height] = size;
+  return withMember(spec, "consoleSize", JSON.stringify({ height, width }));
 }
 
 /** The user that an exec is to run as. Throws if the request's process is not JSON. */

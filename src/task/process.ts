@@ -23,8 +23,8 @@ export class Process {
   stdio: Stdio | undefined;
   exit: ProcessExit | undefined;
   #child: Child | undefined;
-  /** Known before there is a terminal: kept for it. */
-  #size: [columns: number, rows: number] | undefined;
+  /** The terminal's, known before there is one: kept for it. */
+  size: readonly [columns: number, rows: number] | undefined;
   /** Told before there is stdio: kept for it. */
   #isStdinClosed = false;
   #settle: (exit: ProcessExit) => void = () => {};
@@ -56,7 +56,7 @@ export class Process {
   /** The stdio that the process is about to be made with. */
   attach(stdio: Stdio): void {
     this.stdio = stdio;
-    if (this.#size !== undefined) stdio.resize(...this.#size);
+    if (this.size !== undefined) stdio.resize(...this.size);
     if (this.#isStdinClosed) stdio.closeStdin();
   }
 
@@ -76,7 +76,7 @@ export class Process {
   }
 
   resize(columns: number, rows: number): void {
-    this.#size = [columns, rows];
+    this.size = [columns, rows];
     this.stdio?.resize(columns, rows);
   }
 
