@@ -16,7 +16,7 @@ import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeJournal } from "./journal.ts";
-import { explain, Launcher, readProcessSpec, readProcessUser } from "./launch.ts";
+import { explain, Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
 
@@ -326,7 +326,7 @@ export class Container {
     // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
     const base = `${this.bundle}/exec-${this.#execCount++}`;
     try {
-      files.replace(`${base}.json`, process, 0o600);
+      files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
       const command = (setup: ProcessSetup): Promise<void> => this.#runc.exec(`${base}.json`, setup);
       const child = await this.#launcher.launch(exec, user, `${base}.pid`, command, caller);
       this.#execSpecs.delete(exec);

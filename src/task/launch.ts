@@ -130,6 +130,16 @@ export function readProcessSpec({ text }: Platform, request: ExecProcessRequest)
   }
 }
 
+/**
+ * The process with its terminal's size where that is known before it starts: the runtime sets it before the program can look, which nobody
+ * who gets the terminal from the runtime can.
+ */
+export function withConsoleSize(spec: string, { config, size }: Process): string {
+  if (!config.terminal || size === undefined) return spec;
+  const [width, height] = size;
+  return withMember(spec, "consoleSize", JSON.stringify({ height, width }));
+}
+
 /** The user that an exec is to run as. Throws if the request's process is not JSON. */
 export function readProcessUser({ text }: Platform, request: ExecProcessRequest): Ids {
   return idsOf(JSON.parse(text.decode(request.spec?.value ?? new Uint8Array(0))));

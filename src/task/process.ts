@@ -28,8 +28,8 @@ export class Process {
   #state: State = "created";
   #exit: ProcessExit | undefined;
   #child: Child | undefined;
-  /** Known before there is a terminal: kept for it. */
-  #size: [columns: number, rows: number] | undefined;
+  /** The terminal's, known before there is one: kept for it. */
+  size: readonly [columns: number, rows: number] | undefined;
   /** Told before there is stdio: kept for it. */
   #isStdinClosed = false;
   /** What Wait answers, once there is something to answer. */
@@ -72,7 +72,7 @@ export class Process {
   /** The stdio that the process is about to be made with. */
   attach(stdio: Stdio): void {
     this.stdio = stdio;
-    if (this.#size !== undefined) stdio.resize(...this.#size);
+    if (this.size !== undefined) stdio.resize(...this.size);
     if (this.#isStdinClosed) stdio.closeStdin();
   }
 
@@ -87,7 +87,7 @@ export class Process {
   }
 
   resize(columns: number, rows: number): void {
-    this.#size = [columns, rows];
+    this.size = [columns, rows];
     this.stdio?.resize(columns, rows);
   }
 
