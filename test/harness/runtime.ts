@@ -50,7 +50,7 @@ export function shimBinary(runtime: string = runtimeName): string {
 }
 
 /** Major and minor version of the installed containerd, such as 1.6; NaN if there is none. */
-const containerdVersion = Number(
+export const containerdVersion: number = Number(
   spawnSync("containerd", ["--version"], { encoding: "utf8" }).stdout?.match(/ v?(\d+\.\d+)/)?.[1],
 );
 
