@@ -66,7 +66,8 @@ onNode(
     process.kill(await k.shimPid(pod.id), "SIGKILL");
     await eventually("every process of the pod to end", () => !pids.some((pid) => isRunning(pid)));
     for (const id of [pod.id, ...ids]) assert.equal(exitStatusOf(await events.exitOf(id)), 137);
-    for (const id of ids) assert.equal((await k.exited(id)).exitCode, 137);
+    // 255 is what containerd makes of a Wait that was cut off, if it hears of that before it hears of the exit.
+    for (const id of ids) assert.match(String((await k.exited(id)).exitCode), /^(137|255)$/);
     await eventually("the pod not to be ready", async () => (await podState(k, pod)) === "SANDBOX_NOTREADY");
     await k.remove(pod);
   },
