@@ -204,6 +204,19 @@ test("an exec that is not started refuses kill, one that runs start and delete, 
   await place.forget(shim, "execs");
 });
 
+test("a refusal's text ends with what containerd calls its kind, as newer clients show it unchanged", async () => {
+  const shim = await place.shim("kinds", { args: ["sleep", "1000"] });
+  await shim.create("kinds", place.bundle("kinds"));
+  await shim.exec("kinds", "e", ["true"]);
+  assert.match(
+    await refusal(Code.ALREADY_EXISTS, shim.exec("kinds", "e", ["true"])),
+    /id e: already exists$/,
+  );
+  assert.match(await refusal(Code.NOT_FOUND, shim.state("nobody")), /container not created: not found$/);
+  await place.endContainer(shim, "kinds");
+  await place.forget(shim, "kinds");
+});
+
 test("an exec that was never started can be deleted", async () => {
   const shim = await place.shim("unused", SPEC);
   await shim.create("unused", place.bundle("unused"));
