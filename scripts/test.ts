@@ -51,6 +51,10 @@ const steps: readonly Step[] = [
     command: ["node", "--import", "tsx", "scripts/check.ts"],
   },
   {
+    what: "Building and showing with the listed packages' programs alone",
+    command: ["node", "--import", "tsx", "scripts/bare-path.ts"],
+  },
+  {
     what: "Testing the parts",
     command: nodeTest(
       testFiles("api", "cgroup", "ttrpc", "runc", "task", "shim", "native", "scripts", "stdio"),
