@@ -83,6 +83,22 @@ test("whoever holds the terminal of an ended process is not waited for, and what
   await running.end();
 });
 
+test("what is typed to a process that has ended makes no work", async () => {
+  const running = await Running.start(place, "typed-late");
+  const stdin = fifoIn(place, "in");
+  await running.exec("e", ["true"], { stdin, stdout: fifoIn(place, "out"), terminal: true });
+  await running.shim.wait("typed-late", "e");
+  const keys = new FifoWriter(stdin);
+  keys.write("x".repeat(60_000));
+  const shim = await running.shimPid();
+  const before = cpuTicks(shim);
+  await new Promise((next) => setTimeout(next, 1000));
+  assert.ok(cpuTicks(shim) - before < 20, `${cpuTicks(shim) - before} ticks`);
+  keys.close();
+  await running.shim.delete("typed-late", "e");
+  await running.end();
+});
+
 test("end of input is told to a program on a terminal, also when it comes before Start", async () => {
   const running = await Running.start(place, "veof");
   for (const early of [true, false]) {
