@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "host.h"
+#include "surroundings.h"
 
 enum { MAX_FDS = 64, MAX_FILE_PATH = 4096 };
 
@@ -44,6 +45,7 @@ struct plan {
   int fd_count;
   int death_signal;
   bool new_session;
+  struct surroundings surroundings;
   pid_t parent;
 };
 
@@ -129,7 +131,9 @@ static _Noreturn void become(const struct plan *plan, int report_fd)
   }
   report_fd = place_fds(plan, report_fd);
   if (plan->cwd != NULL && chdir(plan->cwd) < 0) fail(report_fd, STEP_CHDIR);
+  take_surroundings(&plan->surroundings);
   restore_signals();
+  take_limits(&plan->surroundings);
   if (plan->search != NULL) search_and_execute(plan);
   else execve(plan->file, plan->argv, plan->env);
   fail(report_fd, STEP_EXEC);
@@ -267,6 +271,7 @@ static int read_request(JSContext *ctx, JSValueConst request, struct plan *plan,
   if (present) snprintf(plan->oom_score_adj, sizeof plan->oom_score_adj, "%d", (int)number);
   if (field_int(ctx, request, "deathSignal", 1, SIGRTMAX, &number, &present) < 0) return -1;
   if (present) plan->death_signal = (int)number;
+  if (read_surroundings(ctx, request, &plan->surroundings) < 0) return -1;
   JSValue session = JS_GetPropertyStr(ctx, request, "newSession");
   if (JS_IsException(session)) return -1;
   plan->new_session = JS_ToBool(ctx, session) > 0;

@@ -145,6 +145,17 @@ declare module "holdfast:host" {
     readonly newSession?: boolean;
     /** Signal the child gets when this process dies (PR_SET_PDEATHSIG). */
     readonly deathSignal?: number;
+    /**
+     * What else it inherits; limits are [RLIMIT_ number, soft, hard], -1 for unlimited. With this field it also gets SCHED_OTHER, every processor, and no
+     * I/O priority, memory policy, personality or PR_SET_THP_DISABLE. What is refused stays as it is, and a hard limit that cannot be raised bounds the soft one.
+     */
+    readonly surroundings?: {
+      readonly umask: number;
+      readonly nice: number;
+      readonly timerSlackNs: number;
+      readonly coredumpFilter: number;
+      readonly limits: readonly (readonly [resource: number, soft: number, hard: number])[];
+    };
   }
   export interface Exit {
     readonly pid: number;

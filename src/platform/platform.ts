@@ -157,6 +157,17 @@ export interface Descriptors {
   unwatch(fd: number): void;
 }
 
+/** What a child inherits beside descriptors, environment and signals. What is refused, for want of privilege, stays as it is. */
+export interface Surroundings {
+  readonly umask: number;
+  readonly nice: number;
+  readonly timerSlackNs: number;
+  /** The bits of /proc/PID/coredump_filter. */
+  readonly coredumpFilter: number;
+  /** Resource limits by their numbers (RLIMIT_ in setrlimit(2)); -1 is unlimited. A hard limit that cannot be raised also bounds the soft one. */
+  readonly limits: readonly (readonly [resource: number, soft: number, hard: number])[];
+}
+
 export interface SpawnRequest {
   readonly argv: readonly string[];
   readonly cwd?: string;
@@ -168,6 +179,8 @@ export interface SpawnRequest {
   readonly oomScoreAdj?: number;
   /** Signal the child gets when this process dies. */
   readonly deathSignal?: number;
+  /** With it the child also gets the ordinary scheduling policy, every processor, and no I/O priority, memory policy or personality. */
+  readonly surroundings?: Surroundings;
 }
 
 export interface Exit {

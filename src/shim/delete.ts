@@ -53,8 +53,7 @@ async function deleteFromRuntime(
 ): Promise<void> {
   const options = { ...defaultOptions, ...journal?.runtime };
   if (platform.files.stat(`${options.root}/${namespace}/${id}`) === null) return;
-  const own = Number(platform.files.read("/proc/self/oom_score_adj", 64));
-  const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options, own);
+  const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options);
   const holder = await runc.knownBundle();
   if (holder !== undefined && !runc.isOurs(holder)) {
     throw new Error(`container ${id} is left alone: its bundle is ${holder}, another daemon's`);
