@@ -101,12 +101,22 @@ test("text whose punctuation is escaped matches itself, wherever it stands", () 
 });
 
 /** Each takes a matcher that tries one way after the other longer than the universe has lasted. */
-const EXPENSIVE = ["^(a+)+b$", "^(a|a)*b$", "^(a*)*b$", "(.*)*(.*)*x$", "^(([a-z])+.)+[A-Z]([a-z])+$", "a?".repeat(40) + "a".repeat(40) + "b"];
+const EXPENSIVE = [
+  "^(a+)+b$",
+  "^(a|a)*b$",
+  "^(a*)*b$",
+  "(.*)*(.*)*x$",
+  "^(([a-z])+.)+[A-Z]([a-z])+$",
+  "a?".repeat(40) + "a".repeat(40) + "b",
+];
 
 for (const source of EXPENSIVE) {
   test(`/${source.slice(0, 40)}/ is answered, on the longest label`, () => {
     const matches = parseFilters([`labels.x~=/${source}/`]);
-    assert.equal(matches(() => "a".repeat(4096)), false);
+    assert.equal(
+      matches(() => "a".repeat(4096)),
+      false,
+    );
   });
 }
 
