@@ -1,5 +1,4 @@
 // holdfastd: argv → configuration → the daemon, until a signal ends it.
-import { onSignal } from "../../src/manager/signals.ts";
 
 // Behind it, as it takes a moment to load.
 import { pino } from "pino";
@@ -7,6 +6,7 @@ import { parseCommandLine } from "../../src/manager/command-line.ts";
 import { ConfigError } from "../../src/manager/config.ts";
 import { Daemon } from "../../src/manager/daemon.ts";
 import { notifySystemd } from "../../src/manager/notify.ts";
+import { onSignal } from "../../src/manager/signals.ts";
 import { nameProcess, userArguments } from "../../src/platform/node-launch.ts";
 
 const USAGE = 2;
