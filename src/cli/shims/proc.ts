@@ -10,6 +10,8 @@ export interface ProcessStat {
   readonly parent: number;
   /** One letter as in ps; T is stopped by a signal. */
   readonly state: string;
+  /** When it was started, in clock ticks since the host was: with the pid the identity of a process. */
+  readonly startTicks: number;
   /** Milliseconds since it was started. */
   readonly ageMs: number;
 }
@@ -94,6 +96,7 @@ export function statOf(pid: number): ProcessStat | undefined {
   return {
     state: fields[0] ?? "?",
     parent: Number(fields[1]),
+    startTicks: Number(fields[19]),
     ageMs: Math.max(0, (uptime - started) * 1000),
   };
 }
@@ -122,15 +125,36 @@ export function openFilesOf(pid: number): OpenFile[] {
     .sort((a, b) => a.fd - b.fd);
 }
 
-/** The children of a process, of all its threads. */
-export function childrenOf(pid: number): number[] {
+export function threadsOf(pid: number): number[] {
   try {
-    return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
-      (text(`/proc/${pid}/task/${thread}/children`) ?? "").split(" ").filter(Boolean).map(Number),
-    );
+    return readdirSync(`/proc/${pid}/task`).map(Number);
   } catch {
     return [];
   }
+}
+
+/** The children of a process, of all its threads. */
+export function childrenOf(pid: number): number[] {
+  return threadsOf(pid).flatMap((thread) =>
+    (text(`/proc/${pid}/task/${thread}/children`) ?? "").split(" ").filter(Boolean).map(Number),
+  );
+}
+
+/** The kernel function that the main thread sleeps in; undefined for one that runs. */
+export function sleepsIn(pid: number): string | undefined {
+  const where = text(`/proc/${pid}/wchan`);
+  return where === undefined || where === "" || where === "0" ? undefined : where;
+}
+
+/** Number and arguments of the system call that the main thread is in; undefined for one that runs. */
+export function syscallOf(pid: number): string | undefined {
+  const call = text(`/proc/${pid}/syscall`)?.trim();
+  return call === undefined || !/^\d/.test(call) ? undefined : call;
+}
+
+/** The frames of a thread in the kernel, one a line; empty if there are none or the kernel does not say. */
+export function stackOf(pid: number, thread: number): string {
+  return (text(`/proc/${pid}/task/${thread}/stack`) ?? "").trim();
 }
 
 /** Paths of the unix sockets that take connections, by inode. The path of an abstract one starts with "@". */
