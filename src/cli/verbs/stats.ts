@@ -54,7 +54,11 @@ async function statsVerb({ daemon, words, command, settings: { screen } }: Visit
   const rows = after.map((figures) => ({ figures, cpu: percentSince(before.get(figures.id), figures) }));
   if (screen.json) {
     screen.document(
-      rows.map(({ figures: { atMs: _, ...rest }, cpu }) => ({ ...rest, cpuPercent: cpu ?? null })),
+      rows.map(({ figures: { atMs: _, ...rest }, cpu }) => ({
+        ...rest,
+        memoryLimitBytes: rest.memoryLimitBytes ?? null,
+        cpuPercent: cpu ?? null,
+      })),
     );
     return;
   }
