@@ -52,7 +52,9 @@ const steps: readonly Step[] = [
   },
   {
     what: "Testing the parts",
-    command: nodeTest(testFiles("api", "cgroup", "ttrpc", "runc", "task", "shim", "native", "scripts")),
+    command: nodeTest(
+      testFiles("api", "cgroup", "ttrpc", "runc", "task", "shim", "native", "scripts", "stdio"),
+    ),
   },
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },

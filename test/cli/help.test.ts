@@ -102,7 +102,8 @@ test("bash completes verbs, flags, values of flags, ids and a shim's verbs", asy
   assert.deepEqual(signals, ["KILL"]);
   // None of ours: then bash takes file names.
   assert.deepEqual(files, []);
-  assert.deepEqual(shims, ["web"]);
+  // Of the whole host: others may have some.
+  assert.ok(shims?.includes("web") && shims.every((id) => id.startsWith("w")), String(shims));
   assert.deepEqual(shimVerbs, ["state", "shutdown"]);
   assert.deepEqual(spaces, [daemon.namespace]);
 });
@@ -119,6 +120,8 @@ interface Finding {
   level: string;
   found: string;
   advice?: string;
+  /** All of them; `found` names the first few, which may be other people's. */
+  items?: string[];
 }
 
 async function findings(...flags: string[]): Promise<Map<string, Finding>> {
@@ -129,6 +132,12 @@ async function findings(...flags: string[]): Promise<Map<string, Finding>> {
   return new Map(found.map((finding) => [finding.check, finding]));
 }
 
+/** Whether our daemon is among those that are away. */
+function isAway(found: Map<string, Finding>): boolean {
+  const { items = [] } = found.get("shims whose daemon is away") ?? {};
+  return items.some((item) => item.includes(daemon.address));
+}
+
 test("doctor looks at runtime, kernel, control groups, daemon and leftovers", async () => {
   const found = await findings();
   assert.match(found.get("OCI runtime")?.found ?? "", /runc version/);
@@ -137,7 +146,7 @@ test("doctor looks at runtime, kernel, control groups, daemon and leftovers", as
   for (const check of ["kernel", "inotify", "privileges", "space in /run", "mounts of dead containers"]) {
     assert.ok(found.has(check), check);
   }
-  assert.doesNotMatch(found.get("shims whose daemon is away")?.found ?? "", new RegExp(daemon.address));
+  assert.ok(!isAway(found));
 });
 
 test("doctor is not put off by a link that leads nowhere among the bundles", async () => {
@@ -155,7 +164,7 @@ test("doctor tells a daemon that hangs, one that is away, and a shim that hangs,
     assert.equal(found.get("daemon")?.level, "bad");
     const hung = found.get("shims that do not answer");
     assert.equal(hung?.level, "bad");
-    assert.match(hung?.found ?? "", new RegExp(`${shim} \\(web: stopped by a signal`));
+    assert.ok(hung?.items?.some((item) => item.startsWith(`${shim} (web: stopped by a signal`)));
     assert.match(hung?.advice ?? "", /holdfast shim \d+ dump/);
   } finally {
     for (const pid of [daemon.pid, shim]) process.kill(pid, "SIGCONT");
@@ -163,7 +172,7 @@ test("doctor tells a daemon that hangs, one that is away, and a shim that hangs,
   await daemon.kill();
   try {
     const found = await findings();
-    assert.match(found.get("shims whose daemon is away")?.found ?? "", new RegExp(daemon.address));
+    assert.ok(isAway(found));
     assert.equal(found.get("daemon")?.level, "bad");
   } finally {
     await daemon.launch();
