@@ -135,7 +135,10 @@ test("what verbs print of containers, tasks and their past is as docs/json.md ha
     )[0],
     "create, start, stop, restart, run -d",
   );
-  check(lines(await cli.do(["exec", "--json", "-d", "jsonweb", "sleep", "1000"]))[0], "exec -d, shim exec -d");
+  check(
+    lines(await cli.do(["exec", "--json", "-d", "jsonweb", "sleep", "1000"]))[0],
+    "exec -d, shim exec -d",
+  );
   check(
     lines(await cli.do(["shim", "jsonweb", "exec", "--json", "-d", "sleep", "1000"]))[0],
     "exec -d, shim exec -d",
@@ -148,7 +151,10 @@ test("what verbs print of containers, tasks and their past is as docs/json.md ha
   check(await cli.json(["stats", "--interval", "50ms"]), "stats");
   check(await cli.json(["version"]), "version");
   for (const line of lines(await cli.do(["timeline", "--json", "done"]))) check(line, "timeline");
-  check(lines(await cli.do(["stop", "--json", "-t", "0", "jsonweb"]))[0], "create, start, stop, restart, run -d");
+  check(
+    lines(await cli.do(["stop", "--json", "-t", "0", "jsonweb"]))[0],
+    "create, start, stop, restart, run -d",
+  );
   await events.printed(/"exitStatus":137/);
   events.kill("SIGTERM");
   const printed = lines((await events.exited).stdout);

@@ -43,7 +43,7 @@ export async function runExec(
       const exit = task.wait(execId);
       exit.catch(() => {});
       await task.start(execId);
-      session.begin();
+      await session.begin();
       outcome = await session.outcome(exit);
     } finally {
       if (outcome !== "detached") await task.delete(execId).catch(() => {});

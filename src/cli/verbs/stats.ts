@@ -87,7 +87,7 @@ async function topVerb(visit: Visit): Promise<void> {
   }
   const { interval } = visit.command.opts<{ interval: number }>();
   const history = new Map<string, { cpu: History; memory: History; last: Figures }>();
-  const raw = new RawMode(LEAVE);
+  const raw = await RawMode.enter(LEAVE);
   process.stdout.write(ENTER);
   let quit: () => void = () => {};
   const quitting = new Promise<void>((resolve) => {
