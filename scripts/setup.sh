@@ -12,8 +12,8 @@ build="gcc binutils libc6-dev apt tar xz-utils ca-certificates debian-archive-ke
 # runc creates the containers, busybox-static is what is in them; mount has umount, with which holdfastd cleans up; util-linux flock and setpriv.
 demo="$build runc busybox-static mount util-linux"
 # containerd, docker.io: the daemons that we stand under and beside, and their clients. systemd: a daemon as its service. procps: docker top.
-# e2fsprogs: mkfs.ext4. bsdutils: script. golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
-test="$demo containerd docker.io systemd procps e2fsprogs bsdutils golang-github-containerd-containerd-dev"
+# e2fsprogs: mkfs.ext4. bsdutils: script. prometheus: promtool, which checks our metrics. golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
+test="$demo containerd docker.io systemd procps e2fsprogs bsdutils prometheus golang-github-containerd-containerd-dev"
 # Since Debian 13 the client is a package of its own.
 [ "$(. /etc/os-release && echo "${VERSION_ID:-13}")" = 12 ] || test="$test docker-cli"
 

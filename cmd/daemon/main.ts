@@ -1,4 +1,7 @@
 // holdfastd: argv → configuration → the daemon, until a signal ends it.
+import { onSignal } from "../../src/manager/signals.ts";
+
+// Behind it, as it takes a moment to load.
 import { pino } from "pino";
 import { parseCommandLine } from "../../src/manager/command-line.ts";
 import { ConfigError } from "../../src/manager/config.ts";
@@ -7,6 +10,7 @@ import { notifySystemd } from "../../src/manager/notify.ts";
 import { nameProcess, userArguments } from "../../src/platform/node-launch.ts";
 
 const USAGE = 2;
+const USUAL_UMASK = 0o022;
 
 async function main(): Promise<number | undefined> {
   const words = userArguments();
@@ -25,16 +29,24 @@ async function main(): Promise<number | undefined> {
     notifySystemd(state).catch((error: unknown) =>
       log.warn({ error: String(error) }, "cannot notify systemd"),
     );
+  // Shims have it from us, and runtimes and containers from them.
+  process.umask(USUAL_UMASK);
   const starting = Daemon.start(command.config, log);
+  let isStopping = false;
   const stop = async (signal: string): Promise<void> => {
+    if (isStopping) return;
+    isStopping = true;
     log.info({ signal }, "stopping; containers run on");
     void notify("STOPPING=1");
     await (await starting).stop();
     process.exit(0);
   };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => void stop(signal));
-  // Whoever reads our log may go away; our work goes on.
-  process.on("SIGHUP", () => {});
+  onSignal((signal, role) => {
+    if (role === "stop") void stop(signal);
+    else if (role === "dump") void starting.then((daemon) => log.info(daemon.dump(), "state"));
+    // Settings are read at the start only; and whoever reads our log may go away, our work goes on.
+    else log.info({ signal }, "signal has no meaning here");
+  });
   await starting;
   void notify("READY=1");
   return undefined;

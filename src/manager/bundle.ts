@@ -14,16 +14,14 @@ import {
 import { readFile, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BUNDLES } from "../api/runtime-names.ts";
+import { parseShimAddress, type ShimAddress } from "../shims/address.ts";
+import { DEFAULT_RUNTIME_ROOT } from "../shims/runtime-root.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { mountsAt, unmount } from "./mounts.ts";
 
 const BOOTSTRAP = "bootstrap.json";
 const SHIM_PATH = "shim-binary-path";
-
-/** Where a shim serves. `version` is of its task API. */
-export interface ShimAddress {
-  readonly address: string;
-  readonly version: number;
-}
+const RUNTIME_ROOT = "runtime-root";
 
 export interface BundlePlace {
   readonly root: string;
@@ -47,11 +45,11 @@ export class Bundle {
     return join(this.path, "log");
   }
 
-  /** Makes the directories and writes the spec. Throws, with nothing left, if one of them cannot be made. */
+  /** Makes the directories and writes the spec. Throws, with nothing left, if one of them cannot be made; ALREADY_EXISTS if there is such a bundle. */
   make(spec: Uint8Array): void {
     mkdirSync(dirname(this.path), { recursive: true, mode: 0o711 });
     mkdirSync(dirname(this.#work), { recursive: true, mode: 0o711 });
-    mkdirSync(this.path, { mode: 0o700 });
+    this.#makeOwn();
     try {
       this.#openForMappedRoot(spec);
       mkdirSync(join(this.path, "rootfs"), { mode: 0o711 });
@@ -62,6 +60,16 @@ export class Bundle {
     } catch (error) {
       rmSync(this.path, { recursive: true, force: true });
       throw error;
+    }
+  }
+
+  #makeOwn(): void {
+    try {
+      mkdirSync(this.path, { mode: 0o700 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      const text = `task ${this.id}: there is a bundle of that id already: ${this.path}`;
+      throw new TtrpcError(Code.ALREADY_EXISTS, text, { cause: error });
     }
   }
 
@@ -89,6 +97,16 @@ export class Bundle {
     if (bootstrap !== undefined) return parseShimAddress(bootstrap, join(this.path, BOOTSTRAP));
     const address = await this.#read("address");
     return address === undefined ? undefined : parseShimAddress(address, join(this.path, "address"));
+  }
+
+  /** Where the runtime keeps its state of the container. Written before the shim is started. */
+  writeRuntimeRoot(root: string): void {
+    writeFileSync(join(this.path, RUNTIME_ROOT), root, { mode: 0o600 });
+  }
+
+  /** Bundles of earlier versions have the default. */
+  async readRuntimeRoot(): Promise<string> {
+    return (await this.#read(RUNTIME_ROOT)) ?? DEFAULT_RUNTIME_ROOT;
   }
 
   readShimPath(): Promise<string | undefined> {
@@ -178,31 +196,6 @@ function directoriesIn(path: string): string[] {
 
 const namesIn = (path: string): string[] => directoriesIn(path).filter((name) => !name.startsWith("."));
 const hiddenNamesIn = (path: string): string[] => directoriesIn(path).filter((name) => name.startsWith("."));
-
-/** What `start` printed, or a file says: JSON, or the address alone. Throws, naming `source`, if it is neither. */
-export function parseShimAddress(text: string, source: string): ShimAddress {
-  const shown = JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
-  if (!text.startsWith("{")) {
-    if (!/^unix:\/\/\/\S+$/.test(text)) throw new Error(`${source}: ${shown} is no address of a shim`);
-    return { address: text, version: 2 };
-  }
-  const { version, address, protocol } = parseObject(text, `${source}: ${shown} is broken JSON`);
-  if (typeof address !== "string" || !/^unix:\/\/\/\S+$/.test(address))
-    throw new Error(`${source}: no address in ${shown}`);
-  if (version !== 2 && version !== 3)
-    throw new Error(`${source}: version ${String(version)} of the task API is not known`);
-  if (protocol !== undefined && protocol !== "ttrpc")
-    throw new Error(`${source}: protocol ${String(protocol)} is not known`);
-  return { address, version };
-}
-
-function parseObject(text: string, complaint: string): Record<string, unknown> {
-  try {
-    return JSON.parse(text) as Record<string, unknown>;
-  } catch (error) {
-    throw new Error(complaint, { cause: error });
-  }
-}
 
 interface SpecMappings {
   readonly linux?: {

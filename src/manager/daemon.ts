@@ -20,7 +20,7 @@ import type { ServiceDefinition } from "../ttrpc/definition.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { Code, codeName } from "../ttrpc/status.ts";
 import { registerAbsent } from "./api/absent.ts";
-import { containersService } from "./api/containers.ts";
+import { containersService, removeContainer } from "./api/containers.ts";
 import { eventsService, shimEventsService } from "./api/events.ts";
 import { healthService } from "./api/health.ts";
 import { historyService } from "./api/history.ts";
@@ -29,18 +29,23 @@ import { leasesService } from "./api/leases.ts";
 import { namespacesService } from "./api/namespaces.ts";
 import { tasksService } from "./api/tasks.ts";
 import { versionService } from "./api/version.ts";
+import { AutoRemove } from "./auto-remove.ts";
 import { claimSocket } from "./claim-socket.ts";
 import type { Config } from "./config.ts";
+import type { ContainerFigures } from "./container-figures.ts";
+import { errorText } from "./deferred.ts";
 import { Exchange } from "./exchange.ts";
 import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
 import { Histories } from "./history.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { LogFifos } from "./log-fifos.ts";
-import { Metrics } from "./metrics.ts";
+import { type ContainerState, Metrics } from "./metrics.ts";
+import { serveMetrics } from "./metrics-server.ts";
 import { Reattachment } from "./reattach.ts";
 import { Runtimes } from "./runtimes.ts";
 import { Store } from "./store.ts";
-import { errorText, Tasks } from "./tasks.ts";
+import type { TaskPhase } from "./task.ts";
+import { Tasks } from "./tasks.ts";
 
 /** Calls that change a container: its timeline tells them. */
 const STEPS = new Set([
@@ -56,6 +61,15 @@ const STEPS = new Set([
   "DeleteProcess",
 ]);
 
+/** Of a task, after an event about its init. */
+const PHASES: Readonly<Record<string, TaskPhase>> = {
+  "/tasks/create": "created",
+  "/tasks/start": "running",
+  "/tasks/paused": "paused",
+  "/tasks/resumed": "running",
+  "/tasks/exit": "stopped",
+};
+
 export class Daemon {
   readonly #config: Config;
   readonly #log: Logger;
@@ -66,6 +80,7 @@ export class Daemon {
   readonly #metrics: Metrics;
   readonly #fifos: LogFifos;
   readonly #tasks: Tasks;
+  readonly #autoRemove: AutoRemove;
   readonly #grpc: GrpcServer;
   readonly #ttrpc: TtrpcServer;
   readonly #listeners: Listener[] = [];
@@ -81,7 +96,7 @@ export class Daemon {
     this.#metrics = new Metrics();
     this.#exchange = new Exchange({
       note: (envelope, fields) => this.#note(envelope, fields),
-      told: (envelope, fields) => this.#histories.told(envelope, fields),
+      published: (envelope, fields) => this.#published(envelope, fields),
     });
     this.#fifos = new LogFifos(join(config.state, "fifos"));
     this.#tasks = new Tasks({
@@ -97,6 +112,17 @@ export class Daemon {
       histories: this.#histories,
       fifos: this.#fifos,
       metrics: this.#metrics,
+      log,
+    });
+    const records = { store: this.#store, exchange: this.#exchange, histories: this.#histories };
+    this.#autoRemove = new AutoRemove({
+      store: this.#store,
+      tasks: this.#tasks,
+      histories: this.#histories,
+      removeContainer: async (namespace, id) => {
+        await removeContainer(records, namespace, id);
+        this.#histories.retire(namespace, id);
+      },
       log,
     });
     this.#grpc = new GrpcServer((call) => this.#finished(call));
@@ -131,11 +157,18 @@ export class Daemon {
     await this.#grpc.listen(address);
     const { metricsAddress } = this.#config;
     if (metricsAddress !== "")
-      this.#listeners.push(await this.#metrics.serve(metricsAddress, (text) => this.#log.warn(text)));
+      this.#listeners.push(
+        await serveMetrics(
+          { metrics: this.#metrics, containers: () => this.#containerFigures() },
+          metricsAddress,
+          (text) => this.#log.warn(text),
+        ),
+      );
     this.#log.info({ address, pid: process.pid, tasks: this.#tasks.list().length }, "serving");
     void this.#fifos
       .refill()
       .catch((error) => this.#log.error({ error: errorText(error) }, "cannot make fifos"));
+    this.#autoRemove.resume();
     void settled.then(() => this.#log.info("containers of earlier daemons are settled"));
   }
 
@@ -144,7 +177,7 @@ export class Daemon {
     for (const namespace of this.#store.containers.namespaces()) {
       for (const id of this.#store.containers.ids(namespace)) this.#histories.open(namespace, id);
     }
-    this.#histories.removeStrangers();
+    this.#histories.removeOrphans();
   }
 
   async #register(): Promise<void> {
@@ -167,33 +200,97 @@ export class Daemon {
     serve(HealthDefinition, healthService(names));
     registerAbsent(this.#grpc);
     this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));
+    this.#metrics.trackContainers(() => this.#containerStates());
     this.#ttrpc.register(ShimEventsDefinition, shimEventsService(this.#exchange));
   }
 
-  /** Sees every event before anybody is told. */
+  #containerStates(): ContainerState[] {
+    const { containers } = this.#store;
+    return containers.namespaces().flatMap((namespace) =>
+      containers.ids(namespace).map((id) => {
+        return { namespace, state: this.#tasks.find(namespace, id)?.phase ?? "none" };
+      }),
+    );
+  }
+
+  /** Without those whose shim does not answer in time. */
+  async #containerFigures(): Promise<ContainerFigures[]> {
+    const timeoutMs = this.#config.timeouts.shimCall;
+    const asked = this.#tasks.list().map(async (task) => {
+      const usage = await task.currentUsage(timeoutMs);
+      return usage && { namespace: task.namespace, id: task.id, usage };
+    });
+    return (await Promise.all(asked)).filter((figures) => figures !== undefined);
+  }
+
+  /** Sees every event before anybody gets it. */
   #note(envelope: Envelope, fields: EventFields | undefined): boolean {
     const { topic, namespace } = envelope;
     if (!this.#histories.note(envelope, fields)) return false;
     this.#metrics.countEvent(topic);
-    if (topic === "/tasks/exit" && execOfEvent(topic, fields) === "") {
-      const task = this.#tasks.find(namespace, containerOfEvent(topic, fields) ?? "");
-      if (task !== undefined) void this.#tasks.noteUsage(task);
+    if (execOfEvent(topic, fields) === "")
+      this.#count(topic, namespace, containerOfEvent(topic, fields) ?? "");
+    const task = this.#tasks.find(namespace, containerOfEvent(topic, fields) ?? "");
+    if (task !== undefined && execOfEvent(topic, fields) === "") {
+      task.phase = PHASES[topic] ?? task.phase;
+      if (topic === "/tasks/exit") void this.#tasks.noteUsage(task);
     }
     return true;
   }
 
-  #finished({ service, method, namespace, request, startedAt, took, error }: FinishedCall): void {
+  #count(topic: string, namespace: string, id: string): void {
+    if (topic === "/tasks/start") this.#metrics.countStart();
+    if (topic === "/tasks/oom") this.#metrics.countOom();
+    const exit = topic === "/tasks/exit" ? this.#histories.ended(namespace, id) : undefined;
+    if (exit !== undefined) this.#metrics.countExit(exit);
+  }
+
+  /** The event is on its way to the subscribers. */
+  #published(envelope: Envelope, fields: EventFields | undefined): void {
+    const { topic, namespace } = envelope;
+    this.#histories.published(envelope, fields);
+    const id = containerOfEvent(topic, fields);
+    if (topic === "/tasks/exit" && id !== undefined && execOfEvent(topic, fields) === "")
+      this.#autoRemove.ended(namespace, id);
+  }
+
+  #finished(call: FinishedCall): void {
+    const { service, method, namespace, request, startedAt, took, error } = call;
     this.#metrics.observeCall(service, method, codeName(error?.code ?? Code.OK), took / 1000);
     this.#log.trace({ service, method, namespace, took, error: error?.message }, "call");
     if (service !== TasksDefinition.fullName || !STEPS.has(method)) return;
     const { containerId, execId = "" } = request as { containerId: string; execId?: string };
-    this.#histories.noteCall(namespace, containerId, {
+    this.#histories.noteStep(namespace, containerId, {
       at: timestampFromNs(BigInt(startedAt) * 1_000_000n),
       what: `tasks.${method}`,
       execId,
       tookNs: BigInt(Math.round(took * 1e6)),
-      detail: error?.message ?? "",
+      detail: error?.message ?? detailOf(call),
     });
+  }
+
+  /** What we are at: our answer to SIGUSR1. Times in ms, memory in bytes. */
+  dump(): object {
+    return {
+      tasks: this.#tasks.list().map((task) => ({
+        namespace: task.namespace,
+        id: task.id,
+        pid: task.pid,
+        phase: task.phase,
+        shim: task.address.address,
+        isConnected: !task.link.isClosed,
+        waiting: task.waiting,
+      })),
+      reserved: this.#tasks.reserved,
+      calls: this.#grpc.underWay,
+      subscribers: this.#exchange.subscribers,
+      memory: process.memoryUsage(),
+      resources: process.getActiveResourcesInfo().reduce<Record<string, number>>((counts, name) => {
+        counts[name] = (counts[name] ?? 0) + 1;
+        return counts;
+      }, {}),
+      uptimeMs: Math.round(process.uptime() * 1000),
+    };
   }
 
   /** Stops taking calls, lets running ones end, in bounds, and lets go of the containers, which run on. */
@@ -202,6 +299,7 @@ export class Daemon {
     await rm(address, { force: true });
     for (const listener of this.#listeners) listener.close();
     await this.#grpc.drain(timeouts.drain);
+    this.#autoRemove.close();
     this.#tasks.close();
     this.#ttrpc.close();
     await rm(`${address}.ttrpc`, { force: true });
@@ -209,6 +307,12 @@ export class Daemon {
     await this.#store.close();
     this.#lock.release();
   }
+}
+
+function detailOf({ method, request, client }: FinishedCall): string {
+  if (method !== "Kill") return "";
+  const { signal } = request as { signal: number };
+  return `signal ${signal}, asked for by ${client}`;
 }
 
 /** One daemon for each of these directories. */

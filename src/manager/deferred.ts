@@ -1,4 +1,4 @@
-// A promise that somebody else settles.
+// A promise that somebody else settles, a pause, and the text of what was thrown.
 
 export class Deferred<T> {
   readonly promise: Promise<T>;
@@ -9,4 +9,12 @@ export class Deferred<T> {
       this.resolve = resolve;
     });
   }
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -8,56 +8,64 @@ import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { parseFilters } from "./filters.ts";
 import { validateIdentifier } from "./identifiers.ts";
 
-/** How many events may wait for a subscriber who does not read, before it is told that it has missed some. */
-const MAX_WAITING = 100_000;
+/** How many bytes of events may wait for a subscriber who does not read, before it is cut off and knows that it has missed some. */
+const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+/** What an event takes beside its content. */
+const EVENT_OVERHEAD_BYTES = 400;
 
-/** For how long after our start, in ms, a new subscriber is told all since then: our restart has cut it off, and it must not miss what happened meanwhile. */
+/** For how long after our start, in ms, a new subscriber gets all since then: our restart has cut it off, and it must not miss what happened meanwhile. */
 const CATCH_UP_MS = 10_000;
 
 /** Remembers events. */
-export interface EventWitness {
+export interface EventRecorder {
   /** Sees every event before the subscribers do. Returns false if it knows it already: then it goes no further. */
   note(envelope: Envelope, fields: EventFields | undefined): boolean;
   /** The event is on its way to the subscribers. */
-  told(envelope: Envelope, fields: EventFields | undefined): void;
+  published(envelope: Envelope, fields: EventFields | undefined): void;
 }
 
 type Matcher = (envelope: Envelope, fields: EventFields | undefined) => boolean;
 
 export class Exchange {
   readonly #subscriptions = new Set<Subscription>();
-  readonly #witness: EventWitness;
+  readonly #recorder: EventRecorder;
   /** undefined once the time for it is over. */
   #sinceStart: { readonly envelope: Envelope; readonly fields: EventFields | undefined }[] | undefined = [];
+  #sinceStartBytes = 0;
   #lastNs = 0n;
 
-  constructor(witness: EventWitness) {
-    this.#witness = witness;
+  constructor(recorder: EventRecorder) {
+    this.#recorder = recorder;
     const forget = setTimeout(() => {
       this.#sinceStart = undefined;
     }, CATCH_UP_MS);
     forget.unref();
   }
 
-  /** Tells an event of our own. */
+  /** Publishes an event of our own. */
   publish<T>(namespace: string, { topic, typeUrl, codec }: Topic<T>, event: T): void {
     const value = codec.encode(event).finish();
-    void this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event: { typeUrl, value } });
+    void this.#publish({
+      timestamp: timestampFromNs(this.#now()),
+      namespace,
+      topic,
+      event: { typeUrl, value },
+    });
   }
 
-  /** Tells a client's event, stamped by us. Throws INVALID_ARGUMENT. */
+  /** Publishes a client's event, stamped by us. Throws INVALID_ARGUMENT. */
   publishFor(namespace: string, topic: string, event: Envelope["event"]): void {
     validateTopic(topic);
-    void this.#tell({ timestamp: timestampFromNs(this.#now()), namespace, topic, event });
+    void this.#publish({ timestamp: timestampFromNs(this.#now()), namespace, topic, event });
   }
 
-  /** Tells an event that somebody else has stamped, unless it was told before. Resolves once it is told and on record. Rejects with INVALID_ARGUMENT. */
+  /** Publishes an event that somebody else has stamped, unless it was before. Resolves once it is on record too. Rejects with INVALID_ARGUMENT. */
   async forward(envelope: Envelope | undefined): Promise<void> {
     if (envelope?.timestamp === undefined)
       throw new TtrpcError(Code.INVALID_ARGUMENT, "envelope: timestamp must be set");
     validateIdentifier("event envelope has invalid namespace", envelope.namespace);
     validateTopic(envelope.topic);
-    await this.#tell(envelope);
+    await this.#publish(envelope);
   }
 
   /** The events from now on (and those since our start, if that was just now) that any of the filters matches, until the iterator is returned. Throws INVALID_ARGUMENT. */
@@ -71,20 +79,36 @@ export class Exchange {
   }
 
   /**
-   * First told, then on record: whoever sends an event sends it again if we die in between, so it is never lost. What is written to subscribers now
-   * is handed to the kernel before the next immediate runs, so it is told twice only if we die between the two.
+   * First published, then on record: whoever sends an event sends it again if we die in between, so it is never lost. What is written to subscribers now
+   * is handed to the kernel before the next immediate runs, so it is published twice only if we die between the two.
    */
-  #tell(envelope: Envelope): Promise<void> {
+  #publish(envelope: Envelope): Promise<void> {
     const fields = readEventFields(envelope.event);
-    if (!this.#witness.note(envelope, fields)) return Promise.resolve();
-    this.#sinceStart?.push({ envelope, fields });
+    if (!this.#recorder.note(envelope, fields)) return Promise.resolve();
+    this.#keepSinceStart(envelope, fields);
     for (const subscription of this.#subscriptions) subscription.offer(envelope, fields);
     return new Promise((resolve) => {
       setImmediate(() => {
-        this.#witness.told(envelope, fields);
+        this.#recorder.published(envelope, fields);
         resolve();
       });
     });
+  }
+
+  /** The oldest go first if it is too much: whoever comes this late has missed them. */
+  #keepSinceStart(envelope: Envelope, fields: EventFields | undefined): void {
+    if (this.#sinceStart === undefined) return;
+    this.#sinceStart.push({ envelope, fields });
+    this.#sinceStartBytes += sizeOf(envelope);
+    while (this.#sinceStartBytes > MAX_WAITING_BYTES) {
+      const oldest = this.#sinceStart.shift();
+      if (oldest === undefined) return;
+      this.#sinceStartBytes -= sizeOf(oldest.envelope);
+    }
+  }
+
+  get subscribers(): number {
+    return this.#subscriptions.size;
   }
 
   /** No two events of ours have the same time. */
@@ -99,6 +123,9 @@ export class Subscription implements AsyncIterableIterator<Envelope, undefined> 
   readonly #matches: Matcher;
   readonly #left: () => void;
   #waiting: Envelope[] = [];
+  /** Of those in #waiting, how many have been read. */
+  #read = 0;
+  #waitingBytes = 0;
   #reader:
     | { resolve(result: IteratorResult<Envelope, undefined>): void; reject(error: Error): void }
     | undefined;
@@ -114,14 +141,27 @@ export class Subscription implements AsyncIterableIterator<Envelope, undefined> 
     const reader = this.#reader;
     this.#reader = undefined;
     if (reader !== undefined) reader.resolve({ done: false, value: envelope });
-    else if (this.#waiting.push(envelope) > MAX_WAITING) {
-      this.fail(
-        new TtrpcError(
-          Code.RESOURCE_EXHAUSTED,
-          `subscriber has not read ${MAX_WAITING} events: subscribe again`,
-        ),
-      );
+    else this.#queue(envelope);
+  }
+
+  #queue(envelope: Envelope): void {
+    this.#waiting.push(envelope);
+    this.#waitingBytes += sizeOf(envelope);
+    if (this.#waitingBytes <= MAX_WAITING_BYTES) return;
+    const text = `subscriber has not read ${this.#waitingBytes} bytes of events: subscribe again`;
+    this.fail(new TtrpcError(Code.RESOURCE_EXHAUSTED, text));
+  }
+
+  #unqueue(): Envelope | undefined {
+    const envelope = this.#waiting[this.#read];
+    if (envelope === undefined) return undefined;
+    this.#read += 1;
+    this.#waitingBytes -= sizeOf(envelope);
+    if (this.#read * 2 > this.#waiting.length) {
+      this.#waiting.splice(0, this.#read);
+      this.#read = 0;
     }
+    return envelope;
   }
 
   /** What waits is still read; then comes the error. */
@@ -134,7 +174,7 @@ export class Subscription implements AsyncIterableIterator<Envelope, undefined> 
   }
 
   next(): Promise<IteratorResult<Envelope, undefined>> {
-    const value = this.#waiting.shift();
+    const value = this.#unqueue();
     if (value !== undefined) return Promise.resolve({ done: false, value });
     if (this.#end instanceof TtrpcError) {
       const error = this.#end;
@@ -151,6 +191,7 @@ export class Subscription implements AsyncIterableIterator<Envelope, undefined> 
     this.#left();
     this.#end = "returned";
     this.#waiting = [];
+    this.#read = 0;
     this.#reader?.resolve({ done: true, value: undefined });
     this.#reader = undefined;
     return Promise.resolve({ done: true, value: undefined });
@@ -159,6 +200,11 @@ export class Subscription implements AsyncIterableIterator<Envelope, undefined> 
   [Symbol.asyncIterator](): this {
     return this;
   }
+}
+
+function sizeOf({ namespace, topic, event }: Envelope): number {
+  const length = (event?.value.length ?? 0) + (event?.typeUrl.length ?? 0);
+  return EVENT_OVERHEAD_BYTES + namespace.length + topic.length + length;
 }
 
 /** "/tasks/exit": components by the identifier rule, as containerd's exchange has it. */

@@ -1,7 +1,7 @@
 // containerd's filter syntax (its filters/): `name==value,labels."a.b"~=/re/,image` is a list of selectors that must all hold. Used by all services that
 // list, and by subscriptions to events.
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { compileGoRegexp } from "./go-regexp.ts";
+import { compilePattern, type Pattern } from "./pattern.ts";
 
 /** The value of a field by its path; undefined if there is none. */
 export type Fields = (path: readonly string[]) => string | undefined;
@@ -119,9 +119,9 @@ class FilterParser {
     return first + this.#take(VALUE_REST);
   }
 
-  #pattern(start: number, source: string): RegExp {
+  #pattern(start: number, source: string): Pattern {
     try {
-      return compileGoRegexp(source);
+      return compilePattern(source);
     } catch (error) {
       return this.#refuse(start, error instanceof Error ? error.message : String(error));
     }

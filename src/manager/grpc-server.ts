@@ -1,5 +1,6 @@
 // Our services behind grpc-js: turns handlers of decoded messages into its kind, and what they throw into a status. daemon.ts makes one.
 
+import type { EventEmitter } from "node:events";
 import { chmod, mkdtemp, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import {
@@ -21,13 +22,20 @@ import { failpoint } from "./failpoint.ts";
 import { validateIdentifier } from "./identifiers.ts";
 
 const NAMESPACE_HEADER = "containerd-namespace";
+const CLIENT_HEADER = "user-agent";
+const REASON_HEADER = "holdfast-reason";
+const MAX_SHOWN_HEADER = 100;
 /** containerd's bound, in both directions. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
-/** What a handler is told beside its request. */
+/** What a handler gets beside its request. */
 export interface Call {
   /** The caller's namespace. Throws FAILED_PRECONDITION if it gave none, and INVALID_ARGUMENT for a bad one. */
   readonly namespace: string;
+  /** What the caller says it is: its user agent. */
+  readonly client: string;
+  /** What the call is for, if the caller says so in the header holdfast-reason: "delete", say. */
+  readonly reason: string;
   /** Cancelled when nobody waits for the answer any more. */
   readonly signal: CancelSignal;
 }
@@ -49,11 +57,20 @@ export interface FinishedCall {
   readonly method: string;
   /** "" if the caller gave none, or a bad one. */
   readonly namespace: string;
+  readonly client: string;
   readonly request: unknown;
   readonly startedAt: number;
   /** In ms. */
   readonly took: number;
   readonly error: TtrpcError | undefined;
+}
+
+interface RunningCall {
+  /** Whether it waits for something to happen, and ends when we do. */
+  readonly isLong: boolean;
+  readonly method: string;
+  readonly namespace: string;
+  readonly start: number;
 }
 
 type AnyHandler = (request: unknown, call: Call) => unknown;
@@ -66,7 +83,7 @@ export class GrpcServer {
   });
   readonly #finished: (call: FinishedCall) => void;
   /** Of all running calls. */
-  readonly #cancellations = new Map<Cancellation, "short" | "long">();
+  readonly #calls = new Map<Cancellation, RunningCall>();
   #draining = false;
 
   constructor(finished: (call: FinishedCall) => void) {
@@ -122,14 +139,27 @@ export class GrpcServer {
     }
   }
 
+  /** Calls that have not been answered. */
+  get underWay(): { readonly method: string; readonly namespace: string; readonly ms: number }[] {
+    const now = performance.now();
+    return [...this.#calls.values()].map(({ method, namespace, start }) => {
+      return { method, namespace, ms: Math.round(now - start) };
+    });
+  }
+
   /** Takes no new calls; ends those that wait for something to happen, lets the others end for up to `timeoutMs`, and closes the connections. */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
     const closed = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
-    for (const [cancellation, kind] of [...this.#cancellations]) if (kind === "long") cancellation.cancel();
+    for (const [cancellation, { isLong }] of [...this.#calls]) if (isLong) cancellation.cancel();
     const timer = setTimeout(() => this.#server.forceShutdown(), timeoutMs);
     await closed;
     clearTimeout(timer);
+  }
+
+  #begin(cancellation: Cancellation, isLong: boolean, method: string, metadata: Metadata): void {
+    const namespace = namespaceOf(metadata) ?? "";
+    this.#calls.set(cancellation, { isLong, method, namespace, start: performance.now() });
   }
 
   async #unary(
@@ -140,15 +170,16 @@ export class GrpcServer {
   ): Promise<unknown> {
     const cancellation = new Cancellation();
     call.once("cancelled", () => cancellation.cancel());
-    this.#cancellations.set(cancellation, method === "Wait" ? "long" : "short");
     const startedAt = Date.now();
     const start = performance.now();
+    this.#begin(cancellation, method === "Wait", `${service}/${method}`, call.metadata);
     const context = contextOf(call.metadata, cancellation);
     const finished = (error: TtrpcError | undefined): void =>
       this.#finished({
         service,
         method,
         namespace: namespaceOf(call.metadata) ?? "",
+        client: context.client,
         request: call.request,
         startedAt,
         took: performance.now() - start,
@@ -166,7 +197,7 @@ export class GrpcServer {
       finished(failure);
       throw failure;
     } finally {
-      this.#cancellations.delete(cancellation);
+      this.#calls.delete(cancellation);
     }
   }
 
@@ -180,7 +211,7 @@ export class GrpcServer {
     const startedAt = Date.now();
     const start = performance.now();
     let error: TtrpcError | undefined;
-    this.#cancellations.set(cancellation, "long");
+    this.#begin(cancellation, true, `${service}/${method}`, call.metadata);
     try {
       const messages = handle(call.request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
       call.once("cancelled", () => cancellation.cancel());
@@ -196,11 +227,12 @@ export class GrpcServer {
       error = TtrpcError.from(thrown);
       call.emit("error", statusOf(error));
     }
-    this.#cancellations.delete(cancellation);
+    this.#calls.delete(cancellation);
     this.#finished({
       service,
       method,
       namespace: namespaceOf(call.metadata) ?? "",
+      client: shownHeader(call.metadata, CLIENT_HEADER),
       request: call.request,
       startedAt,
       took: performance.now() - start,
@@ -244,16 +276,16 @@ function contextOf(metadata: Metadata, signal: CancelSignal): Call {
       validateIdentifier("namespace validation", namespace);
       return namespace;
     },
+    client: shownHeader(metadata, CLIENT_HEADER) || "a client",
+    reason: shownHeader(metadata, REASON_HEADER),
     signal,
   };
 }
 
-/** `answer`, unless the caller goes away first, or we end. */
-export function until<T>(call: Call, answer: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const off = call.signal.onCancel(() => reject(new TtrpcError(Code.CANCELLED, "the caller has gone")));
-    answer.then(resolve, reject).finally(off);
-  });
+/** What is fit for a record: printable, and short. */
+function shownHeader(metadata: Metadata, name: string): string {
+  const [value] = metadata.get(name);
+  return typeof value === "string" ? value.replace(/[^ -~]/g, "?").slice(0, MAX_SHOWN_HEADER) : "";
 }
 
 function shuttingDown(): TtrpcError {
@@ -265,9 +297,19 @@ function statusOf(error: unknown): { code: number; details: string } {
   return { code, details: rawMessage };
 }
 
-function drained(call: ServerWritableStream<unknown, unknown>, signal: CancelSignal): Promise<void> {
+/** Resolves when the client has read, or has gone. */
+export function drained(call: Pick<EventEmitter, "once" | "off">, signal: CancelSignal): Promise<void> {
   return new Promise((resolve) => {
-    call.once("drain", resolve);
-    signal.onCancel(() => resolve());
+    // Each takes the other off: a stream that is written to for days waits here often.
+    const done = (): void => {
+      off();
+      call.off("drain", done);
+      resolve();
+    };
+    call.once("drain", done);
+    const off = signal.onCancel(() => {
+      call.off("drain", done);
+      resolve();
+    });
   });
 }

@@ -1,43 +1,60 @@
-// What is remembered of each container until it is deleted: how its task ended, and the steps it went through. Fed by the exchange (as its witness)
-// and the API (calls); read by the history service. It also recognises an event that a shim sends again because we died before we had thanked for it.
+// What is remembered of each container until it is deleted: how its task ended, and the steps it went through. Fed by the exchange (as its recorder)
+// and the API (calls); read by the history service. It also recognises an event that a shim sends again because we died before we had acknowledged it.
 import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-types.ts";
 import type { Envelope } from "../api/generated/events.ts";
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
-import type { Exit, GetHistoryResponse as History, Step, Usage } from "../api/generated/history.ts";
+import type {
+  Cause,
+  Exit,
+  GetHistoryResponse as History,
+  HistoryRecord,
+  KillRequest,
+  Step,
+  Usage,
+} from "../api/generated/history.ts";
 import type { DeleteResponse } from "../api/generated/task.ts";
-import { nsFromTimestamp } from "../api/timestamp.ts";
+import { nsFromTimestamp, timestampFromNs } from "../api/timestamp.ts";
 import type { Table } from "./table.ts";
+import { afterEvent, ended, marksFromSteps, NO_EXIT, NO_MARKS, type TaskRecord } from "./task-record.ts";
 
+/** How many are shown: the newest. */
 const MAX_STEPS = 64;
-/** A task has one of each. */
-const ENDS: readonly string[] = ["/tasks/exit", "/tasks/delete"];
+/** A shim sends one event at a time, and again until it is acknowledged. */
+const MAX_RECENT = 32;
+/** How many containers that we have removed by ourselves are remembered. */
+const MAX_REMOVED = 256;
 
 export type TaskEnd = Pick<DeleteResponse, "pid" | "exitStatus" | "exitedAt">;
 
-/** `exit` exists from the creation of a task on; it tells of an end once it has exitedAt. */
-interface Entry {
+interface Entry extends TaskRecord {
   exit: Exit | undefined;
-  steps: Step[];
+  task: TaskRecord["task"];
+  readonly steps: Step[];
+  readonly recent: Step[];
+  removedAt: Timestamp | undefined;
   /** Whether it will be written at the next immediate. */
   isDue: boolean;
 }
 
 export class Histories {
-  readonly #table: Table<History>;
+  readonly #table: Table<HistoryRecord>;
   readonly #entries = new Map<string, Entry>();
+  /** Of containers that are no longer, the oldest first. */
+  readonly #removed = new Map<string, Entry>();
   readonly #onError: (error: unknown) => void;
 
   /** `onError` hears of writes that failed: what is remembered stays in memory then. */
-  constructor(table: Table<History>, onError: (error: unknown) => void) {
+  constructor(table: Table<HistoryRecord>, onError: (error: unknown) => void) {
     this.#table = table;
     this.#onError = onError;
   }
 
   /** Begins to remember a container, or goes on with what is stored of it. */
   open(namespace: string, id: string): void {
+    const key = keyOf(namespace, id);
     const stored = this.#table.find(namespace, id);
-    const { exit, steps = [] } = stored ?? {};
-    this.#entries.set(keyOf(namespace, id), { exit, steps: [...steps], isDue: false });
+    this.#removed.delete(key);
+    this.#entries.set(key, entryOf(stored?.removedAt === undefined ? stored : undefined));
   }
 
   /** Forgets a container. */
@@ -46,81 +63,139 @@ export class Histories {
     this.#attempt(() => this.#table.removeNow(namespace, id));
   }
 
-  /** Removes what is stored of containers that are not open. */
-  removeStrangers(): void {
+  /** Remembers a container that we have removed by ourselves, for those who still ask how it ended. */
+  retire(namespace: string, id: string): void {
+    const key = keyOf(namespace, id);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    entry.removedAt = timestampFromNs(BigInt(Date.now()) * 1_000_000n);
+    this.#entries.delete(key);
+    this.#removed.set(key, entry);
+    this.#save(namespace, id, entry);
+    this.#boundRemoved();
+  }
+
+  #boundRemoved(): void {
+    for (const key of this.#removed.keys()) {
+      if (this.#removed.size <= MAX_REMOVED) return;
+      this.#removed.delete(key);
+      const [namespace, id] = partsOf(key);
+      this.#attempt(() => this.#table.removeNow(namespace, id));
+    }
+  }
+
+  /** To be called when all containers are open: what is stored of others goes, but for those that we have removed by ourselves. */
+  removeOrphans(): void {
+    const removed: [key: string, entry: Entry][] = [];
     for (const namespace of this.#table.namespaces()) {
       for (const id of this.#table.ids(namespace)) {
-        if (!this.#entries.has(keyOf(namespace, id)))
-          this.#attempt(() => this.#table.removeNow(namespace, id));
+        const key = keyOf(namespace, id);
+        const stored = this.#table.find(namespace, id);
+        if (this.#entries.has(key)) continue;
+        if (stored?.removedAt === undefined) this.#attempt(() => this.#table.removeNow(namespace, id));
+        else removed.push([key, entryOf(stored)]);
       }
     }
+    removed.sort(([, a], [, b]) => (nsOf(a.removedAt) < nsOf(b.removedAt) ? -1 : 1));
+    for (const [key, entry] of removed) this.#removed.set(key, entry);
+    this.#boundRemoved();
   }
 
   /** What is known; undefined for a container that is not. */
   find(namespace: string, id: string): History | undefined {
-    const entry = this.#entries.get(keyOf(namespace, id));
-    return entry && { exit: this.ended(namespace, id), steps: [...entry.steps] };
+    const key = keyOf(namespace, id);
+    const entry = this.#entries.get(key) ?? this.#removed.get(key);
+    return entry && { exit: endOf(entry), steps: [...entry.steps] };
   }
 
   /** How the container's last task ended; undefined if it has not, as far as we know. */
   ended(namespace: string, id: string): Exit | undefined {
-    const exit = this.#entries.get(keyOf(namespace, id))?.exit;
-    return exit?.exitedAt === undefined ? undefined : exit;
+    return endOf(this.#entries.get(keyOf(namespace, id)));
   }
 
-  /** Notes an event. Returns false if it is known already. It is on disk after told(). */
+  /** Notes an event. Returns false if it is known already. It is on disk after published(). */
   note(envelope: Envelope, fields: EventFields | undefined): boolean {
-    const { topic, namespace, timestamp } = envelope;
+    const { topic, namespace, timestamp: at } = envelope;
     const id = containerOfEvent(topic, fields);
     const entry = id === undefined ? undefined : this.#entries.get(keyOf(namespace, id));
-    if (id === undefined || entry === undefined) return true;
+    if (entry === undefined) return true;
     const execId = execOfEvent(topic, fields);
-    const isSame = (step: Step): boolean =>
-      step.what === topic && step.execId === execId && sameTime(step.at, timestamp);
-    const isSecondEnd = execId === "" && ENDS.includes(topic) && isTold(entry, topic);
-    if (isSecondEnd || entry.steps.some(isSame)) return false;
-    if (execId === "") entry.exit = exitAfter(entry.exit, topic, fields, timestamp);
-    addStep(entry, { at: timestamp, what: topic, execId, tookNs: 0n, detail: essence(topic, fields) });
+    if (isKnown(entry, topic, execId, at)) return false;
+    if (execId === "") Object.assign(entry, afterEvent(entry, topic, fields, at));
+    push(entry.recent, { at, what: topic, execId, tookNs: 0n, detail: "" }, MAX_RECENT);
+    push(entry.steps, { at, what: topic, execId, tookNs: 0n, detail: essence(topic, fields) }, MAX_STEPS);
     return true;
   }
 
   /** Writes down, before it returns, what has been noted of an event's container. */
-  told({ topic, namespace }: Envelope, fields: EventFields | undefined): void {
+  published({ topic, namespace }: Envelope, fields: EventFields | undefined): void {
     const id = containerOfEvent(topic, fields);
     const entry = id === undefined ? undefined : this.#entries.get(keyOf(namespace, id));
     if (id !== undefined && entry !== undefined) this.#save(namespace, id, entry);
   }
 
-  /** Notes, on disk, how a task ended, before anybody is told; the event comes later. */
-  noteEnd(namespace: string, id: string, end: TaskEnd): void {
+  /** Notes, on disk, that a shim has made a task: its end must be published, even if no event of it ever comes. */
+  noteCreated(namespace: string, id: string, pid: number): void {
     const entry = this.#entries.get(keyOf(namespace, id));
     if (entry === undefined) return;
-    const { pid, exitStatus: status, exitedAt } = end;
-    entry.exit = inOrder({ ...(entry.exit ?? { oom: false }), pid, status, exitedAt });
+    // Its event may have come before.
+    if (entry.task.created && entry.exit?.pid === pid) return;
+    entry.exit = { ...NO_EXIT, pid };
+    entry.task = { ...NO_MARKS, created: true };
     this.#save(namespace, id, entry);
   }
 
-  /** Whether subscribers have been told of the end of the container's last task. */
-  isEndTold(namespace: string, id: string): boolean {
-    const entry = this.#entries.get(keyOf(namespace, id));
-    return entry !== undefined && isTold(entry, "/tasks/exit");
+  /** Whether the container's last task was made, as far as we know. */
+  wasCreated(namespace: string, id: string): boolean {
+    return this.#entries.get(keyOf(namespace, id))?.task.created === true;
   }
 
-  /** Ends that were noted, and told to nobody: an earlier daemon died between the two. */
-  untold(): { readonly namespace: string; readonly id: string; readonly end: TaskEnd }[] {
-    return [...this.#entries].flatMap(([key, entry]) => {
-      if (entry.exit?.exitedAt === undefined || isTold(entry, "/tasks/exit")) return [];
-      const [namespace = "", id = ""] = key.split("/");
-      const { pid, status: exitStatus, exitedAt } = entry.exit;
+  /** Notes, on disk, how a task ended, before anybody is told; the event comes later. `cause` is for one that only we know. */
+  noteEnd(
+    namespace: string,
+    id: string,
+    { pid, exitStatus: status, exitedAt }: TaskEnd,
+    cause?: readonly [cause: Cause, detail: string],
+  ): void {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    if (entry === undefined) return;
+    const exit = ended(entry.exit ?? NO_EXIT, { pid, status, exitedAt }, entry.task.kill);
+    entry.exit = cause === undefined ? exit : { ...exit, cause: cause[0], causeDetail: cause[1] };
+    this.#save(namespace, id, entry);
+  }
+
+  /** Whether subscribers have got the end of the container's last task. */
+  isEndPublished(namespace: string, id: string): boolean {
+    return this.#entries.get(keyOf(namespace, id))?.task.exitPublished === true;
+  }
+
+  /** Ends that were noted, and never published: an earlier daemon died between the two. */
+  unpublished(): { readonly namespace: string; readonly id: string; readonly end: TaskEnd }[] {
+    return [...this.#entries].flatMap(([key, { exit, task }]) => {
+      if (exit?.exitedAt === undefined || !task.created || task.exitPublished) return [];
+      const [namespace, id] = partsOf(key);
+      const { pid, status: exitStatus, exitedAt } = exit;
       return [{ namespace, id, end: { pid, exitStatus, exitedAt } }];
     });
   }
 
-  /** Notes a call of a client that has ended. */
-  noteCall(namespace: string, id: string, step: Step): void {
+  /** Notes a signal that a client wants sent to the init, before it is: the end may come before the answer. Returns what takes it back. */
+  noteKill(namespace: string, id: string, kill: KillRequest): () => void {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    if (entry === undefined) return () => {};
+    const before = entry.task.kill;
+    entry.task = { ...entry.task, kill };
+    this.#saveSoon(namespace, id, entry);
+    return () => {
+      if (entry.task.kill === kill) entry.task = { ...entry.task, kill: before };
+    };
+  }
+
+  /** Adds a step that is no event: a call of a client that has ended, or what became of the shim. */
+  noteStep(namespace: string, id: string, step: Step): void {
     const entry = this.#entries.get(keyOf(namespace, id));
     if (entry === undefined) return;
-    addStep(entry, step);
+    push(entry.steps, step, MAX_STEPS);
     this.#saveSoon(namespace, id, entry);
   }
 
@@ -132,12 +207,13 @@ export class Histories {
     this.#saveSoon(namespace, id, entry);
   }
 
-  /** On record when it returns: nothing that is told later can be overtaken by an older state of it. */
-  #save(namespace: string, id: string, { exit, steps }: Entry): void {
-    this.#attempt(() => this.#table.putNow(namespace, id, { exit, steps: [...steps] }));
+  /** On record when it returns: nothing that is published later can be overtaken by an older state of it. */
+  #save(namespace: string, id: string, { exit, task, steps, recent, removedAt }: Entry): void {
+    const record = { exit, task, steps: [...steps], recent: [...recent], removedAt };
+    this.#attempt(() => this.#table.putNow(namespace, id, record));
   }
 
-  /** Not now: what has been noted just now may not have been told yet, see Exchange. */
+  /** Not now: what has been noted just now may not have been published yet, see Exchange. */
   #saveSoon(namespace: string, id: string, entry: Entry): void {
     if (entry.isDue) return;
     entry.isDue = true;
@@ -156,58 +232,49 @@ export class Histories {
   }
 }
 
-function addStep(entry: Entry, step: Step): void {
-  entry.steps.push(step);
-  if (entry.steps.length > MAX_STEPS) entry.steps.shift();
+function entryOf(stored: HistoryRecord | undefined): Entry {
+  const { exit, steps = [], recent = [], task, removedAt } = stored ?? {};
+  return {
+    exit,
+    task: task ?? marksFromSteps(exit, steps),
+    steps: [...steps],
+    recent: [...(task === undefined ? steps.filter(({ what }) => what.startsWith("/")) : recent)],
+    removedAt,
+    isDue: false,
+  };
 }
 
-/** Whether the current task's event of that topic is among the steps. */
-function isTold({ steps }: Entry, topic: string): boolean {
-  const isOfInit = (wanted: string) => (step: Step) => step.what === wanted && step.execId === "";
-  return steps.findLastIndex(isOfInit(topic)) > steps.findLastIndex(isOfInit("/tasks/create"));
+function endOf(entry: Entry | undefined): Exit | undefined {
+  return entry?.exit?.exitedAt === undefined ? undefined : entry.exit;
+}
+
+/** Whether an event has come before. A task has one exit and one delete, whoever tells of them and when. */
+function isKnown({ task, recent }: Entry, topic: string, execId: string, at: Timestamp | undefined): boolean {
+  if (execId === "" && topic === "/tasks/exit" && task.exitPublished) return true;
+  if (execId === "" && topic === "/tasks/delete" && task.deletePublished) return true;
+  return recent.some((step) => step.what === topic && step.execId === execId && sameTime(step.at, at));
+}
+
+function push(steps: Step[], step: Step, most: number): void {
+  steps.push(step);
+  if (steps.length > most) steps.splice(0, steps.length - most);
 }
 
 function keyOf(namespace: string, id: string): string {
   return `${namespace}/${id}`;
 }
 
+function partsOf(key: string): [namespace: string, id: string] {
+  const [namespace = "", id = ""] = key.split("/");
+  return [namespace, id];
+}
+
+function nsOf(at: Timestamp | undefined): bigint {
+  return at === undefined ? 0n : nsFromTimestamp(at);
+}
+
 function sameTime(a: Timestamp | undefined, b: Timestamp | undefined): boolean {
   return a?.seconds === b?.seconds && a?.nanos === b?.nanos;
-}
-
-/** What is known of a task after an event about its init. */
-function exitAfter(
-  exit: Exit | undefined,
-  topic: string,
-  fields: EventFields | undefined,
-  at: Timestamp | undefined,
-): Exit | undefined {
-  const { pid, exitStatus, exitedAt } = fields ?? {};
-  const known = exit ?? { status: 0, pid: 0, oom: false };
-  switch (topic) {
-    case "/tasks/create":
-      return { status: 0, pid: Number(pid), oom: false };
-    case "/tasks/start":
-      return inOrder({ ...known, pid: Number(pid), startedAt: at });
-    case "/tasks/oom":
-      return { ...known, oom: true };
-    case "/tasks/exit":
-      return inOrder({
-        ...known,
-        pid: Number(pid),
-        status: Number(exitStatus),
-        exitedAt: (exitedAt as Timestamp | undefined) ?? at,
-      });
-    default:
-      return exit;
-  }
-}
-
-/** A shim knows of a start when the runtime's command has ended, and a short task has ended before that: it started no later than it ended. */
-function inOrder(exit: Exit): Exit {
-  const { startedAt, exitedAt } = exit;
-  if (startedAt === undefined || exitedAt === undefined) return exit;
-  return nsFromTimestamp(startedAt) > nsFromTimestamp(exitedAt) ? { ...exit, startedAt: exitedAt } : exit;
 }
 
 /** What an event says beside whom it is about. */

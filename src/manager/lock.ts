@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { childEnvironment } from "./child-environment.ts";
 
 const NAME = "holdfastd.lock";
 /** flock(1)'s exit status if another has the lock. */
@@ -42,7 +43,10 @@ export async function acquireLock(directory: string, address: string): Promise<L
 function lock(fd: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const fail = (reason: string): void => reject(new Error(`cannot lock: flock (of util-linux): ${reason}`));
-    const child = spawn("flock", ["-n", "3"], { stdio: ["ignore", "ignore", "pipe", fd] });
+    const child = spawn("flock", ["-n", "3"], {
+      env: childEnvironment(),
+      stdio: ["ignore", "ignore", "pipe", fd],
+    });
     let said = "";
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       said += text;

@@ -1,21 +1,43 @@
-// Figures for Prometheus. Counted by the servers and tasks.ts, served on request by daemon.ts.
+// Figures for Prometheus. Counted by daemon.ts and tasks.ts, served by metrics-server.ts.
 
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { isAbsolute } from "node:path";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Listener } from "../platform/platform.ts";
-import { claimSocket } from "./claim-socket.ts";
+import { Cause, type Exit } from "../api/generated/history.ts";
+import { nsFromTimestamp } from "../api/timestamp.ts";
 
 /** In seconds. */
 const CALL_BUCKETS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
+/** From a tenth of a second to a month. */
+const RUN_BUCKETS = [0.1, 1, 10, 60, 600, 3600, 21_600, 86_400, 604_800, 2_592_000];
 const MAX_TOPICS = 100;
+const NS_PER_S = 1e9;
+
+/** What an exit is counted under. */
+const CAUSES: Readonly<Record<Cause, string>> = {
+  [Cause.CAUSE_UNKNOWN]: "unknown",
+  [Cause.CAUSE_EXITED]: "exited",
+  [Cause.CAUSE_OOM]: "oom",
+  [Cause.CAUSE_SIGNAL]: "signal",
+  [Cause.CAUSE_KILL_REQUEST]: "kill_request",
+  [Cause.CAUSE_SHIM_DIED]: "shim_died",
+  [Cause.CAUSE_DELETED_BY_FORCE]: "deleted_by_force",
+};
+
+/** One container on record. */
+export interface ContainerState {
+  readonly namespace: string;
+  /** "stopped" and its like; "none" without a task. */
+  readonly state: string;
+}
 
 export class Metrics {
   readonly #registry = new Registry();
   readonly #calls: Histogram;
   readonly #events: Counter;
   readonly #shimStarts: Counter;
+  readonly #exits: Counter;
+  readonly #ooms: Counter;
+  readonly #starts: Counter;
+  readonly #runs: Histogram;
   readonly #topics = new Set<string>();
 
   constructor() {
@@ -29,7 +51,7 @@ export class Metrics {
     });
     this.#events = new Counter({
       name: "holdfast_events_total",
-      help: "Events told",
+      help: "Events published",
       labelNames: ["topic"],
       registers,
     });
@@ -37,6 +59,28 @@ export class Metrics {
       name: "holdfast_shim_starts_total",
       help: "Shims started",
       labelNames: ["result"],
+      registers,
+    });
+    this.#exits = new Counter({
+      name: "holdfast_task_exits_total",
+      help: "Tasks that have ended, by why, and by whether their status was 0",
+      labelNames: ["cause", "result"],
+      registers,
+    });
+    this.#ooms = new Counter({
+      name: "holdfast_task_ooms_total",
+      help: "Times that the kernel has killed in a container for want of memory",
+      registers,
+    });
+    this.#starts = new Counter({
+      name: "holdfast_task_starts_total",
+      help: "Tasks that have been started",
+      registers,
+    });
+    this.#runs = new Histogram({
+      name: "holdfast_task_run_seconds",
+      help: "Time from the start of a task to its end",
+      buckets: RUN_BUCKETS,
       registers,
     });
   }
@@ -55,6 +99,33 @@ export class Metrics {
     this.#shimStarts.inc({ result: isGood ? "ok" : "failed" });
   }
 
+  countStart(): void {
+    this.#starts.inc();
+  }
+
+  countOom(): void {
+    this.#ooms.inc();
+  }
+
+  countExit({ cause, status, startedAt, exitedAt }: Exit): void {
+    this.#exits.inc({ cause: CAUSES[cause] ?? "unknown", result: status === 0 ? "ok" : "failed" });
+    if (startedAt === undefined || exitedAt === undefined) return;
+    this.#runs.observe(Number(nsFromTimestamp(exitedAt) - nsFromTimestamp(startedAt)) / NS_PER_S);
+  }
+
+  trackContainers(containers: () => Iterable<ContainerState>): void {
+    new Gauge({
+      name: "holdfast_containers",
+      help: "Containers on record, by the state of their tasks",
+      labelNames: ["namespace", "state"],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const { namespace, state } of containers()) this.inc({ namespace, state });
+      },
+    });
+  }
+
   /** `namespaces` has one entry for each task. */
   trackTasks(namespaces: () => Iterable<string>): void {
     new Gauge({
@@ -69,56 +140,19 @@ export class Metrics {
     });
   }
 
-  /**
-   * Serves GET /metrics at "host:port" or the path of a unix socket; from then on the process is measured too. To be called once. `warn` is told if other
-   * machines can read it. Rejects with the address if it cannot be had.
-   */
-  async serve(address: string, warn: (text: string) => void): Promise<Listener> {
-    const server = createServer((request, response) => void this.#answer(request, response));
-    try {
-      if (isAbsolute(address)) await claimSocket(address);
-      server.listen(isAbsolute(address) ? { path: address } : parseHostPort(address));
-      await once(server, "listening");
-    } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
-      throw new Error(`cannot serve metrics at ${address}: ${text}`, { cause: error });
-    }
+  /** From now on the process is measured too. To be called once. */
+  measureProcess(): void {
     collectDefaultMetrics({ register: this.#registry, prefix: "holdfast_" });
-    const place = server.address();
-    if (typeof place === "object" && place !== null && !isLoopback(place.address))
-      warn(`metrics at ${address} can be read from other machines, by anybody: there is no authentication`);
-    return {
-      close() {
-        server.close();
-        server.closeAllConnections();
-      },
-    };
+    // Named like counters, which they are not; the ones without _total say the same by kind.
+    for (const name of ["handles", "requests", "resources"])
+      this.#registry.removeSingleMetric(`holdfast_nodejs_active_${name}_total`);
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.url?.split("?")[0] !== "/metrics") {
-      response.writeHead(404).end("GET /metrics\n");
-    } else if (request.method !== "GET") {
-      response.writeHead(405, { allow: "GET" }).end("GET /metrics\n");
-    } else {
-      try {
-        const text = await this.#registry.metrics();
-        response.writeHead(200, { "content-type": this.#registry.contentType }).end(text);
-      } catch (error) {
-        response.writeHead(500).end(`${error instanceof Error ? error.message : error}\n`);
-      }
-    }
+  get contentType(): string {
+    return this.#registry.contentType;
   }
-}
 
-/** IPv6 hosts stand in brackets. */
-function parseHostPort(address: string): { host: string; port: number } {
-  const colon = address.lastIndexOf(":");
-  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
-  return { host, port: Number(address.slice(colon + 1)) };
-}
-
-/** Whether only this machine reaches it. `address` is numeric, as the kernel tells it. */
-export function isLoopback(address: string): boolean {
-  return address === "::1" || /^(?:::ffff:)?127\./.test(address);
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
 }

@@ -1,4 +1,5 @@
 // Tells systemd how we are (sd_notify(3)). Node has no datagram sockets of the unix kind, so systemd's own program does it. Used by cmd/daemon/main.ts.
+import { childEnvironment } from "./child-environment.ts";
 import { runProgram } from "./program.ts";
 
 /** systemd-notify waits until systemd has read it. */
@@ -11,7 +12,7 @@ delete process.env.NOTIFY_SOCKET;
 export async function notifySystemd(state: "READY=1" | "STOPPING=1"): Promise<void> {
   if (socket === undefined || socket === "") return;
   await runProgram(["systemd-notify", `--pid=${process.pid}`, state], {
-    env: { ...process.env, NOTIFY_SOCKET: socket },
+    env: childEnvironment({ NOTIFY_SOCKET: socket }),
     timeoutMs: TIMEOUT_MS,
   });
 }

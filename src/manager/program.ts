@@ -1,12 +1,13 @@
 // Runs a program to its end, in bounds: shim binaries, umount, mkfifo.
 import { spawn } from "node:child_process";
+import { childEnvironment } from "./child-environment.ts";
 
 /** More than any answer of a program that behaves. */
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 
 export interface ProgramOptions {
   readonly cwd?: string;
-  /** All of it; ours if left out. */
+  /** All of it; childEnvironment() if left out. */
   readonly env?: NodeJS.ProcessEnv;
   readonly input?: Uint8Array;
   readonly timeoutMs: number;
@@ -36,7 +37,7 @@ export function runProgram(argv: readonly string[], options: ProgramOptions): Pr
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {
       cwd: options.cwd,
-      env: options.env ?? process.env,
+      env: options.env ?? childEnvironment(),
       stdio: ["pipe", "pipe", "pipe"],
     });
     const stdout: Buffer[] = [];

@@ -2,19 +2,30 @@
 import type { Container } from "../api/generated/containers.ts";
 import { Status } from "../api/generated/process.ts";
 import { topics } from "../events/topics.ts";
+import { isSystemError } from "../platform/platform.ts";
+import type { ShimAddress } from "../shims/address.ts";
+import { saysDead } from "../shims/connect.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { type Bundle, findBundles, removeRemains, type ShimAddress } from "./bundle.ts";
+import { type Bundle, findBundles, removeRemains } from "./bundle.ts";
+import { errorText, pause } from "./deferred.ts";
 import { failpoint } from "./failpoint.ts";
 import type { ShimBinary } from "./shim-binary.ts";
-import { ShimLink, saysDead } from "./shim-link.ts";
-import { Task } from "./task.ts";
-import { errorText, pause, type Tasks } from "./tasks.ts";
+import { ShimLink } from "./shim-link.ts";
+import { Task, type TaskPhase } from "./task.ts";
+import type { Tasks } from "./tasks.ts";
 
 const RETRY_MS = 500;
-/** How long a shim that lives may take to tell of an exit that happened while no daemon ran, before we do, in ms. */
-const TELLING_MS = 5000;
+/** How long a shim that lives may take to publish an exit that happened while no daemon ran, before we do, in ms. */
+const PUBLISHING_MS = 5000;
 
 type FindContainer = (namespace: string, id: string) => Container | undefined;
+
+/** A bundle, and what its files say. */
+interface Found {
+  readonly bundle: Bundle;
+  readonly binary: ShimBinary | undefined;
+  readonly address: ShimAddress;
+}
 
 export class Reattachment {
   readonly #tasks: Tasks;
@@ -32,7 +43,7 @@ export class Reattachment {
   async run(): Promise<{ readonly settled: Promise<void> }> {
     const { place, log } = this.#tasks.context;
     const bundles = findBundles(place);
-    this.#tellUntold(bundles);
+    this.#publishLateEnds(bundles);
     const later = (await Promise.all(bundles.map((bundle) => this.#find(bundle)))).map((rest) => rest());
     const settled = Promise.all(later).then(async () => {
       await removeRemains(place);
@@ -42,10 +53,10 @@ export class Reattachment {
   }
 
   /** Ends of tasks whose bundles have gone already. */
-  #tellUntold(bundles: readonly Bundle[]): void {
+  #publishLateEnds(bundles: readonly Bundle[]): void {
     const present = new Set(bundles.map(({ namespace, id }) => `${namespace}/${id}`));
-    for (const { namespace, id, end } of this.#tasks.context.histories.untold()) {
-      if (!present.has(`${namespace}/${id}`)) this.#tasks.publishEnd(namespace, id, end);
+    for (const { namespace, id, end } of this.#tasks.context.histories.unpublished()) {
+      if (!present.has(`${namespace}/${id}`)) this.#tasks.dead.publishEnd(namespace, id, end);
     }
   }
 
@@ -59,17 +70,20 @@ export class Reattachment {
       const address = await bundle.readShim();
       if (address === undefined) {
         log.info("removing a bundle that was half made");
-        return () => this.#tasks.discard(bundle, binary, undefined).finally(release);
+        return async () => {
+          const outcome = await this.#tasks.dead.discard(bundle, binary, undefined);
+          release();
+          this.#tasks.keepReserved(bundle, outcome);
+        };
       }
-      const link = await this.#connect(address);
-      if (link === undefined) {
-        log.warn("shim has died while no daemon ran; cleaning up after it");
-        return () => this.#bury(bundle, binary).finally(release);
-      }
-      release();
-      const task = new Task({ bundle, binary, address, link, closeLog: this.#tasks.readLog(bundle) });
-      this.#tasks.add(task);
-      return () => this.#ask(task);
+      const found = { bundle, binary, address };
+      const link = await connectOnce(address);
+      if (link !== "busy") return this.#take(found, link, release);
+      log.warn("shim's queue is full; asking again until it answers");
+      return async () => {
+        const later = await this.#connect(address);
+        await this.#take(found, later, release)();
+      };
     } catch (error) {
       // Its id stays taken: a new task must not be made over a container that may be running.
       log.error({ error: errorText(error), bundle: path }, "cannot read a bundle; it is set aside as it is");
@@ -91,27 +105,43 @@ export class Reattachment {
     }
   }
 
-  /** undefined if the shim is dead. Waits only while the kernel's queue of a stuck shim is full. */
-  async #connect(address: ShimAddress): Promise<ShimLink | undefined> {
-    const deadline = performance.now() + this.#tasks.context.timeouts.shimLoad;
+  /** "dead" if nobody serves there. For as long as the kernel's queue of a stuck shim is full. */
+  async #connect(address: ShimAddress): Promise<ShimLink | "dead"> {
     for (;;) {
-      try {
-        return await ShimLink.connect(address);
-      } catch (error) {
-        if (saysDead(error)) return undefined;
-        if (performance.now() > deadline) throw error;
-        await pause(RETRY_MS);
-      }
+      const link = await connectOnce(address);
+      if (link !== "busy") return link;
+      await pause(RETRY_MS);
     }
   }
 
-  async #bury(bundle: Bundle, binary: ShimBinary | undefined): Promise<void> {
+  /** Lists a living shim's task, at once; returns what is left to do, as #find. */
+  #take(
+    { bundle, binary, address }: Found,
+    link: ShimLink | "dead",
+    release: () => void,
+  ): () => Promise<void> {
     const { namespace, id } = bundle;
-    const history = this.#tasks.context.histories.find(namespace, id);
-    const end = await this.#tasks.bury(bundle, binary);
-    // Nobody was told of a container that was never created.
-    const wasCreated = history?.steps.some(({ what }) => what === "/tasks/create") === true;
-    if (wasCreated) this.#tasks.publishEnd(namespace, id, end);
+    if (link === "dead") {
+      this.#tasks.context.log.warn(
+        { namespace, id },
+        "shim has died while no daemon ran; cleaning up after it",
+      );
+      return () => this.#recover(bundle, binary, release);
+    }
+    release();
+    const task = new Task({ bundle, binary, address, link, closeLog: this.#tasks.readLog(bundle) });
+    this.#tasks.add(task);
+    return () => this.#ask(task);
+  }
+
+  async #recover(bundle: Bundle, binary: ShimBinary | undefined, release: () => void): Promise<void> {
+    const { namespace, id } = bundle;
+    const { end, outcome } = await this.#tasks.dead.recover(bundle, binary);
+    release();
+    this.#tasks.keepReserved(bundle, outcome);
+    // Nobody has heard of a container that was never created.
+    if (this.#tasks.context.histories.wasCreated(namespace, id))
+      this.#tasks.dead.publishEnd(namespace, id, end);
   }
 
   /** Asks until there is an answer, or the shim dies. */
@@ -140,20 +170,38 @@ export class Reattachment {
     }
   }
 
-  /** Tells an exit that nobody has been told of: the shim may have given up telling it. */
+  /** Publishes an exit that was not: the shim may have given up. */
   async #settle(task: Task): Promise<void> {
     const { exchange, histories, timeouts } = this.#tasks.context;
     const { namespace, id } = task;
     const { pid, status, exitStatus, exitedAt } = await task.state("", timeouts.shimLoad);
     task.pid = pid;
+    task.phase = phaseOf(status);
     failpoint("reattach:asked");
     if (status !== Status.STOPPED) return;
-    // Its shim tells it, after what comes before it, as long as it tries.
-    const deadline = performance.now() + TELLING_MS;
-    while (!histories.isEndTold(namespace, id) && performance.now() < deadline && !task.isClosed)
+    // Its shim publishes it, after what comes before it, as long as it tries.
+    const deadline = performance.now() + PUBLISHING_MS;
+    while (!histories.isEndPublished(namespace, id) && performance.now() < deadline && !task.isClosed)
       await pause(RETRY_MS / 10);
-    if (histories.isEndTold(namespace, id) || task.isClosed) return;
+    if (histories.isEndPublished(namespace, id) || task.isClosed) return;
     exchange.publish(namespace, topics.exit, { containerId: id, id, pid, exitStatus, exitedAt });
     await this.#tasks.noteUsage(task);
+  }
+}
+
+function phaseOf(status: Status): TaskPhase {
+  if (status === Status.CREATED) return "created";
+  if (status === Status.STOPPED) return "stopped";
+  return status === Status.PAUSED || status === Status.PAUSING ? "paused" : "running";
+}
+
+/** EAGAIN says that the shim's queue is full: it lives. Rejects with what else went wrong. */
+async function connectOnce(address: ShimAddress): Promise<ShimLink | "dead" | "busy"> {
+  try {
+    return await ShimLink.connect(address);
+  } catch (error) {
+    if (saysDead(error)) return "dead";
+    if (isSystemError(error, "EAGAIN")) return "busy";
+    throw error;
   }
 }

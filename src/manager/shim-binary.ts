@@ -2,7 +2,10 @@
 
 import { Any } from "../api/generated/google/protobuf/any.ts";
 import { DeleteResponse } from "../api/generated/task.ts";
-import { type Bundle, parseShimAddress, type ShimAddress } from "./bundle.ts";
+import { parseShimAddress, type ShimAddress } from "../shims/address.ts";
+import type { Bundle } from "./bundle.ts";
+import { childEnvironment } from "./child-environment.ts";
+import { withUsualLimits } from "./child-limits.ts";
 import { ProgramError, runProgram } from "./program.ts";
 
 export interface ShimBinaryContext {
@@ -58,13 +61,12 @@ export class ShimBinary {
 
   #run(argv: readonly string[], options: { input?: Uint8Array; timeoutMs: number; signal?: AbortSignal }) {
     const { address } = this.#context;
-    const env = {
-      ...process.env,
+    const env = childEnvironment({
       TTRPC_ADDRESS: `${address}.ttrpc`,
       GRPC_ADDRESS: address,
       NAMESPACE: this.#bundle.namespace,
       MAX_SHIM_VERSION: "2",
-    };
-    return runProgram(argv, { ...options, cwd: this.#bundle.path, env });
+    });
+    return runProgram(withUsualLimits(argv), { ...options, cwd: this.#bundle.path, env });
   }
 }

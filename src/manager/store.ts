@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Database, RootDatabase } from "lmdb";
 import type { Codec } from "../api/any.ts";
 import { Container } from "../api/generated/containers.ts";
-import { GetHistoryResponse as History } from "../api/generated/history.ts";
+import { HistoryRecord } from "../api/generated/history.ts";
 import { type LmdbKey as Key, openLmdb, UnsyncedFile } from "./lmdb-file.ts";
 import { type BadRecord, type RecordCodec, Table } from "./table.ts";
 
@@ -24,7 +24,7 @@ export class Store {
   readonly namespaces: Table<NamespaceRecord>;
   readonly containers: Table<Container>;
   readonly leases: Table<LeaseRecord>;
-  readonly histories: Table<History>;
+  readonly histories: Table<HistoryRecord>;
   readonly #root: RootDatabase<Buffer, Key>;
   readonly #history: UnsyncedFile;
   readonly #aside: Database<Buffer, [...Key, kind: string]>;
@@ -44,7 +44,7 @@ export class Store {
     this.histories = new Table(
       "history",
       this.#history.root.openDB<Buffer, Key>({ name: "histories", encoding: "binary" }),
-      messageCodec(History),
+      messageCodec(HistoryRecord),
     );
     this.#aside = this.#root.openDB({ name: "set-aside", encoding: "binary" });
     this.#identity = this.#root.openDB({ name: "identity", encoding: "binary" });

@@ -2,16 +2,21 @@
 
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import type { Usage } from "../api/generated/history.ts";
-import type { StateResponse } from "../api/generated/task.ts";
-import { readUsage } from "../shims/usage.ts";
+import type { DeleteResponse, StateResponse } from "../api/generated/task.ts";
+import type { ShimAddress } from "../shims/address.ts";
+import { readUsage, type TaskUsage } from "../shims/usage.ts";
+import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import type { Bundle, ShimAddress } from "./bundle.ts";
+import type { Bundle } from "./bundle.ts";
 import { Deferred } from "./deferred.ts";
+import { SharedAnswer } from "./shared-answer.ts";
 import type { ShimBinary } from "./shim-binary.ts";
 import type { ShimLink } from "./shim-link.ts";
 
 /** How long a shim may take to tell what an ended container has used, in ms. */
 const STATS_TIMEOUT_MS = 1000;
+
+export type TaskPhase = "created" | "running" | "paused" | "stopped";
 
 export interface TaskExit {
   readonly exitStatus: number;
@@ -34,8 +39,11 @@ export class Task {
   readonly address: ShimAddress;
   /** Of the init; 0 while it is not known. */
   pid = 0;
+  /** As its events have told; a metric. */
+  phase: TaskPhase = "created";
   readonly #closeLog: () => void;
-  readonly #waits = new Map<string, Promise<TaskExit>>();
+  readonly #waits = new Map<string, SharedAnswer<TaskExit>>();
+  #deletion: Promise<DeleteResponse> | undefined;
   #link: ShimLink;
   #relinked = new Deferred<TaskExit | "linked">();
   #isClosed = false;
@@ -55,6 +63,11 @@ export class Task {
 
   get id(): string {
     return this.bundle.id;
+  }
+
+  /** For an error: who has the id. */
+  describe(): string {
+    return `pid ${this.pid || "?"}, ${this.phase}, bundle ${this.bundle.path}`;
   }
 
   get link(): ShimLink {
@@ -77,14 +90,29 @@ export class Task {
   }
 
   /** How a process ends. All who wait share one call to the shim; it outlives the connection, and, for the init, the shim. */
-  wait(execId: string): Promise<TaskExit> {
+  wait(execId: string, signal?: CancelSignal): Promise<TaskExit> {
     let wait = this.#waits.get(execId);
     if (wait === undefined) {
-      wait = this.#wait(execId);
+      const answer = this.#wait(execId);
+      wait = new SharedAnswer(answer);
       this.#waits.set(execId, wait);
-      wait.catch(() => this.forgetProcess(execId));
+      answer.catch(() => this.forgetProcess(execId));
     }
-    return wait;
+    return wait.get(signal);
+  }
+
+  /** How many callers wait for processes of it. */
+  get waiting(): number {
+    return [...this.#waits.values()].reduce((total, { callers }) => total + callers, 0);
+  }
+
+  /** All who delete it at the same time share what `work` gives. After a failure it can be tried again. */
+  deleteOnce(work: () => Promise<DeleteResponse>): Promise<DeleteResponse> {
+    this.#deletion ??= work().catch((error: unknown) => {
+      this.#deletion = undefined;
+      throw error;
+    });
+    return this.#deletion;
   }
 
   /** To be called when an exec is deleted: its id may be used again. */
@@ -115,9 +143,14 @@ export class Task {
     return this.#usage;
   }
 
-  async #askUsage(): Promise<Usage | undefined> {
+  #askUsage(): Promise<TaskUsage | undefined> {
+    return this.currentUsage(STATS_TIMEOUT_MS);
+  }
+
+  /** undefined if the shim cannot tell, or not in time. */
+  async currentUsage(timeoutMs: number): Promise<TaskUsage | undefined> {
     try {
-      const { stats } = await this.shim.stats({ id: this.id }, { timeoutMs: STATS_TIMEOUT_MS });
+      const { stats } = await this.shim.stats({ id: this.id }, { timeoutMs });
       return stats && readUsage(stats);
     } catch {
       return undefined;

@@ -1,31 +1,29 @@
-// All tasks: making them, finding them, deleting them, and what to do when a shim goes away. The tasks service and reattach.ts use it.
+// All tasks: making them, finding them, deleting them, and minding their connections. The tasks service and reattach.ts use it.
 import type { Logger } from "pino";
 import type { Container } from "../api/generated/containers.ts";
 import type { Any } from "../api/generated/google/protobuf/any.ts";
 import type { Mount } from "../api/generated/mount.ts";
 import type { DeleteResponse } from "../api/generated/task.ts";
-import { timestampFromNs } from "../api/timestamp.ts";
-import { topics } from "../events/topics.ts";
-import { nodeClock } from "../platform/node.ts";
+import { saysDead } from "../shims/connect.ts";
+import { DEFAULT_RUNTIME_ROOT, findRuntimeHolder, runtimeRootOf } from "../shims/runtime-root.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Bundle, type BundlePlace } from "./bundle.ts";
 import type { Config } from "./config.ts";
+import { DeadShims, type Outcome, SHUTDOWN_TIMEOUT_MS } from "./dead-shims.ts";
+import { errorText, pause } from "./deferred.ts";
 import type { Exchange } from "./exchange.ts";
 import { failpoint } from "./failpoint.ts";
-import type { Histories, TaskEnd } from "./history.ts";
+import type { Histories } from "./history.ts";
 import { type LogFifos, readShimLog } from "./log-fifos.ts";
 import type { Metrics } from "./metrics.ts";
+import { type RootedOptions, withRuntimeRoot } from "./runtime-options.ts";
 import type { Runtimes } from "./runtimes.ts";
 import { ShimBinary, type ShimBinaryContext } from "./shim-binary.ts";
-import { ShimLink, saysDead } from "./shim-link.ts";
+import { ShimLink } from "./shim-link.ts";
 import { Task } from "./task.ts";
 
-/** How long a shim that is told to end may take to say so, in ms (containerd's 3 s). */
-const SHUTDOWN_TIMEOUT_MS = 3000;
 const RECONNECT_MS = 250;
-/** What containerd says of a container whose end nobody knows. */
-const UNKNOWN_STATUS = 255;
 
 export interface NewTask {
   readonly container: Container;
@@ -58,8 +56,12 @@ export class Tasks {
   /** Ids that cannot be used now, and why. */
   readonly #reserved = new Map<string, string>();
 
+  readonly dead: DeadShims;
+
   constructor(context: TasksContext) {
     this.context = context;
+    const { exchange, histories, log, timeouts } = context;
+    this.dead = new DeadShims({ exchange, histories, log, cleanupTimeoutMs: timeouts.shimCleanup });
   }
 
   find(namespace: string, id: string): Task | undefined {
@@ -71,10 +73,16 @@ export class Tasks {
     return namespace === undefined ? all : all.filter((task) => task.namespace === namespace);
   }
 
-  /** Takes an id until the returned function is called. Throws ALREADY_EXISTS; `why` is told to the next who wants it. */
+  /** Why ids cannot be used now, by namespace and id. */
+  get reserved(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#reserved);
+  }
+
+  /** Takes an id until the returned function is called. Throws ALREADY_EXISTS; `why` is for the error of the next who wants it. */
   reserve(namespace: string, id: string, why: string): () => void {
     const key = keyOf(namespace, id);
-    const taken = this.#tasks.has(key) ? "already exists" : this.#reserved.get(key);
+    const holder = this.#tasks.get(key);
+    const taken = holder === undefined ? this.#reserved.get(key) : `already exists: ${holder.describe()}`;
     if (taken !== undefined) throw new TtrpcError(Code.ALREADY_EXISTS, `task ${id}: ${taken}`);
     this.#reserved.set(key, why);
     return () => void this.#reserved.delete(key);
@@ -90,7 +98,9 @@ export class Tasks {
       bundle.make(wanted.container.spec?.value ?? new Uint8Array(0));
       failpoint("create:bundle");
       const binary = this.binaryOf(path, bundle);
-      const task = await this.#start(bundle, binary, wanted, signal);
+      const given = wanted.options ?? runtime?.options;
+      const rooted = withRuntimeRoot(given, path, runtimeRootOf(this.context.place.state));
+      const task = await this.#start(bundle, binary, { ...wanted, ...rooted }, signal, release);
       release();
       this.#tasks.set(keyOf(namespace, id), task);
       this.watch(task);
@@ -100,16 +110,22 @@ export class Tasks {
     }
   }
 
-  async #start(bundle: Bundle, binary: ShimBinary, wanted: NewTask, signal: CancelSignal): Promise<Task> {
-    const { fifos, metrics, timeouts } = this.context;
+  async #start(
+    bundle: Bundle,
+    binary: ShimBinary,
+    wanted: NewTask & RootedOptions,
+    signal: CancelSignal,
+    release: () => void,
+  ): Promise<Task> {
+    const { fifos, metrics, timeouts, histories } = this.context;
     let link: ShimLink | undefined;
     let closeLog = (): void => {};
     try {
       bundle.writeShimPath(binary.path);
+      if (wanted.root !== undefined) bundle.writeRuntimeRoot(wanted.root);
       await fifos.place(bundle.logFifo);
       closeLog = this.readLog(bundle);
-      const options = wanted.options ?? wanted.container.runtime?.options;
-      const address = await binary.start(options, timeouts.shimStart, abortSignalOf(signal));
+      const address = await binary.start(wanted.options, timeouts.shimStart, abortSignalOf(signal));
       metrics.countShimStart(true);
       failpoint("create:started");
       bundle.writeShim(address);
@@ -117,19 +133,21 @@ export class Tasks {
       failpoint("create:connected");
       const task = new Task({ bundle, binary, address, link, closeLog });
       task.pid = await this.#create(task, wanted, signal);
+      histories.noteCreated(bundle.namespace, bundle.id, task.pid);
       failpoint("create:created");
       return task;
     } catch (error) {
       if (link === undefined) metrics.countShimStart(false);
-      await this.discard(bundle, binary, link);
+      const failure = createFailure(error, link !== undefined, wanted, bundle);
+      const outcome = await this.dead.discard(bundle, binary, link);
       closeLog();
-      const what = link === undefined ? "failed to start shim" : "failed to create shim task";
-      const { code, rawMessage } = TtrpcError.from(error);
-      throw new TtrpcError(code, `${what}: ${rawMessage}`, { cause: error });
+      release();
+      this.keepReserved(bundle, outcome);
+      throw failure;
     }
   }
 
-  async #create(task: Task, wanted: NewTask, signal: CancelSignal): Promise<number> {
+  async #create(task: Task, wanted: NewTask & RootedOptions, signal: CancelSignal): Promise<number> {
     const { stdin, stdout, stderr, terminal, rootfs } = wanted;
     const request = {
       id: task.id,
@@ -141,35 +159,23 @@ export class Tasks {
       stderr,
       checkpoint: "",
       parentCheckpoint: "",
-      options: wanted.options ?? wanted.container.runtime?.options,
+      options: wanted.options,
     };
     return (await task.shim.create(request, { signal })).pid;
   }
 
-  /** Undoes a task that did not come to be, as far as it went. Never rejects: what stays is logged, and tried again at the next start. */
-  async discard(bundle: Bundle, binary: ShimBinary | undefined, link: ShimLink | undefined): Promise<void> {
-    const log = this.context.log.child({ namespace: bundle.namespace, id: bundle.id });
-    try {
-      // A shim that is cut off in the middle of a Create undoes it.
-      await link?.task.shutdown({ id: bundle.id, now: false }, { timeoutMs: SHUTDOWN_TIMEOUT_MS });
-    } catch (error) {
-      log.debug({ error: errorText(error) }, "shim does not end when told to");
-    }
-    link?.close();
-    try {
-      await binary?.delete(this.context.timeouts.shimCleanup);
-    } catch (error) {
-      log.warn({ error: errorText(error) }, "cannot clean up after a failed start");
-    }
-    await this.removeBundle(bundle);
+  /** Deletes an ended task and lets its shim go. All who delete it at the same time get the same answer. Rejects with what the shim says. */
+  delete(task: Task): Promise<DeleteResponse> {
+    return task.deleteOnce(() => this.#delete(task));
   }
 
-  /** Deletes an ended task and lets its shim go. Rejects with what the shim says. */
-  async delete(task: Task): Promise<DeleteResponse> {
+  async #delete(task: Task): Promise<DeleteResponse> {
     await this.noteUsage(task);
     failpoint("delete:asked");
     const answer = await this.#deleteInShim(task);
     failpoint("delete:answered");
+    // Somebody has cleaned up after its shim, and it is gone.
+    if (task.isClosed) return answer;
     task.release();
     this.#tasks.delete(keyOf(task.namespace, task.id));
     const release = this.reserve(task.namespace, task.id, "it is being deleted");
@@ -180,7 +186,7 @@ export class Tasks {
     }
     task.close();
     failpoint("delete:shutdown");
-    await this.removeBundle(task.bundle);
+    await this.dead.removeBundle(task.bundle);
     release();
     return answer;
   }
@@ -208,9 +214,10 @@ export class Tasks {
   /** Undoes a task that its shim does not have. */
   async drop(task: Task): Promise<void> {
     task.release();
-    await this.discard(task.bundle, task.binary, task.link);
+    const outcome = await this.dead.discard(task.bundle, task.binary, task.link);
     task.close();
     this.#tasks.delete(keyOf(task.namespace, task.id));
+    this.keepReserved(task.bundle, outcome);
   }
 
   /** Notes what an ended task has used, as long as its control group is there. */
@@ -231,6 +238,7 @@ export class Tasks {
 
   /** Lets go of all shims and leaves them, and their containers, running. */
   close(): void {
+    this.dead.close();
     for (const task of this.list()) task.close();
     this.#tasks.clear();
   }
@@ -251,7 +259,7 @@ export class Tasks {
       } catch (error) {
         if (saysDead(error)) {
           this.context.log.warn({ namespace, id }, "shim has died; cleaning up after it");
-          await this.#bury(task);
+          await this.#recover(task);
           return;
         }
         await pause(RECONNECT_MS);
@@ -259,60 +267,21 @@ export class Tasks {
     }
   }
 
-  async #bury(task: Task): Promise<void> {
+  async #recover(task: Task): Promise<void> {
     const { namespace, id, bundle, binary } = task;
-    const end = await this.bury(bundle, binary);
+    const { end, outcome } = await this.dead.recover(bundle, binary);
     if (task.isClosed) return;
     this.#tasks.delete(keyOf(namespace, id));
+    this.keepReserved(bundle, outcome);
     task.close(end);
-    this.publishEnd(namespace, id, end);
+    this.dead.publishEnd(namespace, id, end);
   }
 
-  /** Cleans up after a dead shim, with its binary. Resolves to how its container ended, which nobody has been told yet, but which is on record. */
-  async bury(bundle: Bundle, binary: ShimBinary | undefined): Promise<TaskEnd> {
-    const { namespace, id } = bundle;
-    const end = this.#trueEnd(namespace, id, await this.#deleteByBinary(bundle, binary));
-    failpoint("bury:deleted");
-    // The bundle is what a next daemon would ask, so it goes after the record has been written.
-    this.context.histories.noteEnd(namespace, id, end);
-    failpoint("bury:noted");
-    await this.removeBundle(bundle);
-    failpoint("bury:removed");
-    return end;
-  }
-
-  async #deleteByBinary(bundle: Bundle, binary: ShimBinary | undefined): Promise<DeleteResponse | undefined> {
-    try {
-      return await binary?.delete(this.context.timeouts.shimCleanup);
-    } catch (error) {
-      const { namespace, id } = bundle;
-      this.context.log.error({ namespace, id, error: errorText(error) }, "cannot clean up after a dead shim");
-      return undefined;
-    }
-  }
-
-  /** What the shim had told before it died counts more than what its binary makes of the remains. */
-  #trueEnd(namespace: string, id: string, answer: DeleteResponse | undefined): TaskEnd {
-    const known = this.context.histories.ended(namespace, id);
-    if (known !== undefined) return { pid: known.pid, exitStatus: known.status, exitedAt: known.exitedAt };
-    const now = timestampFromNs(nodeClock.realtimeNs());
-    const { pid = 0, exitStatus = UNKNOWN_STATUS, exitedAt = now } = answer ?? {};
-    return { pid, exitStatus, exitedAt };
-  }
-
-  /** Tells the end of a task in place of its shim. What has been told is not told again. */
-  publishEnd(namespace: string, id: string, { pid, exitStatus, exitedAt }: TaskEnd): void {
-    const { exchange } = this.context;
-    exchange.publish(namespace, topics.exit, { containerId: id, id, pid, exitStatus, exitedAt });
-    exchange.publish(namespace, topics.delete, { containerId: id, pid, exitStatus, exitedAt, id: "" });
-  }
-
-  async removeBundle(bundle: Bundle): Promise<void> {
-    try {
-      await bundle.remove();
-    } catch (error) {
-      this.context.log.error({ bundle: bundle.path, error: errorText(error) }, "cannot remove a bundle");
-    }
+  /** The id of what could not be cleaned up stays taken until it is. */
+  keepReserved({ namespace, id, path }: Bundle, outcome: Outcome): void {
+    if (outcome === "clean") return;
+    const why = `what is left of it in ${path} cannot be cleaned up (${outcome.reason}); holdfastd keeps trying`;
+    void outcome.clean.then(this.reserve(namespace, id, why));
   }
 }
 
@@ -320,16 +289,24 @@ export function keyOf(namespace: string, id: string): string {
   return `${namespace}/${id}`;
 }
 
-export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
 function abortSignalOf(signal: CancelSignal): AbortSignal {
   const controller = new AbortController();
   signal.onCancel(() => controller.abort());
   return controller.signal;
+}
+
+/** Says who holds an id that the runtime has already: another daemon, if its root is shared, or something of ours that was lost. */
+function createFailure(
+  error: unknown,
+  isConnected: boolean,
+  { root }: RootedOptions,
+  { namespace, id, path }: Bundle,
+): TtrpcError {
+  const what = isConnected ? "failed to create shim task" : "failed to start shim";
+  const { code, rawMessage } = TtrpcError.from(error);
+  const holder = findRuntimeHolder(root ?? DEFAULT_RUNTIME_ROOT, namespace, id);
+  if (holder === undefined || holder.bundle === path || !/already exists|is already in use/i.test(rawMessage))
+    return new TtrpcError(code, `${what}: ${rawMessage}`, { cause: error });
+  const who = `${holder.path} belongs to the bundle ${holder.bundle || "?"}, pid ${holder.pid || "?"}`;
+  return new TtrpcError(Code.ALREADY_EXISTS, `${what}: ${rawMessage}: ${who}`, { cause: error });
 }

@@ -13,6 +13,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DaemonClient } from "../../src/cli/containers/daemon-client.ts";
+import { DEFAULT_RUNTIME_ROOT, runtimeRootOf } from "../../src/shims/runtime-root.ts";
 import { type Output, Running } from "./command.ts";
 import { Ctr } from "./ctr.ts";
 import { EventLog } from "./events.ts";
@@ -94,7 +95,7 @@ export class Daemon {
       shim,
       join(this.directory, "bin", `containerd-shim-${runtime.split(".").slice(-2).join("-")}`),
     );
-    this.#leftovers = new Leftovers(this.directory, this.address, this.namespace);
+    this.#leftovers = new Leftovers(this.directory, this.address, this.namespace, this.#runtimeRoot);
     this.ctr = new Ctr({
       address: this.address,
       namespace: this.namespace,
@@ -246,9 +247,13 @@ export class Daemon {
     return join(this.directory, "state", "io.containerd.runtime.v2.task", this.namespace, id);
   }
 
+  get #runtimeRoot(): string {
+    return this.kind === "holdfastd" ? runtimeRootOf(join(this.directory, "state")) : DEFAULT_RUNTIME_ROOT;
+  }
+
   /** Where runc keeps its state of a container. */
   runtimeState(id: string): string {
-    return join("/run/containerd/runc", this.namespace, id);
+    return join(this.#runtimeRoot, this.namespace, id);
   }
 
   /** The pid of a container's init, as runc told the shim. */

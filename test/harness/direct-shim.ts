@@ -13,6 +13,7 @@ import { rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DEFAULT_RUNTIME_ROOT } from "../../src/shims/runtime-root.ts";
 import { type Output, run } from "./command.ts";
 import { EventsServer } from "./events-server.ts";
 import { makeFifo } from "./fifo.ts";
@@ -52,7 +53,7 @@ export class Playground {
     this.namespace = `direct-${process.pid}-${playgrounds}`;
     this.address = join(directory, "c.sock");
     this.rootfs = buildRootfs(join(directory, "rootfs"));
-    this.#leftovers = new Leftovers(directory, this.address, this.namespace);
+    this.#leftovers = new Leftovers(directory, this.address, this.namespace, DEFAULT_RUNTIME_ROOT);
   }
 
   static async create(): Promise<Playground> {
@@ -66,7 +67,7 @@ export class Playground {
   }
 
   runtimeState(id: string): string {
-    return join("/run/containerd/runc", this.namespace, id);
+    return join(DEFAULT_RUNTIME_ROOT, this.namespace, id);
   }
 
   /** What the shims have logged. */

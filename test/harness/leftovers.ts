@@ -8,7 +8,6 @@ import { eventually } from "./eventually.ts";
 import { isRunning, type ProcessInfo, processesMentioning } from "./processes.ts";
 
 const SOCKETS = "/run/containerd/s";
-const RUNTIME_STATE = "/run/containerd/runc";
 
 /** The socket that containerd's shims use for a group of containers (docs/shim-protocol.md). */
 export function shimSocket(address: string, namespace: string, group: string): string {
@@ -31,8 +30,11 @@ export class Leftovers {
   readonly #directory: string;
   readonly #address: string;
   readonly #namespace: string;
+  /** Of the daemon's containers. */
+  readonly #runtimeRoot: string;
 
-  constructor(directory: string, address: string, namespace: string) {
+  constructor(directory: string, address: string, namespace: string, runtimeRoot: string) {
+    this.#runtimeRoot = runtimeRoot;
     this.#directory = directory;
     this.#address = address;
     this.#namespace = namespace;
@@ -61,7 +63,7 @@ export class Leftovers {
       ...this.#processes(daemonPid).map((info) => `process ${info.pid} (${info.state}): ${info.commandLine}`),
       ...this.#sockets(groups).map((path) => `socket ${path}`),
       ...mountsBelow(this.#directory).map((path) => `mount ${path}`),
-      ...directoriesIn(join(RUNTIME_STATE, this.#namespace)).map((path) => `runtime state ${path}`),
+      ...directoriesIn(join(this.#runtimeRoot, this.#namespace)).map((path) => `runtime state ${path}`),
       ...groupsIn(this.#namespace).map((path) => `control group ${this.#namespace}/${path}`),
       ...this.#bundles().map((path) => `bundle ${path}`),
     ];
@@ -95,7 +97,7 @@ export class Leftovers {
     });
     for (const path of mountsBelow(this.#directory)) await run(["umount", "--lazy", path]);
     for (const path of this.#sockets(groups)) rmSync(path, { force: true });
-    rmSync(join(RUNTIME_STATE, this.#namespace), { recursive: true, force: true });
+    rmSync(join(this.#runtimeRoot, this.#namespace), { recursive: true, force: true });
     removeGroup(this.#namespace);
   }
 }

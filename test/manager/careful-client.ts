@@ -26,8 +26,8 @@ export class CarefulClient {
   readonly id: string;
   /** How often the daemon was found dead. */
   crashes = 0;
-  /** "exit", "exit e1": what subscribers were told of the container, by all daemons together. */
-  readonly told: string[] = [];
+  /** "exit", "exit e1": what subscribers have got of the container, from all daemons together. */
+  readonly heard: string[] = [];
   readonly #daemon: Daemon;
   #client: DaemonClient | undefined;
 
@@ -98,15 +98,13 @@ export class CarefulClient {
     await eventually(what, async () => (await this.#try(step)) === true);
   }
 
-  /** undefined if the daemon died, or still has to find out about what was before. */
+  /** undefined if the daemon died. */
   async #try<T>(step: (client: DaemonClient) => Promise<T>): Promise<T | undefined> {
     if (this.#client === undefined) throw new Error("not connected");
     try {
       return await step(this.#client);
     } catch (error) {
-      const code = callCode(error);
-      if (code === Code.ALREADY_EXISTS) return undefined;
-      if (code !== Code.UNAVAILABLE) throw error;
+      if (callCode(error) !== Code.UNAVAILABLE) throw error;
       await this.#daemon.exited;
       this.crashes += 1;
       this.#client.close();
@@ -129,7 +127,7 @@ export class CarefulClient {
       for await (const { topic, event } of events) {
         const fields = readEventFields(event);
         if (containerOfEvent(topic, fields) !== this.id || !topic.startsWith("/tasks/")) continue;
-        this.told.push(`${topic.slice("/tasks/".length)} ${execOfEvent(topic, fields)}`.trim());
+        this.heard.push(`${topic.slice("/tasks/".length)} ${execOfEvent(topic, fields)}`.trim());
       }
     } catch {
       // The daemon has died; the next one is subscribed to when it is there.
@@ -160,7 +158,13 @@ export class CarefulClient {
   async #createTask({ tasks }: DaemonClient): Promise<boolean> {
     const { id: containerId } = this;
     if ((await orNone(tasks.get({ containerId, execId: "" }))) !== undefined) return true;
-    await tasks.create({ containerId, rootfs: [], ...NO_STDIO, runtimePath: "" });
+    try {
+      await tasks.create({ containerId, rootfs: [], ...NO_STDIO, runtimePath: "" });
+    } catch (error) {
+      // What was half made before a crash is still being cleaned up.
+      if (callCode(error) !== Code.ALREADY_EXISTS) throw error;
+      return false;
+    }
     return true;
   }
 
@@ -174,7 +178,7 @@ export class CarefulClient {
     const process = { containerId: this.id, execId: "e1" };
     const state = await orNone(tasks.get(process));
     // It may have been deleted by a call whose answer got lost.
-    if (state === undefined && this.told.includes("exit e1")) return true;
+    if (state === undefined && this.heard.includes("exit e1")) return true;
     if (state === undefined) {
       const value = Buffer.from(
         JSON.stringify({

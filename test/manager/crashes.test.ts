@@ -46,7 +46,7 @@ const PLACES = [
   ...INSIDE,
 ];
 
-const TOLD_ONCE = ["create", "start", "exec-added e1", "exec-started e1", "exit e1", "exit"];
+const PUBLISHED_ONCE = ["create", "start", "exec-added e1", "exec-started e1", "exit e1", "exit"];
 
 for (const failpoint of PLACES) {
   test(`killed at ${failpoint}`, async () => {
@@ -60,11 +60,14 @@ for (const failpoint of PLACES) {
       assert.equal(exit?.status, INIT_STATUS);
       const remembered = steps.filter(({ what }) => what.startsWith("/tasks/"));
       const names = remembered.map(({ what, execId }) => `${what.slice("/tasks/".length)} ${execId}`.trim());
-      assert.deepEqual(names.filter((name) => TOLD_ONCE.includes(name)).sort(), [...TOLD_ONCE].sort());
+      assert.deepEqual(
+        names.filter((name) => PUBLISHED_ONCE.includes(name)).sort(),
+        [...PUBLISHED_ONCE].sort(),
+      );
       await client.deleteTask();
       await client.deleteContainer();
-      assert.deepEqual([...new Set(client.told)].sort(), [...client.told].sort(), "no event was told twice");
-      assert.ok(client.told.includes("exit"), client.told.join(", "));
+      assert.deepEqual([...new Set(client.heard)].sort(), [...client.heard].sort(), "no event came twice");
+      assert.ok(client.heard.includes("exit"), client.heard.join(", "));
       // The last events come after the answers.
       await eventually("the daemon to have died", () => client.crashes > 0 || !daemon.isRunning);
       assert.equal(client.crashes <= 1, true);
@@ -81,7 +84,7 @@ for (const failpoint of PLACES) {
   });
 }
 
-for (const failpoint of ["bury:deleted", "bury:noted", "bury:removed"]) {
+for (const failpoint of ["cleanup:deleted", "cleanup:noted", "cleanup:removed"]) {
   test(`killed at ${failpoint}, while it cleans up after a dead shim`, async () => {
     await daemon.kill();
     await daemon.launch({ HOLDFAST_FAILPOINT: failpoint });
@@ -91,8 +94,8 @@ for (const failpoint of ["bury:deleted", "bury:noted", "bury:removed"]) {
       process.kill(await daemon.shimPid(client.id), "SIGKILL");
       await daemon.exited;
       assert.equal((await client.history()).exit?.status, 128 + 9);
-      await eventually("the end to be told", () => client.told.includes("delete"));
-      assert.deepEqual(client.told, ["create", "start", "exit", "delete"]);
+      await eventually("the end to be published", () => client.heard.includes("delete"));
+      assert.deepEqual(client.heard, ["create", "start", "exit", "delete"]);
       await client.deleteContainer();
     } finally {
       client.close();
@@ -116,7 +119,7 @@ test("killed while it takes its containers back, it takes them back the next tim
     assert.equal(client.runs, 1);
     await client.deleteTask();
     await client.deleteContainer();
-    assert.equal(client.told.filter((name) => name === "exit").length, 1);
+    assert.equal(client.heard.filter((name) => name === "exit").length, 1);
   } finally {
     client.close();
   }

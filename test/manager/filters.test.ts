@@ -123,7 +123,7 @@ const REFUSED: readonly (readonly [filter: string, text: string])[] = [
   ["a==", "[a==]: expected value or quoted"],
   ["a==b c", "[a==b >| |< c]: unexpected input:  "],
   ["name ", '[name ]: expected an operator ("=="|"!="|"~=")'],
-  ["name~=[a", '[name~= >|[|< a]: regular expression "[a": it ends too soon'],
+  ["name~=[a", '[name~= >|[|< a]: regular expression "[a": missing closing ]: `[a`'],
 ];
 
 for (const [filter, text] of REFUSED) {

@@ -7,13 +7,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
-import { isLoopback, Metrics } from "../../src/manager/metrics.ts";
+import { Metrics } from "../../src/manager/metrics.ts";
+import { isLoopback, serveMetrics } from "../../src/manager/metrics-server.ts";
 import { run } from "../harness/command.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-metrics-"));
 after(() => rmSync(directory, { recursive: true }));
 
 const unexpected = (warning: string): never => assert.fail(warning);
+
+const serve = (metrics: Metrics, address: string) =>
+  serveMetrics({ metrics, containers: () => Promise.resolve([]) }, address, unexpected);
 
 interface Answer {
   readonly status: number | undefined;
@@ -57,7 +61,7 @@ test("calls, events, shims and tasks are counted, and the process is measured", 
   metrics.countEvent("/tasks/exit");
   metrics.countShimStart(true);
   metrics.countShimStart(false);
-  const listener = await metrics.serve(socketPath, unexpected);
+  const listener = await serve(metrics, socketPath);
   try {
     const { status, type, body } = await ask({ socketPath });
     assert.equal(status, 200);
@@ -86,7 +90,7 @@ test("calls, events, shims and tasks are counted, and the process is measured", 
 
 test("there is GET /metrics and nothing else", async () => {
   const socketPath = join(directory, "paths.sock");
-  const listener = await new Metrics().serve(socketPath, unexpected);
+  const listener = await serve(new Metrics(), socketPath);
   try {
     assert.equal((await ask({ socketPath }, "/metrics?name[]=x")).status, 200);
     assert.equal((await ask({ socketPath }, "/")).status, 404);
@@ -102,7 +106,7 @@ test("topics of a client's own making do not grow without end", async () => {
   const metrics = new Metrics();
   for (let n = 0; n < 1000; n++) metrics.countEvent(`/made/up-${n}`);
   metrics.countEvent("/made/up-0");
-  const listener = await metrics.serve(socketPath, unexpected);
+  const listener = await serve(metrics, socketPath);
   try {
     const lines = (await ask({ socketPath })).body.match(/^holdfast_events_total.*$/gm) ?? [];
     assert.equal(lines.length, 101);
@@ -117,10 +121,7 @@ for (const host of ["127.0.0.1", "::1"]) {
   test(`metrics at ${host} are for this machine, and nothing is warned of`, async (t) => {
     const port = await freePort(host).catch(() => undefined);
     if (port === undefined) return t.skip(`no ${host} here`);
-    const listener = await new Metrics().serve(
-      host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
-      unexpected,
-    );
+    const listener = await serve(new Metrics(), host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
     try {
       assert.equal((await ask({ host, port })).status, 200);
     } finally {
@@ -141,12 +142,12 @@ test("a dead server's socket is taken over; a living one's, and a file, are left
   const program = `require("net").createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, "SIGKILL"))`;
   await run([process.execPath, "-e", program]);
   assert.equal(existsSync(dead), true);
-  (await new Metrics().serve(dead, unexpected)).close();
+  (await serve(new Metrics(), dead)).close();
 
   const living = join(directory, "living.sock");
   const server = createServer((socket) => socket.end());
   await listening(server, living);
-  await assert.rejects(new Metrics().serve(living, unexpected), {
+  await assert.rejects(serve(new Metrics(), living), {
     message: `cannot serve metrics at ${living}: ${living}: another daemon serves there`,
   });
   assert.equal(existsSync(living), true);
@@ -154,7 +155,7 @@ test("a dead server's socket is taken over; a living one's, and a file, are left
 
   const file = join(directory, "precious");
   writeFileSync(file, "text");
-  await assert.rejects(new Metrics().serve(file, unexpected), {
+  await assert.rejects(serve(new Metrics(), file), {
     message: /precious exists and is no socket/,
   });
   assert.equal(readFileSync(file, "utf8"), "text");
@@ -165,7 +166,7 @@ test("a port that is taken is an error that names it", async () => {
   await listening(server, { port: 0, host: "127.0.0.1" });
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
-  await assert.rejects(new Metrics().serve(`127.0.0.1:${port}`, unexpected), {
+  await assert.rejects(serve(new Metrics(), `127.0.0.1:${port}`), {
     message: new RegExp(`^cannot serve metrics at 127\\.0\\.0\\.1:${port}: .*EADDRINUSE`),
   });
   server.close();

@@ -5,6 +5,34 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Timestamp } from "./google/protobuf/timestamp.ts";
 
+export const Cause = {
+  CAUSE_UNKNOWN: 0,
+  /** CAUSE_EXITED - By itself, with a status of its own. */
+  CAUSE_EXITED: 1,
+  /** CAUSE_OOM - The kernel killed it for want of memory. */
+  CAUSE_OOM: 2,
+  /** CAUSE_SIGNAL - A signal that did not come through the daemon; a program that ends with 128 + n looks the same. */
+  CAUSE_SIGNAL: 3,
+  /** CAUSE_KILL_REQUEST - A signal that a client had the daemon send. */
+  CAUSE_KILL_REQUEST: 4,
+  /** CAUSE_SHIM_DIED - Its shim died, and it was killed in cleaning up. */
+  CAUSE_SHIM_DIED: 5,
+  /** CAUSE_DELETED_BY_FORCE - A signal that a client had the daemon send in order to delete it. */
+  CAUSE_DELETED_BY_FORCE: 6,
+} as const;
+
+export type Cause = typeof Cause[keyof typeof Cause];
+
+export namespace Cause {
+  export type CAUSE_UNKNOWN = typeof Cause.CAUSE_UNKNOWN;
+  export type CAUSE_EXITED = typeof Cause.CAUSE_EXITED;
+  export type CAUSE_OOM = typeof Cause.CAUSE_OOM;
+  export type CAUSE_SIGNAL = typeof Cause.CAUSE_SIGNAL;
+  export type CAUSE_KILL_REQUEST = typeof Cause.CAUSE_KILL_REQUEST;
+  export type CAUSE_SHIM_DIED = typeof Cause.CAUSE_SHIM_DIED;
+  export type CAUSE_DELETED_BY_FORCE = typeof Cause.CAUSE_DELETED_BY_FORCE;
+}
+
 export interface GetHistoryRequest {
   containerId: string;
 }
@@ -29,7 +57,13 @@ export interface Exit {
   /** Whether the kernel killed a process of it for want of memory. */
   oom: boolean;
   /** Absent if the shim was dead or could not tell. */
-  usage?: Usage | undefined;
+  usage?:
+    | Usage
+    | undefined;
+  /** Why it ended, as far as the daemon knows. */
+  cause: Cause;
+  /** The same in words: "signal 15, asked for by grpc-go/1.47.0". */
+  causeDetail: string;
 }
 
 /** What the task's control group has used by its end. */
@@ -56,6 +90,36 @@ export interface Step {
   tookNs: bigint;
   /** The call's error, or the event's essence such as "exit status 1". */
   detail: string;
+}
+
+/** What holdfastd stores of a container: its answer, and what it needs itself. No service has it. */
+export interface HistoryRecord {
+  exit?: Exit | undefined;
+  steps: Step[];
+  task?:
+    | TaskMarks
+    | undefined;
+  /** The newest events, without detail: one that comes again is recognised by them. */
+  recent: Step[];
+  /** Set when the daemon has removed the container by itself. */
+  removedAt?: Timestamp | undefined;
+}
+
+/** How far the container's last task has come. */
+export interface TaskMarks {
+  created: boolean;
+  /** Whether subscribers have got its end. */
+  exitPublished: boolean;
+  deletePublished: boolean;
+  /** The last signal that a client asked for. */
+  kill?: KillRequest | undefined;
+}
+
+export interface KillRequest {
+  signal: number;
+  /** The client, as far as it says. */
+  by: string;
+  toDelete: boolean;
 }
 
 function createBaseGetHistoryRequest(): GetHistoryRequest {
@@ -144,7 +208,16 @@ export const GetHistoryResponse: MessageFns<GetHistoryResponse> = {
 };
 
 function createBaseExit(): Exit {
-  return { status: 0, pid: 0, startedAt: undefined, exitedAt: undefined, oom: false, usage: undefined };
+  return {
+    status: 0,
+    pid: 0,
+    startedAt: undefined,
+    exitedAt: undefined,
+    oom: false,
+    usage: undefined,
+    cause: 0,
+    causeDetail: "",
+  };
 }
 
 export const Exit: MessageFns<Exit> = {
@@ -166,6 +239,12 @@ export const Exit: MessageFns<Exit> = {
     }
     if (message.usage !== undefined) {
       Usage.encode(message.usage, writer.uint32(50).fork()).join();
+    }
+    if (message.cause !== 0) {
+      writer.uint32(56).int32(message.cause);
+    }
+    if (message.causeDetail !== "") {
+      writer.uint32(66).string(message.causeDetail);
     }
     return writer;
   },
@@ -223,6 +302,22 @@ export const Exit: MessageFns<Exit> = {
           }
 
           message.usage = Usage.decode(reader, reader.uint32());
+          continue;
+        }
+        case 7: {
+          if (tag !== 56) {
+            break;
+          }
+
+          message.cause = reader.int32() as any;
+          continue;
+        }
+        case 8: {
+          if (tag !== 66) {
+            break;
+          }
+
+          message.causeDetail = reader.string();
           continue;
         }
       }
@@ -429,12 +524,225 @@ export const Step: MessageFns<Step> = {
   },
 };
 
+function createBaseHistoryRecord(): HistoryRecord {
+  return { exit: undefined, steps: [], task: undefined, recent: [], removedAt: undefined };
+}
+
+export const HistoryRecord: MessageFns<HistoryRecord> = {
+  encode(message: HistoryRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.exit !== undefined) {
+      Exit.encode(message.exit, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.task !== undefined) {
+      TaskMarks.encode(message.task, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.recent) {
+      Step.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.removedAt !== undefined) {
+      Timestamp.encode(message.removedAt, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HistoryRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseHistoryRecord();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.exit = Exit.decode(reader, reader.uint32());
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.steps.push(Step.decode(reader, reader.uint32()));
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.task = TaskMarks.decode(reader, reader.uint32());
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.recent.push(Step.decode(reader, reader.uint32()));
+          continue;
+        }
+        case 5: {
+          if (tag !== 42) {
+            break;
+          }
+
+          message.removedAt = Timestamp.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+};
+
+function createBaseTaskMarks(): TaskMarks {
+  return { created: false, exitPublished: false, deletePublished: false, kill: undefined };
+}
+
+export const TaskMarks: MessageFns<TaskMarks> = {
+  encode(message: TaskMarks, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.created !== false) {
+      writer.uint32(8).bool(message.created);
+    }
+    if (message.exitPublished !== false) {
+      writer.uint32(16).bool(message.exitPublished);
+    }
+    if (message.deletePublished !== false) {
+      writer.uint32(24).bool(message.deletePublished);
+    }
+    if (message.kill !== undefined) {
+      KillRequest.encode(message.kill, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TaskMarks {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseTaskMarks();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 8) {
+            break;
+          }
+
+          message.created = reader.bool();
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.exitPublished = reader.bool();
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.deletePublished = reader.bool();
+          continue;
+        }
+        case 4: {
+          if (tag !== 34) {
+            break;
+          }
+
+          message.kill = KillRequest.decode(reader, reader.uint32());
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+};
+
+function createBaseKillRequest(): KillRequest {
+  return { signal: 0, by: "", toDelete: false };
+}
+
+export const KillRequest: MessageFns<KillRequest> = {
+  encode(message: KillRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.signal !== 0) {
+      writer.uint32(8).uint32(message.signal);
+    }
+    if (message.by !== "") {
+      writer.uint32(18).string(message.by);
+    }
+    if (message.toDelete !== false) {
+      writer.uint32(24).bool(message.toDelete);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KillRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseKillRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 8) {
+            break;
+          }
+
+          message.signal = reader.uint32();
+          continue;
+        }
+        case 2: {
+          if (tag !== 18) {
+            break;
+          }
+
+          message.by = reader.string();
+          continue;
+        }
+        case 3: {
+          if (tag !== 24) {
+            break;
+          }
+
+          message.toDelete = reader.bool();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+};
+
 export type HistoryDefinition = typeof HistoryDefinition;
 export const HistoryDefinition = {
   name: "History",
   fullName: "holdfast.history.v1.History",
   methods: {
-    /** NOT_FOUND if the daemon has no such container in the namespace. */
+    /**
+     * NOT_FOUND if the daemon has no such container in the namespace. Of one that the daemon has removed by itself (label holdfast.io/auto-remove), it is
+     * answered for a while after.
+     */
     get: {
       name: "Get",
       requestType: GetHistoryRequest as typeof GetHistoryRequest,

@@ -2,6 +2,7 @@
 import { lstatSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { BUNDLES } from "../../api/runtime-names.ts";
+import { parseShimAddress, socketOf } from "../../shims/address.ts";
 import { readSmallFile } from "./small-file.ts";
 
 /** More than any address, and than a bootstrap.json. */
@@ -23,19 +24,13 @@ export function isBundle(path: string): boolean {
   });
 }
 
-/** The socket in the file by which daemons reattach: docs/shim-protocol.md. */
+/** The socket in the file by which daemons find a shim again; undefined if there is none that makes sense (docs/shim-protocol.md). */
 export function namedSocket(bundle: string): string | undefined {
-  const address =
+  const text =
     readSmallFile(join(bundle, "address"), ADDRESS_LIMIT) ??
-    bootstrapAddress(readSmallFile(join(bundle, "bootstrap.json"), ADDRESS_LIMIT));
-  return address?.trim().replace(/^unix:\/\//, "");
-}
-
-function bootstrapAddress(text: string | undefined): string | undefined {
+    readSmallFile(join(bundle, "bootstrap.json"), ADDRESS_LIMIT);
   try {
-    const value: unknown = JSON.parse(text ?? "");
-    const { address } = value as { address?: unknown };
-    return typeof address === "string" ? address : undefined;
+    return text === undefined ? undefined : socketOf(parseShimAddress(text.trim(), bundle).address);
   } catch {
     return undefined;
   }

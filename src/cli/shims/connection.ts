@@ -3,15 +3,14 @@
 import type { ShimDump } from "../../api/dump.ts";
 import { DebugDefinition } from "../../api/generated/debug.ts";
 import { TaskDefinition } from "../../api/generated/task.ts";
-import { TaskV3Definition } from "../../api/task-v3.ts";
-import { nodeClock, nodeNet } from "../../platform/node.ts";
-import { TtrpcClient } from "../../ttrpc/client.ts";
+import { connectShim, taskClient, taskServiceName } from "../../shims/connect.ts";
+import type { TtrpcClient } from "../../ttrpc/client.ts";
 import type { CallOptions, ServiceClient } from "../../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { createClient } from "../../ttrpc/typed-client.ts";
 import { Problem, systemText } from "../text/problem.ts";
 
 export type TaskApi = "v2" | "v3";
+const VERSIONS = { v2: 2, v3: 3 } as const;
 
 export class ShimConnection {
   readonly socket: string;
@@ -26,7 +25,7 @@ export class ShimConnection {
     this.client = client;
     this.api = api;
     this.#timeoutMs = timeoutMs;
-    this.task = createClient(TaskDefinition, client, serviceName(api));
+    this.task = taskClient(client, VERSIONS[api]);
   }
 
   /** Connects and asks for the container `id`, which need not exist. Throws a Problem that names the socket; a hung shim takes `timeoutMs`. */
@@ -64,8 +63,7 @@ export class ShimConnection {
 
 async function connect(socket: string): Promise<TtrpcClient> {
   try {
-    const path = socket.startsWith("@") ? `\0${socket.slice(1)}` : socket;
-    return new TtrpcClient(await nodeNet.connect(path), nodeClock);
+    return await connectShim(socket);
   } catch (error) {
     throw new Problem(`cannot connect to the shim at ${socket}: ${systemText(error)}`, undefined, {
       cause: error,
@@ -78,7 +76,7 @@ async function findApi(client: TtrpcClient, id: string, timeoutMs: number): Prom
   const { connect: method } = TaskDefinition.methods;
   for (const api of ["v2", "v3"] as const) {
     try {
-      await client.call(serviceName(api), method, { id }, { timeoutMs });
+      await client.call(taskServiceName(VERSIONS[api]), method, { id }, { timeoutMs });
       return api;
     } catch (error) {
       if (!(error instanceof TtrpcError)) throw error;
@@ -88,8 +86,4 @@ async function findApi(client: TtrpcClient, id: string, timeoutMs: number): Prom
     }
   }
   throw new Problem("it serves neither version 2 nor version 3 of the task service");
-}
-
-function serviceName(api: TaskApi): string {
-  return api === "v2" ? TaskDefinition.fullName : TaskV3Definition.fullName;
 }

@@ -83,13 +83,21 @@ export function containersService({
     },
 
     async delete({ id }, call) {
-      const { namespace } = call;
-      await containers.remove(namespace, id);
-      exchange.publish(namespace, deleted, { id });
-      histories.close(namespace, id);
+      await removeContainer({ store, exchange, histories }, call.namespace, id);
+      histories.close(call.namespace, id);
       return {};
     },
   };
+}
+
+/** Removes the record of a container, and publishes that; its history is the caller's. Rejects with NOT_FOUND. */
+export async function removeContainer(
+  { store, exchange }: ContainersContext,
+  namespace: string,
+  id: string,
+): Promise<void> {
+  await store.containers.remove(namespace, id);
+  exchange.publish(namespace, deleted, { id });
 }
 
 function given(container: Container | undefined): Container {

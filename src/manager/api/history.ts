@@ -1,9 +1,10 @@
 // Our own service: what is remembered of containers. The CLI's wait, inspect and timeline ask it.
 import type { GetHistoryResponse, HistoryDefinition } from "../../api/generated/history.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { type Call, type Handlers, until } from "../grpc-server.ts";
+import type { Call, Handlers } from "../grpc-server.ts";
 import type { Histories } from "../history.ts";
 import type { Store } from "../store.ts";
+import { NO_EXIT } from "../task-record.ts";
 import type { Tasks } from "../tasks.ts";
 
 export function historyService(
@@ -12,8 +13,10 @@ export function historyService(
   store: Store,
 ): Handlers<HistoryDefinition> {
   const get = (call: Call, id: string): GetHistoryResponse => {
-    store.containers.get(call.namespace, id);
-    return histories.find(call.namespace, id) ?? { steps: [] };
+    const known = histories.find(call.namespace, id);
+    // Of one that we have removed ourselves there is a history, and no record.
+    if (known === undefined) store.containers.get(call.namespace, id);
+    return known ?? { steps: [] };
   };
   return {
     get: ({ containerId }, call) => get(call, containerId),
@@ -22,11 +25,12 @@ export function historyService(
       const known = get(call, containerId);
       const task = tasks.find(call.namespace, containerId);
       if (task !== undefined) {
-        const { exitStatus, exitedAt } = await until(call, task.wait(""));
+        const { exitStatus, exitedAt } = await task.wait("", call.signal);
         const history = get(call, containerId);
         if (history.exit !== undefined) return history;
         // The waiter was quicker than the event.
-        return { ...history, exit: { status: exitStatus, exitedAt, pid: task.pid, oom: false } };
+        const [status, pid] = [exitStatus, task.pid];
+        return { ...history, exit: { ...NO_EXIT, status, exitedAt, pid } };
       }
       if (known.exit === undefined) {
         throw new TtrpcError(Code.FAILED_PRECONDITION, `container ${containerId} has not been started`);

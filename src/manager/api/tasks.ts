@@ -8,17 +8,18 @@ import type { TasksDefinition } from "../../api/generated/tasks.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
 import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { errorText } from "../deferred.ts";
 import { parseFilters } from "../filters.ts";
-import { type Call, type Handlers, until } from "../grpc-server.ts";
+import type { Call, Handlers } from "../grpc-server.ts";
 import type { Store } from "../store.ts";
 import type { Task } from "../task.ts";
-import { errorText, type Tasks } from "../tasks.ts";
+import type { Tasks } from "../tasks.ts";
 
 /** How long one container may keep a caller waiting for its state, in ms (containerd's 2 s). */
 const STATE_TIMEOUT_MS = 2000;
 
 export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefinition> {
-  const { timeouts, log } = tasks.context;
+  const { timeouts, log, histories } = tasks.context;
 
   /** Throws NOT_FOUND, which says whether it is the container or the task that is missing. */
   const find = (call: Call, id: string): Task => {
@@ -94,10 +95,16 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async kill({ containerId, execId, signal, all }, call) {
-      await find(call, containerId).shim.kill(
-        { id: containerId, execId, signal, all },
-        { signal: call.signal },
-      );
+      const { shim, namespace } = find(call, containerId);
+      const isOfInit = (execId === "" || all) && signal !== 0;
+      const kill = { signal, by: call.client, toDelete: call.reason === "delete" };
+      const takeBack = isOfInit ? histories.noteKill(namespace, containerId, kill) : () => {};
+      try {
+        await shim.kill({ id: containerId, execId, signal, all }, { signal: call.signal });
+      } catch (error) {
+        takeBack();
+        throw error;
+      }
       return {};
     },
 
@@ -178,7 +185,7 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async wait({ containerId, execId }, call) {
-      const { exitStatus, exitedAt } = await until(call, find(call, containerId).wait(execId));
+      const { exitStatus, exitedAt } = await find(call, containerId).wait(execId, call.signal);
       return { exitStatus, exitedAt };
     },
   };

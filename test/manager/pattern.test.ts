@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { compileGoRegexp } from "../../src/manager/go-regexp.ts";
+import { parseFilters } from "../../src/manager/filters.ts";
+import { compilePattern } from "../../src/manager/pattern.ts";
 
 const CASES: readonly (readonly [source: string, matching: readonly string[], other: readonly string[]])[] = [
   ["^/tasks/(exit|oom)$", ["/tasks/exit"], ["/tasks/exit2", "a/tasks/oom"]],
@@ -37,11 +38,14 @@ const CASES: readonly (readonly [source: string, matching: readonly string[], ot
   ["\\bfoo\\b", ["a foo b"], ["afoo"]],
   ['\\.\\-\\_\\/\\ \\"\\%', ['.-_/ "%'], ["a"]],
   ["^(|a)$", ["", "a"], ["b"]],
+  ["^a(?i)b$", ["ab", "aB"], ["AB"]],
+  ["^(?i)a(?-i)b$", ["ab", "Ab"], ["aB"]],
+  ["(?U)^a+$", ["aa"], ["ab"]],
 ];
 
 for (const [source, matching, other] of CASES) {
   test(`/${source}/ matches what it does in Go`, () => {
-    const pattern = compileGoRegexp(source);
+    const pattern = compilePattern(source);
     for (const text of matching) assert.equal(pattern.test(text), true, JSON.stringify(text));
     for (const text of other) assert.equal(pattern.test(text), false, JSON.stringify(text));
   });
@@ -65,14 +69,14 @@ const REFUSED = [
   "[b-a]",
   "[[:nix:]]",
   "\\p{Nix}",
-  "a(?i)b",
-  "(?i)a(?-i)b",
+  "a{1001}",
+  "((a{100}){100}){100}",
 ];
 
 for (const source of REFUSED) {
   test(`/${source}/ is refused, by name`, () => {
     assert.throws(
-      () => compileGoRegexp(source),
+      () => compilePattern(source),
       (error: Error) =>
         error.message.startsWith(`regular expression ${JSON.stringify(source)}: `) &&
         error.message.length > source.length + 24,
@@ -89,9 +93,34 @@ test("text whose punctuation is escaped matches itself, wherever it stands", () 
         .map((character) => (/[!-~]/.test(character) && !/\w/.test(character) ? `\\${character}` : character))
         .join("");
       const other = around.join("");
-      assert.equal(compileGoRegexp(escaped).test(other + word + other), true);
-      assert.equal(compileGoRegexp(`^${escaped}$`).test(other), other === word);
-      assert.equal(compileGoRegexp(`\\Q${word}\\E`).test(other), other.includes(word));
+      assert.equal(compilePattern(escaped).test(other + word + other), true);
+      assert.equal(compilePattern(`^${escaped}$`).test(other), other === word);
+      assert.equal(compilePattern(`\\Q${word}\\E`).test(other), other.includes(word));
     }),
   );
+});
+
+/** Each takes a matcher that tries one way after the other longer than the universe has lasted. */
+const EXPENSIVE = [
+  "^(a+)+b$",
+  "^(a|a)*b$",
+  "^(a*)*b$",
+  "(.*)*(.*)*x$",
+  "^(([a-z])+.)+[A-Z]([a-z])+$",
+  "a?".repeat(40) + "a".repeat(40) + "b",
+];
+
+for (const source of EXPENSIVE) {
+  test(`/${source.slice(0, 40)}/ is answered, on the longest label`, () => {
+    const matches = parseFilters([`labels.x~=/${source}/`]);
+    assert.equal(
+      matches(() => "a".repeat(4096)),
+      false,
+    );
+  });
+}
+
+test("a pattern longer than a label can be is refused", () => {
+  assert.equal(compilePattern("a".repeat(4096)).test("a"), false);
+  assert.throws(() => compilePattern("a".repeat(4097)), /of 4097 characters/);
 });
