@@ -33,7 +33,7 @@ function cliPid(mark: string): Promise<number> {
       const info = processInfo(pid);
       return (
         info?.executable === "node" &&
-        info.commandLine.includes(cli.program) &&
+        info.commandLine.startsWith("holdfast ") &&
         info.commandLine.includes(mark)
       );
     }),
@@ -221,6 +221,29 @@ test("top is live, and q gives the screen back", async () => {
   // The other screen was left, with the cursor shown.
   assert.ok(stdout.includes("\x1b[?7h\x1b[?25h\x1b[?1049l"));
   await cli.do(["delete", "-f", "busy"]);
+});
+
+test("top shows as many as there is room for, says how many more there are, and scrolls", async () => {
+  const names = Array.from({ length: 12 }, (_, index) => `row-${String.fromCharCode(97 + index)}`);
+  for (const name of names) daemon.ctr.ids.add(name);
+  await Promise.all(
+    names.map((name) =>
+      cli.do(["run", "-d", "--name", name, "--rootfs", daemon.rootfs, "--", "sleep", "1000"]),
+    ),
+  );
+  const terminal = cli.terminal(["top", "--interval", "200ms"], { rows: 12, columns: 120 });
+  const [more] = await terminal.shows(/(\d+) below: arrow and page keys/);
+  assert.equal(more, "5 below: arrow and page keys");
+  const seen = (): string[] => names.filter((name) => terminal.screen.includes(name));
+  assert.ok(seen().length < names.length);
+  terminal.type("G");
+  await terminal.shows(/5 above: arrow and page keys/);
+  await eventually("all of them", () => seen().length === names.length);
+  terminal.type("\x1b[A");
+  await terminal.shows(/4 above, 1 below/);
+  terminal.type("q");
+  assert.equal((await terminal.exited).status, 0);
+  await cli.do(["delete", "-f", ...names]);
 });
 
 test("top without a terminal says what to use instead", async () => {

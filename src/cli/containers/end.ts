@@ -13,13 +13,30 @@ import type { DaemonClient } from "./daemon-client.ts";
 import { DaemonTask, patiently } from "./daemon-task.ts";
 import { isNotFound } from "./record.ts";
 
+/** Why it ended, as newer daemons know. */
+interface Reason {
+  readonly cause?: number;
+  readonly causeDetail?: string;
+}
+
+/** By the number of the history's Cause; who is killed for want of memory is told by `oom`, too. */
+const CAUSES: readonly (string | null)[] = [
+  null,
+  "exited",
+  "oom",
+  "signal",
+  "kill request",
+  "shim died",
+  "deleted by force",
+];
+
 export interface End {
   /** Exit code, or 128 + signal. */
   readonly status: number;
   /** Nanoseconds since 1970; undefined if it is not told. */
   readonly at: bigint | undefined;
   /** What only a history knows. */
-  readonly more: Pick<Exit, "startedAt" | "oom" | "usage"> | undefined;
+  readonly more: (Pick<Exit, "startedAt" | "oom" | "usage"> & Reason) | undefined;
 }
 
 /** What the daemon remembers of a container; undefined if it keeps no history (containerd), or has no such container. */
@@ -76,6 +93,8 @@ export function describeEnd(end: End | undefined): Record<string, unknown> | nul
     startedAt: (more?.startedAt && nsToIso(nsFromTimestamp(more.startedAt))) ?? null,
     exitedAt: nsToIso(at) ?? null,
     usage: more?.usage ?? null,
+    cause: CAUSES[more?.cause ?? 0] ?? null,
+    causeDetail: more?.causeDetail || null,
   };
 }
 
@@ -83,8 +102,19 @@ export function describeEnd(end: End | undefined): Record<string, unknown> | nul
 export function endText({ status, at, more }: End): string {
   const parts = [
     `ended ${exitText(status)}`,
-    more?.oom === true ? "out of memory" : "",
+    more?.oom === true ? "out of memory" : reasonText(more),
     at === undefined ? "" : `${duration(msSince(at))} ago`,
   ];
   return parts.filter((part) => part !== "").join(", ");
+}
+
+/** What status and signal do not say already. */
+function reasonText(reason: Reason | undefined): string {
+  const cause = CAUSES[reason?.cause ?? 0] ?? null;
+  return cause === "shim died" || cause === "deleted by force" ? cause : "";
+}
+
+/** "signal 15, asked for by …": in a sentence of a timeline; empty if nobody knows. */
+export function causeText(exit: Exit | undefined): string {
+  return (exit as (Exit & Reason) | undefined)?.causeDetail ?? "";
 }

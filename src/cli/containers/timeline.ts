@@ -2,7 +2,7 @@
 
 import type { ShimDump } from "../../api/dump.ts";
 import type { Container } from "../../api/generated/containers.ts";
-import type { Step as RememberedStep } from "../../api/generated/history.ts";
+import type { GetHistoryResponse, Step as RememberedStep } from "../../api/generated/history.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import { ShimConnection } from "../shims/connection.ts";
 import { statOf } from "../shims/proc.ts";
@@ -11,7 +11,7 @@ import { exitOf } from "../shims/task.ts";
 import { exitText } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import type { DaemonClient } from "./daemon-client.ts";
-import { historyOf } from "./end.ts";
+import { causeText, historyOf } from "./end.ts";
 import { orNone } from "./record.ts";
 
 export interface Step {
@@ -29,8 +29,18 @@ const LOOKS: readonly string[] = ["State", "Connect", "Pids", "Stats", "Wait", "
 export async function pastOf(daemon: DaemonClient, container: Container, timeoutMs: number): Promise<Step[]> {
   const history = await historyOf(daemon, container.id);
   const steps =
-    history === undefined ? await tracesOf(daemon, container, timeoutMs) : history.steps.map(remembered);
+    history === undefined ? await tracesOf(daemon, container, timeoutMs) : rememberedSteps(history);
   return steps.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
+}
+
+/** The last end comes with its cause. */
+function rememberedSteps({ steps, exit }: GetHistoryResponse): Step[] {
+  const end = steps.findLastIndex(({ what, execId }) => what === "/tasks/exit" && execId === "");
+  const cause = causeText(exit);
+  return steps.map((step, index) => {
+    const told = remembered(step);
+    return index === end && cause !== "" ? { ...told, what: `${told.what}: ${cause}` } : told;
+  });
 }
 
 function remembered({ at, what, execId, tookNs, detail }: RememberedStep): Step {

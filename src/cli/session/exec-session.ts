@@ -39,14 +39,20 @@ export async function runExec(
   let outcome: Outcome | undefined;
   try {
     await task.exec(execId, process, fifos.paths);
+    let deleted: Promise<unknown> | undefined;
+    const remove = (): Promise<unknown> => {
+      deleted ??= task.delete(execId).catch(() => {});
+      return deleted;
+    };
     try {
       const exit = task.wait(execId);
-      exit.catch(() => {});
+      // Its deletion ends its output, which a child that it has left behind would keep open.
+      exit.then(remove, () => {});
       await task.start(execId);
-      session.begin();
+      await session.begin();
       outcome = await session.outcome(exit);
     } finally {
-      if (outcome !== "detached") await task.delete(execId).catch(() => {});
+      if (outcome !== "detached") await remove();
     }
     return outcome;
   } finally {

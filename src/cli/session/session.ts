@@ -63,11 +63,16 @@ export class Session {
    * To be called once the process runs: its output, our input and the size begin, and signals that came before are passed on. Output waits
    * until the terminal is raw: what is typed in answer to a prompt must not meet a terminal that still minds control keys.
    */
-  begin(): void {
+  async begin(): Promise<void> {
     const { fifos } = this.#options;
     fifos.taken();
     if (fifos.paths.terminal) this.#followSize();
-    if (fifos.stdin !== undefined && fifos.paths.terminal && process.stdin.isTTY) this.#raw = new RawMode();
+    if (fifos.stdin !== undefined && fifos.paths.terminal && process.stdin.isTTY) {
+      const raw = await RawMode.enter();
+      // Closed meanwhile: nobody else would give the terminal back.
+      if (this.#ended) raw.restore();
+      else this.#raw = raw;
+    }
     this.#forward(fifos.stdout, process.stdout);
     this.#forward(fifos.stderr, process.stderr);
     if (fifos.stdin !== undefined) this.#takeInput();

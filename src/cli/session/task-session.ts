@@ -35,7 +35,7 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
       exit = waitForEnd(daemon, id);
       exit.catch(() => {});
     });
-    session.begin();
+    await session.begin();
     return await session.outcome(exit ?? waitForEnd(daemon, id));
   } catch (error) {
     Fifos.remove(fifos.paths);
@@ -119,7 +119,7 @@ export async function attachTo(
   }
   const session = new Session({ ...options, task, execId: "", fifos, redraw: true, endsWithReader: false });
   try {
-    session.begin();
+    await session.begin();
     const exit: Promise<Exit> = task.wait("");
     if (log !== undefined) {
       const from = statSync(log, { throwIfNoEntry: false })?.size ?? 0;

@@ -34,25 +34,31 @@ async function inspectOne(daemon: DaemonClient, id: string, shims: readonly Shim
   const { updatedAt, snapshotter, snapshotKey, spec } = container;
   return {
     ...describeRow(await rowOf(daemon, container, task)),
-    updatedAt: updatedAt && nsToIso(nsFromTimestamp(updatedAt)),
+    updatedAt: updatedAt === undefined ? null : nsToIso(nsFromTimestamp(updatedAt)),
     log: logOf(container) ?? null,
-    stdio: task && {
-      terminal: task.terminal,
-      stdin: task.stdin,
-      stdout: task.stdout,
-      stderr: task.stderr,
-    },
-    shim: shim && {
-      pid: shim.pid,
-      kind: shim.kind,
-      executable: shim.executable,
-      bundle: shim.bundle,
-      sockets: shim.sockets,
-      rssBytes: shim.memory?.rssBytes,
-      privateBytes: shim.memory?.privateBytes,
-    },
+    stdio:
+      task === undefined
+        ? null
+        : {
+            terminal: task.terminal,
+            stdin: task.stdin,
+            stdout: task.stdout,
+            stderr: task.stderr,
+          },
+    shim:
+      shim === undefined
+        ? null
+        : {
+            pid: shim.pid,
+            kind: shim.kind,
+            executable: shim.executable,
+            bundle: shim.bundle,
+            sockets: shim.sockets,
+            rssBytes: shim.memory?.rssBytes ?? null,
+            privateBytes: shim.memory?.privateBytes ?? null,
+          },
     snapshotter,
     snapshotKey,
-    spec: spec && specOf(container),
+    spec: spec === undefined ? null : specOf(container),
   };
 }

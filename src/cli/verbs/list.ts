@@ -125,7 +125,8 @@ function ageCell({ container: { createdAt }, startedAt }: Row): string {
 /** Of a namespace that is asked for but not there an empty list would be no answer. */
 async function demandNamespace({ daemon, settings }: Visit): Promise<void> {
   const { namespace, namespaceGiven } = settings;
-  if (namespaceGiven && (await orNone(daemon.namespaces.get({ name: namespace }))) === undefined) {
+  // Asked for one by name, containerd says nothing of whether it is there.
+  if (namespaceGiven && !(await namespaceNames(daemon)).includes(namespace)) {
     throw new Problem(`no namespace is called ${namespace}: "holdfast ns" lists them`);
   }
 }

@@ -196,7 +196,8 @@ function printState({ screen }: Settings, state: ProcessState): void {
   if (screen.json) {
     screen.document({
       ...state,
-      exit: state.exit && { status: state.exit.status, at: nsToIso(state.exit.at) },
+      exit:
+        state.exit === undefined ? null : { status: state.exit.status, at: nsToIso(state.exit.at) ?? null },
     });
     return;
   }
@@ -234,7 +235,7 @@ async function runCommand({ task, command, settings: { screen } }: Visit): Promi
   const flags = readExecFlags(command, command.args);
   const outcome = await runExec(task, readBundleSpec(bundle), flags);
   if (outcome !== "detached") process.exitCode = outcome.status;
-  else if (flags.detach) screen.line(flags.execId);
+  else if (flags.detach) screen.id(flags.execId);
   else screen.note(`${flags.execId} goes on`);
 }
 
@@ -252,7 +253,7 @@ async function kill(place: Place): Promise<void> {
 
 async function wait({ task, command, settings: { screen } }: Visit): Promise<void> {
   const exit = await task.wait(execIdOf(command));
-  if (screen.json) screen.document({ status: exit.status, at: nsToIso(exit.at) });
+  if (screen.json) screen.document({ status: exit.status, at: nsToIso(exit.at) ?? null });
   else screen.line(String(exit.status));
 }
 

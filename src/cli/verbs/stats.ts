@@ -54,7 +54,11 @@ async function statsVerb({ daemon, words, command, settings: { screen } }: Visit
   const rows = after.map((figures) => ({ figures, cpu: percentSince(before.get(figures.id), figures) }));
   if (screen.json) {
     screen.document(
-      rows.map(({ figures: { atMs: _, ...rest }, cpu }) => ({ ...rest, cpuPercent: cpu ?? null })),
+      rows.map(({ figures: { atMs: _, ...rest }, cpu }) => ({
+        ...rest,
+        memoryLimitBytes: rest.memoryLimitBytes ?? null,
+        cpuPercent: cpu ?? null,
+      })),
     );
     return;
   }
@@ -83,7 +87,7 @@ async function topVerb(visit: Visit): Promise<void> {
   }
   const { interval } = visit.command.opts<{ interval: number }>();
   const history = new Map<string, { cpu: History; memory: History; last: Figures }>();
-  const raw = new RawMode(LEAVE);
+  const raw = await RawMode.enter(LEAVE);
   process.stdout.write(ENTER);
   let quit: () => void = () => {};
   const quitting = new Promise<void>((resolve) => {

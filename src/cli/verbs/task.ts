@@ -111,7 +111,7 @@ async function execVerb(visit: Visit): Promise<void> {
   const flags = readExecFlags(command, argv);
   const outcome = await runExec(new DaemonTask(daemon, id), spec, flags);
   if (outcome !== "detached") process.exitCode = outcome.status;
-  else if (flags.detach) settings.screen.line(flags.execId);
+  else if (flags.detach) settings.screen.id(flags.execId);
   else settings.screen.note(`${flags.execId} goes on`);
 }
 

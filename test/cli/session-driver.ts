@@ -1,0 +1,66 @@
+// A session in front of a process that a test plays: calls are told on stderr, a line each, and lines on stdin answer. Run by session.test.ts.
+import { createWriteStream } from "node:fs";
+import { createInterface } from "node:readline";
+import { setTimeout } from "node:timers/promises";
+import { Fifos } from "../../src/cli/session/fifos.ts";
+import { Session } from "../../src/cli/session/session.ts";
+import type { Exit, TaskPort } from "../../src/cli/session/task-port.ts";
+
+const terminal = process.argv[2] === "terminal";
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+const never = (): Promise<never> => new Promise(() => {});
+let end: (exit: Exit) => void = () => {};
+const exit = new Promise<Exit>((resolve) => {
+  end = resolve;
+});
+
+const task: TaskPort = {
+  id: "driven",
+  state: never,
+  exec: never,
+  start: never,
+  delete: never,
+  wait: () => exit,
+  async kill(_execId, signal) {
+    say(`kill ${signal}`);
+  },
+  async resize(_execId, columns, rows) {
+    say(`resize ${columns}x${rows} begins`);
+    await setTimeout(50);
+    say(`resize ${columns}x${rows} ends`);
+  },
+  async closeInput() {
+    say("closeInput");
+  },
+};
+
+const fifos = await Fifos.create({ stdin: false, terminal });
+const session = new Session({
+  task,
+  execId: "",
+  fifos,
+  detachKeys: [],
+  signalProxy: true,
+  endsWithReader: true,
+});
+const output = createWriteStream(fifos.paths.stdout);
+say("stands");
+
+const commands: Readonly<Record<string, (rest: string) => unknown>> = {
+  begin: () => session.begin(),
+  write: (rest) => output.write(rest),
+  close: () => output.end(),
+  exit: (rest) => end({ status: Number(rest), at: undefined }),
+};
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const [name = "", ...rest] = line.split(" ");
+  commands[name]?.(rest.join(" "));
+  say(`done ${name}`);
+});
+const outcome = await session.outcome(exit);
+say(`outcome ${JSON.stringify(outcome)}`);
+process.exit(0);
