@@ -54,8 +54,12 @@ const RESOURCES: Readonly<Record<string, number>> = {
 };
 
 const OPEN_FILES = 7;
-/** systemd gives itself a thousand times as many, and programs that close all descriptors one by one would take minutes. */
-const MAX_OPEN_FILES = 1 << 20;
+/**
+ * systemd gives itself more descriptors than anybody else on its host, and programs that close all of them one by one would take minutes. Where the
+ * first process has more than this, the limits are those that systemd gives what it starts (DefaultLimitNOFILE in systemd-system.conf(5)).
+ */
+const MOST_OPEN_FILES = 1 << 20;
+const PLAIN_OPEN_FILES: readonly [resource: number, soft: number, hard: number] = [OPEN_FILES, 1024, 524_288];
 
 /** The settings of a plain host. Its limits are those of its first process, which are nobody's wish. */
 export function plainSurroundings({ files }: Platform): Surroundings {
@@ -87,13 +91,13 @@ export function parseLimits(text: string): [resource: number, soft: number, hard
       .split(" ")
       .filter((word) => word !== "");
     if (resource === undefined || soft === undefined || hard === undefined) continue;
-    limits.push([resource, parseLimit(resource, soft), parseLimit(resource, hard)]);
+    const [least, most] = [parseLimit(soft), parseLimit(hard)];
+    const isServiceManagers = resource === OPEN_FILES && (most < 0 || most > MOST_OPEN_FILES);
+    limits.push(isServiceManagers ? [...PLAIN_OPEN_FILES] : [resource, least, most]);
   }
   return limits;
 }
 
-function parseLimit(resource: number, text: string): number {
-  const limit = text === "unlimited" ? -1 : Number(text);
-  if (resource !== OPEN_FILES) return limit;
-  return limit < 0 ? MAX_OPEN_FILES : Math.min(limit, MAX_OPEN_FILES);
+function parseLimit(text: string): number {
+  return text === "unlimited" ? -1 : Number(text);
 }
