@@ -8,7 +8,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # gcc, binutils, libc6-dev: the native host. apt, tar, xz-utils, debian-archive-keyring: the engine's source package.
-build="gcc binutils libc6-dev apt tar xz-utils ca-certificates debian-archive-keyring"
+# lib*-dev, nettle-dev: the unpacker.
+build="gcc binutils libc6-dev libarchive-dev zlib1g-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev libacl1-dev apt tar xz-utils ca-certificates debian-archive-keyring"
 # runc creates the containers, busybox-static is what is in them; mount has umount, with which holdfastd cleans up; util-linux flock and setpriv.
 demo="$build runc busybox-static mount util-linux"
 # containerd, docker.io: the daemons that we stand under and beside, and their clients. systemd: a daemon as its service. procps: docker top.

@@ -4,11 +4,13 @@ import { chmod, mkdtemp, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import {
   type ServiceDefinition as GrpcService,
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   Metadata,
   Server,
   ServerCredentials,
+  type ServerDuplexStream,
   type ServerUnaryCall,
   type ServerWritableStream,
   type UntypedServiceImplementation,
@@ -21,6 +23,7 @@ import { failpoint } from "./failpoint.ts";
 import { validateIdentifier } from "./identifiers.ts";
 
 const NAMESPACE_HEADER = "containerd-namespace";
+const LEASE_HEADER = "containerd-lease";
 /** containerd's bound, in both directions. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
@@ -28,12 +31,16 @@ const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 export interface Call {
   /** The caller's namespace. Throws FAILED_PRECONDITION if it gave none, and INVALID_ARGUMENT for a bad one. */
   readonly namespace: string;
+  /** The lease that keeps what this call makes; undefined if there is none. */
+  readonly lease: string | undefined;
   /** Cancelled when nobody waits for the answer any more. */
   readonly signal: CancelSignal;
 }
 
+type Input<M> = M extends { readonly requestStream: true } ? AsyncIterable<RequestOf<M>> : RequestOf<M>;
+
 type Handler<M> = (
-  request: RequestOf<M>,
+  request: Input<M>,
   call: Call,
 ) => M extends { readonly responseStream: true }
   ? AsyncIterable<ResponseOf<M>>
@@ -56,6 +63,8 @@ export interface FinishedCall {
   readonly error: TtrpcError | undefined;
 }
 
+/** Of a method whose requests are a stream too, the call is that stream. */
+type AnyStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 type AnyHandler = (request: unknown, call: Call) => unknown;
 type StreamHandler = (request: unknown, call: Call) => AsyncIterable<unknown>;
 
@@ -101,8 +110,8 @@ export class GrpcServer {
     service: string,
     method: string,
     handle: AnyHandler,
-  ): handleServerStreamingCall<unknown, unknown> {
-    return (call) => void this.#stream(service, method, handle as StreamHandler, call);
+  ): handleServerStreamingCall<unknown, unknown> & handleBidiStreamingCall<unknown, unknown> {
+    return (call: AnyStream) => void this.#stream(service, method, handle as StreamHandler, call);
   }
 
   /** Serves a unix socket at `path`, for its owner alone. It is made in a directory that nobody else can enter, so it is never open to others. */
@@ -170,19 +179,15 @@ export class GrpcServer {
     }
   }
 
-  async #stream(
-    service: string,
-    method: string,
-    handle: StreamHandler,
-    call: ServerWritableStream<unknown, unknown>,
-  ): Promise<void> {
+  async #stream(service: string, method: string, handle: StreamHandler, call: AnyStream): Promise<void> {
+    const request = "request" in call ? call.request : call;
     const cancellation = new Cancellation();
     const startedAt = Date.now();
     const start = performance.now();
     let error: TtrpcError | undefined;
     this.#cancellations.set(cancellation, "long");
     try {
-      const messages = handle(call.request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
+      const messages = handle(request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
       call.once("cancelled", () => cancellation.cancel());
       cancellation.onCancel(() => void messages.return?.());
       // A subscriber knows by this that nothing is missed from here on.
@@ -201,7 +206,7 @@ export class GrpcServer {
       service,
       method,
       namespace: namespaceOf(call.metadata) ?? "",
-      request: call.request,
+      request,
       startedAt,
       took: performance.now() - start,
       error,
@@ -231,7 +236,11 @@ function plainBytes(bytes: Buffer): Uint8Array {
 }
 
 function namespaceOf(metadata: Metadata): string | undefined {
-  const [value] = metadata.get(NAMESPACE_HEADER);
+  return header(metadata, NAMESPACE_HEADER);
+}
+
+function header(metadata: Metadata, name: string): string | undefined {
+  const [value] = metadata.get(name);
   return typeof value === "string" && value !== "" ? value : undefined;
 }
 
@@ -244,6 +253,7 @@ function contextOf(metadata: Metadata, signal: CancelSignal): Call {
       validateIdentifier("namespace validation", namespace);
       return namespace;
     },
+    lease: header(metadata, LEASE_HEADER),
     signal,
   };
 }
@@ -265,7 +275,7 @@ function statusOf(error: unknown): { code: number; details: string } {
   return { code, details: rawMessage };
 }
 
-function drained(call: ServerWritableStream<unknown, unknown>, signal: CancelSignal): Promise<void> {
+function drained(call: AnyStream, signal: CancelSignal): Promise<void> {
   return new Promise((resolve) => {
     call.once("drain", resolve);
     signal.onCancel(() => resolve());
