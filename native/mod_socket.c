@@ -235,6 +235,16 @@ static JSValue host_resize_terminal(JSContext *ctx, JSValueConst self, int argc,
   return ioctl(fd, TIOCSWINSZ, &size) < 0 ? throw_errno(ctx, errno, "ioctl", NULL) : JS_UNDEFINED;
 }
 
+static JSValue host_open_terminal_peer(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int master;
+  if (arg_fd(ctx, argv[0], &master) < 0) return JS_EXCEPTION;
+  int fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  return fd < 0 ? throw_errno(ctx, errno, "ioctl", NULL) : JS_NewInt32(ctx, fd);
+}
+
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("listen", 2, host_listen),
     JS_CFUNC_DEF("accept", 1, host_accept),
@@ -243,5 +253,6 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("receiveDescriptors", 2, host_receive_descriptors),
     JS_CFUNC_DEF("send", 3, host_send),
     JS_CFUNC_DEF("resizeTerminal", 3, host_resize_terminal),
+    JS_CFUNC_DEF("openTerminalPeer", 1, host_open_terminal_peer),
 };
 HOST_EXPORTS(socket_exports, entries);

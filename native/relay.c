@@ -21,6 +21,7 @@ struct relay {
   struct watcher input, output; // `from` and `to`: only the one that is waited for is watched
   struct relay *next;
   uint64_t id, moved;
+  uint64_t moved_at; // monotonic ns: when it last moved anything; its start before that
   int from, to;
   bool splices; // until a side refuses
   bool to_terminal, from_terminal;
@@ -129,6 +130,14 @@ static void free_pending(struct relay *relay)
   relay->pending = NULL;
 }
 
+static ssize_t read_some(int fd, uint8_t *buffer, size_t size)
+{
+  ssize_t n;
+  do n = read(fd, buffer, size);
+  while (n < 0 && errno == EINTR);
+  return n;
+}
+
 static enum step copy_step(struct relay *relay, int *error)
 {
   if (relay->pending == NULL && (relay->pending = malloc(COPY_CHUNK)) == NULL) {
@@ -136,15 +145,16 @@ static enum step copy_step(struct relay *relay, int *error)
     return READ_FAILED;
   }
   ssize_t n;
-  do n = read(relay->from, relay->pending, COPY_CHUNK);
-  while (n < 0 && errno == EINTR);
+  n = read_some(relay->from, relay->pending, COPY_CHUNK);
+  // A terminal's master may say EIO once ahead of the last output: the other side is closed, and what it wrote is still on its way. The next read has it.
+  if (n < 0 && errno == EIO && relay->from_terminal) n = read_some(relay->from, relay->pending, COPY_CHUNK);
   if (n > 0) {
     relay->pending_length = (size_t)n;
     return write_pending(relay, error);
   }
   if (n == 0) return END_OF_INPUT;
   if (errno == EAGAIN) return WAIT_INPUT;
-  // How a terminal's master says that nobody has the other side open any more.
+  // How a terminal's master says that nobody has the other side open now.
   if (errno == EIO && relay->from_terminal) return END_OF_INPUT;
   *error = errno;
   return READ_FAILED;
@@ -179,8 +189,10 @@ static void pump(struct relay *relay, bool output_broken)
 {
   int error = 0;
   enum step step = MOVED;
+  uint64_t moved = relay->moved;
   for (int i = 0; i < MOVES_A_TURN && step == MOVED; i++) step = next_step(relay, &error);
   free_pending(relay);
+  if (relay->moved != moved) relay->moved_at = monotonic_ns();
   switch (step) {
   case END_OF_INPUT: finish(relay, "eof", 0); return;
   case READ_FAILED: finish(relay, "read", error); return;
@@ -265,6 +277,7 @@ static JSValue host_start_relay(JSContext *ctx, JSValueConst self, int argc, JSV
   }
   relay->end = JS_DupValue(ctx, argv[2]);
   relay->id = ++last_relay;
+  relay->moved_at = monotonic_ns();
   relay->next = relays;
   relays = relay;
   return JS_NewInt64(ctx, (int64_t)relay->id);
@@ -291,7 +304,8 @@ static JSValue host_relay_state(JSContext *ctx, JSValueConst self, int argc, JSV
   if (relay == NULL) return JS_ThrowRangeError(ctx, "the relay has ended");
   JSValue object = JS_NewObject(ctx);
   if (set_field(ctx, object, "moved", JS_NewBigUint64(ctx, relay->moved)) < 0 ||
-      set_field(ctx, object, "blocked", JS_NewBool(ctx, relay->output.fd >= 0)) < 0) {
+      set_field(ctx, object, "blocked", JS_NewBool(ctx, relay->output.fd >= 0)) < 0 ||
+      set_field(ctx, object, "idleMs", JS_NewFloat64(ctx, (double)(monotonic_ns() - relay->moved_at) / 1e6)) < 0) {
     JS_FreeValue(ctx, object);
     return JS_EXCEPTION;
   }

@@ -41,8 +41,8 @@ async function install(program: string, output: string, form: "whole" | "strippe
   renameSync(fresh, output);
 }
 
-async function main(args: readonly string[]): Promise<void> {
-  const sanitize = args.includes("--sanitize");
+/** Builds the three programs into dist/, or the shim alone into dist/sanitize/. */
+export async function buildAll({ sanitize = false }: BuildOptions = {}): Promise<void> {
   const shim = join(root, "dist", sanitize ? "sanitize" : "", "containerd-shim-holdfast-v2");
   await Promise.all([
     buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize }),
@@ -53,5 +53,5 @@ async function main(args: readonly string[]): Promise<void> {
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  await main(process.argv.slice(2));
+  await buildAll({ sanitize: process.argv.includes("--sanitize") });
 }

@@ -1,16 +1,24 @@
 #!/bin/sh
-# Runs a command with a directory as its root file system: enter-root.sh DIR NODE NPM COMMAND [ARG...]. Called by test-fresh.ts, in mount and pid
-# namespaces of its own (unshare), which take everything with them in the end. runc wants a real root mount, hence pivot_root.
-# NODE is the program, NPM the directory of its package: both are the host's, bound in.
+# Runs a command with a directory as its root file system: enter-root.sh DIR [FROM TO]... -- COMMAND [ARG...]. Called by debian-root.ts, in mount and
+# pid namespaces of its own (unshare), which take everything with them in the end. runc wants a real root mount, hence pivot_root.
+# Each FROM is a file or directory of the host, bound in at TO.
 set -eu
-root=$1 node=$2 npm=$3
-shift 3
+root=$1
+shift
 
 mount --bind "$root" "$root"
-mkdir -p "$root/usr/local/bin" "$root/usr/local/lib/node_modules/npm" "$root/var/lib/containerd" "$root/var/lib/docker" "$root/old"
-touch "$root/usr/local/bin/node"
-mount --bind "$node" "$root/usr/local/bin/node"
-mount --bind "$npm" "$root/usr/local/lib/node_modules/npm"
+while [ "$1" != -- ]; do
+  if [ -d "$1" ]; then
+    mkdir -p "$root$2"
+  else
+    mkdir -p "$(dirname "$root$2")"
+    [ -e "$root$2" ] || : >"$root$2"
+  fi
+  mount --bind "$1" "$root$2"
+  shift 2
+done
+shift
+mkdir -p "$root/var/lib/containerd" "$root/var/lib/docker" "$root/old"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
@@ -19,7 +27,9 @@ for directory in run var/lib/containerd var/lib/docker; do mount -t tmpfs tmpfs 
 cd "$root"
 pivot_root . old
 umount -l /old
-for name in npm npx; do ln -sf "../lib/node_modules/npm/bin/$name-cli.js" "/usr/local/bin/$name"; done
+if [ -d /usr/local/lib/node_modules/npm ]; then
+  for name in npm npx; do ln -sf "../lib/node_modules/npm/bin/$name-cli.js" "/usr/local/bin/$name"; done
+fi
 # Not exec: this shell is the first process of its pid namespace, and reaps what others leave.
 status=0
 "$@" || status=$?

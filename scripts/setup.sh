@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test | fresh. Runs before anything else is there, hence plain sh.
+# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test | fresh | matrix. Runs before anything else is there, hence plain sh.
 # Called by the npm scripts. Installs only what is missing. With --list it prints the packages and does nothing.
 #
 # A package is named here for each program that the job calls, unless Debian calls the package essential: "npm test" runs the demo and the build
@@ -24,8 +24,10 @@ demo) packages=$demo ;;
 test) packages=$test ;;
 # What makes clean systems, for test:fresh.
 fresh) packages="$build debootstrap gpgv mount util-linux git" ;;
+# What makes the systems that test:matrix runs in.
+matrix) packages="$build debootstrap gpgv mount util-linux" ;;
 *)
-  echo "usage: setup.sh build | demo | test | fresh [--list]" >&2
+  echo "usage: setup.sh build | demo | test | fresh | matrix [--list]" >&2
   exit 2
   ;;
 esac

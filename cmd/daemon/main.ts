@@ -1,16 +1,17 @@
-#!/usr/bin/env -S node --max-semi-space-size=2
-// The flag keeps the heap of young objects small: with Node's own choice a busy daemon takes half as much memory again.
 // holdfastd: argv → configuration → the daemon, until a signal ends it.
 import { pino } from "pino";
 import { parseCommandLine } from "../../src/manager/command-line.ts";
 import { ConfigError } from "../../src/manager/config.ts";
 import { Daemon } from "../../src/manager/daemon.ts";
 import { notifySystemd } from "../../src/manager/notify.ts";
+import { nameProcess, userArguments } from "../../src/platform/node-launch.ts";
 
 const USAGE = 2;
 
 async function main(): Promise<number | undefined> {
-  const command = parseCommandLine(process.argv.slice(2), process.env);
+  const words = userArguments();
+  nameProcess("holdfastd", words);
+  const command = parseCommandLine(words, process.env);
   if (command.action === "print") {
     process.stdout.write(command.text);
     return 0;

@@ -1,7 +1,9 @@
 // The command line of `holdfast`: puts the verbs together and turns what they throw into a line on stderr and an exit status.
 import { Command, CommanderError } from "commander";
 import { VERSION } from "../api/version.ts";
+import { printableLines } from "./text/printable.ts";
 import { errorText, FAILED, Problem, USAGE } from "./text/problem.ts";
+import { complain } from "./text/screen.ts";
 import { addCompletion } from "./verbs/completion.ts";
 import { addDoctor } from "./verbs/doctor.ts";
 import { addEventVerbs } from "./verbs/events.ts";
@@ -20,6 +22,8 @@ export function buildProgram(): Command {
     .version(VERSION, "-V, --version")
     .enablePositionalOptions()
     .showHelpAfterError("(--help tells more)")
+    // It repeats words of the command line.
+    .configureOutput({ writeErr: (text) => void process.stderr.write(printableLines(text)) })
     .exitOverride();
   commonFlags(program);
   examples(
@@ -54,8 +58,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 function report(error: unknown): number {
   // Commander has said what is wrong.
   if (error instanceof CommanderError) return error.exitCode <= 1 ? error.exitCode * USAGE : error.exitCode;
-  process.stderr.write(`holdfast: ${errorText(error)}\n`);
+  complain(errorText(error));
   if (process.env.HOLDFAST_DEBUG !== undefined && error instanceof Error)
-    process.stderr.write(`${error.stack}\n`);
+    process.stderr.write(`${printableLines(error.stack ?? "")}\n`);
   return error instanceof Problem ? error.status : FAILED;
 }

@@ -181,6 +181,8 @@ declare module "holdfast:host" {
   /** Sends on a socket without SIGPIPE: bytes sent, or -1 if it would block. */
   export function send(fd: number, bytes: Uint8Array, offset: number): number;
   export function resizeTerminal(fd: number, columns: number, rows: number): void;
+  /** The other side of a terminal's master, whatever mount namespace it lives in; never this process's controlling terminal. */
+  export function openTerminalPeer(master: number): number;
 
   // --- mounts -------------------------------------------------------------------------------------------------------
 
@@ -203,7 +205,7 @@ declare module "holdfast:host" {
   /**
    * Makes both non-blocking and moves bytes from `from` to `to` inside the loop, with splice(2) where both allow it and through a small buffer where not (terminals, append-only files).
    * A full `to` stops the reading of `from`; nothing is buffered beyond one chunk. While it lives it owns the watches (not the descriptors) of both.
-   * `end` is called once, when `from` ends ("eof": also EIO of a terminal, everything delivered), or a side failed ("read", "write" with the errno's name).
+   * `end` is called once, when `from` ends ("eof": also EIO of a terminal, when nobody has its other side open and everything is delivered), or a side failed ("read", "write" with the errno's name).
    * After a "write" end the chunk that could not be written is lost; the caller may start another relay from the same `from`.
    */
   export function startRelay(
@@ -218,6 +220,8 @@ declare module "holdfast:host" {
     readonly moved: bigint;
     /** Whether it waits for room in `to`. */
     readonly blocked: boolean;
+    /** How long it has moved nothing, in ms. */
+    readonly idleMs: number;
   }
   /** Throws a RangeError once the relay has ended. */
   export function relayState(relay: number): RelayState;

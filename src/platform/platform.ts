@@ -77,8 +77,16 @@ export interface ShimNet extends Net {
   serve(fd: number, accept: (stream: ByteStream) => void): Listener;
   /** Whether somebody listens at `path`. */
   answers(path: string): boolean;
-  /** The first descriptor that a peer passes over a connection to the listening `fd`; closes the connection, not `fd`. Rejects with ETIMEDOUT after `ms`. */
-  receiveDescriptor(fd: number, ms: number): Promise<number>;
+  /** The first descriptor that a peer passes over a connection to the listening `fd`; closes the connection, not `fd`. */
+  receiveDescriptor(fd: number, ms: number): Reception;
+}
+
+/** A descriptor that somebody is to pass. */
+export interface Reception {
+  /** Rejects when none came in time, and when it was cancelled. The receiver owns the descriptor. */
+  readonly descriptor: Promise<number>;
+  /** Waits no longer; to be called before the listener is closed. Does nothing once the promise has settled. */
+  cancel(): void;
 }
 
 /** UTF-8. Decoding replaces malformed input by U+FFFD. */
@@ -150,6 +158,8 @@ export interface Descriptors {
 export interface SpawnRequest {
   readonly argv: readonly string[];
   readonly cwd?: string;
+  /** "NAME=value" entries; this process's own environment if absent. */
+  readonly env?: readonly string[];
   /** The child's descriptors by index, -1 for /dev/null; no others reach it. They are made blocking, for whoever else has them open too. */
   readonly fds: readonly number[];
   /** Written to the child's oom_score_adj before exec; a refusal is ignored. */
@@ -189,9 +199,20 @@ export interface Mounts {
 
 export type RelayEnd = (why: "eof" | "read" | "write", code: string) => void;
 
+export interface RelayState {
+  /** Bytes moved so far. */
+  readonly moved: bigint;
+  /** Whether it waits for room in what it writes to. */
+  readonly blocked: boolean;
+  /** How long it has moved nothing, in ms. */
+  readonly idleMs: number;
+}
+
 /** Byte transport below the language: see startRelay in host.d.ts. */
 export interface Relays {
   start(from: number, to: number, end: RelayEnd): number;
+  /** Of a relay that has not ended. */
+  state(relay: number): RelayState;
   stop(relay: number): void;
 }
 
@@ -228,6 +249,8 @@ export interface Platform {
   /** SHA-256 in lower-case hex. */
   sha256(text: string): string;
   resizeTerminal(fd: number, columns: number, rows: number): void;
+  /** The other side of a terminal's master. */
+  openTerminalPeer(master: number): number;
 }
 
 export const SIGINT = 2;

@@ -6,6 +6,7 @@ import {
   isSystemError,
   type Listener,
   type Platform,
+  type Reception,
   type ShimNet,
   type SpawnRequest,
   type ThisProcess,
@@ -40,10 +41,11 @@ export function quickjsPlatform(): Platform {
       killPidfd: host.killPidfd,
     },
     mounts: host,
-    relays: { start: host.startRelay, stop: host.stopRelay },
+    relays: { start: host.startRelay, state: host.relayState, stop: host.stopRelay },
     self: thisProcess(),
     sha256: (text) => host.sha256(host.encodeUtf8(text)),
     resizeTerminal: host.resizeTerminal,
+    openTerminalPeer: host.openTerminalPeer,
   };
 }
 
@@ -171,30 +173,34 @@ const net: ShimNet = {
       return isSystemError(error, "EAGAIN");
     }
   },
-  receiveDescriptor: (fd, ms) => new Promise((resolve, reject) => receiveDescriptor(fd, ms, resolve, reject)),
+  receiveDescriptor,
 };
 
-function receiveDescriptor(
-  listener: number,
-  ms: number,
-  resolve: (fd: number) => void,
-  reject: (error: unknown) => void,
-): void {
+function receiveDescriptor(listener: number, ms: number): Reception {
   let current = listener;
+  let done = false;
+  let resolve: (fd: number) => void = () => {};
+  let reject: (error: unknown) => void = () => {};
+  const descriptor = new Promise<number>((fulfil, fail) => {
+    resolve = fulfil;
+    reject = fail;
+  });
+  // Once only: the numbers may be others' after that.
   const finish = (settle: () => void): void => {
+    if (done) return;
+    done = true;
     host.clearTimer(timer);
     host.unwatch(current);
     if (current !== listener) host.close(current);
     settle();
   };
-  const timer = host.setTimer(ms, () =>
-    finish(() => reject(new Error(`nobody passed a descriptor within ${ms} ms`))),
-  );
-  const attempt = (step: () => void): void => {
+  const fail = (error: unknown): void => finish(() => reject(error));
+  const timer = host.setTimer(ms, () => fail(new Error(`nobody passed a descriptor within ${ms} ms`)));
+  const attempt = (step: () => void) => (): void => {
     try {
       step();
     } catch (error) {
-      finish(() => reject(error));
+      fail(error);
     }
   };
   const receive = (): void => {
@@ -203,17 +209,17 @@ function receiveDescriptor(
     const [first, ...others] = message.fds;
     for (const other of others) host.close(other);
     if (first !== undefined) finish(() => resolve(first));
-    else if (message.bytes.length === 0)
-      finish(() => reject(new Error("connection closed before a descriptor was passed")));
+    else if (message.bytes.length === 0) fail(new Error("connection closed before a descriptor was passed"));
   };
   const acceptOne = (): void => {
     const connection = host.accept(listener);
     if (connection < 0) return;
     host.unwatch(listener);
     current = connection;
-    host.watch(connection, host.READABLE, () => attempt(receive));
+    host.watch(connection, host.READABLE, attempt(receive));
   };
-  host.watch(listener, host.READABLE, () => attempt(acceptOne));
+  attempt(() => host.watch(listener, host.READABLE, attempt(acceptOne)))();
+  return { descriptor, cancel: () => fail(new Error("nobody waits for a descriptor any more")) };
 }
 
 function thisProcess(): ThisProcess {

@@ -7,6 +7,22 @@ export interface Spec {
   readonly annotations: Readonly<Record<string, string>>;
   /** Whether the container has a pid namespace of its own, so that its processes end with its init. */
   readonly privatePidNamespace: boolean;
+  /** The init's user, as the container knows it. */
+  readonly user: Ids;
+  /** The user namespace's, none without one. */
+  readonly uidMappings: readonly IdMapping[];
+  readonly gidMappings: readonly IdMapping[];
+}
+
+export interface Ids {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface IdMapping {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
 }
 
 /** One entry of a Create request's rootfs. */
@@ -27,8 +43,46 @@ export function readSpec(platform: Platform, bundle: string): Spec {
     throw new Error(`${path}: ${error instanceof Error ? error.message : error}`);
   }
   if (typeof spec !== "object" || spec === null) throw new Error(`${path}: not an object`);
-  const { annotations, linux } = spec as { annotations?: unknown; linux?: unknown };
-  return { annotations: stringsOf(annotations), privatePidNamespace: hasPrivatePidNamespace(linux) };
+  const { annotations, linux, process } = spec as {
+    annotations?: unknown;
+    linux?: unknown;
+    process?: unknown;
+  };
+  return {
+    annotations: stringsOf(annotations),
+    privatePidNamespace: hasPrivatePidNamespace(linux),
+    user: idsOf(process),
+    uidMappings: mappingsOf(linux, "uidMappings"),
+    gidMappings: mappingsOf(linux, "gidMappings"),
+  };
+}
+
+/** The user of an OCI process; root where it names none. */
+export function idsOf(process: unknown): Ids {
+  const user = (process as { user?: { uid?: unknown; gid?: unknown } } | null | undefined)?.user;
+  const id = (value: unknown): number => (typeof value === "number" ? value : 0);
+  return { uid: id(user?.uid), gid: id(user?.gid) };
+}
+
+/** A container's user as the host knows it. Whom no mapping covers is left as the container's root. */
+export function hostIds({ uidMappings, gidMappings }: Spec, { uid, gid }: Ids): Ids {
+  return { uid: hostId(uidMappings, uid), gid: hostId(gidMappings, gid) };
+}
+
+function hostId(mappings: readonly IdMapping[], id: number): number {
+  if (mappings.length === 0) return id;
+  for (const { containerID, hostID, size } of mappings) {
+    if (id >= containerID && id < containerID + size) return hostID + id - containerID;
+  }
+  return id === 0 ? 0 : hostId(mappings, 0);
+}
+
+function mappingsOf(linux: unknown, name: "uidMappings" | "gidMappings"): IdMapping[] {
+  const list = (linux as Record<string, unknown> | null | undefined)?.[name];
+  if (!Array.isArray(list)) return [];
+  return list.flatMap(({ containerID = 0, hostID = 0, size = 0 }) => [
+    { containerID: Number(containerID), hostID: Number(hostID), size: Number(size) },
+  ]);
 }
 
 function stringsOf(value: unknown): Record<string, string> {

@@ -1,11 +1,15 @@
 // Stdio with a terminal: the runtime makes a pty in the container and passes its master over the console socket.
-import type { Platform } from "../platform/platform.ts";
+import type { Platform, Reception } from "../platform/platform.ts";
 import { Input } from "./input.ts";
-import { Output, parseTarget, type Target } from "./output.ts";
-import type { Stdio, StdioConfig } from "./stdio.ts";
+import { Logger } from "./logger.ts";
+import { Output, type Sink } from "./output.ts";
+import type { Stdio, StdioConfig, StdioContext } from "./stdio.ts";
+import { parseTarget } from "./target.ts";
 
 /** How long the runtime may take to pass the terminal once its command has ended, in ms. */
 const CONSOLE_TIMEOUT = 10_000;
+/** How long nothing must have come from whoever holds the terminal when its process has ended, in ms. */
+const QUIET = 100;
 /** What a terminal takes for "no more input" (VEOF) in its usual mode. */
 const END_OF_INPUT = new Uint8Array([4]);
 
@@ -14,67 +18,121 @@ let sockets = 0;
 export class Terminal implements Stdio {
   readonly childFds: readonly [number, number, number] = [-1, -1, -1];
   readonly consoleSocket: string;
-  readonly drained: Promise<void>;
-  readonly #platform: Platform;
-  readonly #config: StdioConfig;
-  readonly #target: Target;
+  readonly #context: StdioContext;
   readonly #socketFile: string;
-  #listener = -1;
-  #master = -1;
+  readonly #output: Output;
+  #logger: Logger | undefined;
   #input: Input | undefined;
-  #output: Output | undefined;
+  #listener = -1;
+  #reception: Reception | undefined;
+  #master = -1;
+  /** The other side, held while the process lives: whoever closes the terminal and opens it again finds it as it was, and what was typed meanwhile. */
+  #held = -1;
+  #isClosed = false;
   #size: [columns: number, rows: number] | undefined;
-  #inputClosed = false;
-  #settle: () => void = () => {};
 
-  constructor(platform: Platform, bundle: string, config: StdioConfig) {
-    this.#platform = platform;
-    this.#config = config;
-    this.#target = parseTarget(platform, config.stdout);
+  constructor(context: StdioContext, config: StdioConfig) {
+    const { platform, bundle } = context;
+    this.#context = context;
     this.consoleSocket = `console-${platform.self.pid()}-${sockets++}.sock`;
     this.#socketFile = `${bundle}/${this.consoleSocket}`;
-    this.#listener = listenInside(platform, bundle, this.consoleSocket);
-    this.drained = new Promise((resolve) => {
-      this.#settle = resolve;
-    });
+    this.#output = new Output(platform, this.#sink(config.stdout));
+    try {
+      if (config.stdin !== "") this.#input = new Input(platform, config.stdin);
+      this.#listener = listenInside(platform, bundle, this.consoleSocket);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  async ready(): Promise<void> {
+    await this.#logger?.ready;
   }
 
   async attached(): Promise<void> {
-    const { fds, net } = this.#platform;
-    this.#master = await net.receiveDescriptor(this.#listener, CONSOLE_TIMEOUT);
+    const { platform } = this.#context;
+    this.#reception = platform.net.receiveDescriptor(this.#listener, CONSOLE_TIMEOUT);
+    this.#master = await this.#reception.descriptor;
     this.#closeListener();
+    if (this.#isClosed) {
+      this.close();
+      throw new Error("the terminal came too late: its process is not wanted any more");
+    }
     if (this.#size !== undefined) this.resize(...this.#size);
+    this.#hold();
     // Each direction has a descriptor of its own: a descriptor has one watch, and the output's ends with the stream.
-    this.#output = new Output(this.#platform, fds.duplicate(this.#master), this.#target);
-    this.#output.drained.then(() => this.#settle());
-    if (this.#config.stdin === "") return;
-    this.#input = new Input(this.#platform, this.#config.stdin, this.#master, () => this.#endInput());
-    if (this.#inputClosed) this.#input.closeInput();
+    const fd = platform.fds.duplicate(this.#master);
+    this.#output.start({ fd, isTerminal: true, quietMs: QUIET });
+    this.#input?.start(this.#master, () => this.#endInput());
+  }
+
+  runtimeWords(): string {
+    return "";
   }
 
   closeStdin(): void {
-    this.#inputClosed = true;
     this.#input?.closeInput();
   }
 
   resize(columns: number, rows: number): void {
     this.#size = [columns, rows];
-    if (this.#master >= 0) this.#platform.resizeTerminal(this.#master, columns, rows);
+    if (this.#master >= 0) this.#context.platform.resizeTerminal(this.#master, columns, rows);
+  }
+
+  /** Nobody waits for others who hold the terminal: they lose it with the process whose it is. */
+  processEnded(): void {
+    this.#release();
+    this.#output.processEnded();
+    this.#output.finishWhenQuiet();
+  }
+
+  async drain(): Promise<void> {
+    this.#logger?.finish(() => String(this.#output.progress()));
+    await this.#output.done;
+    await this.#logger?.ended;
   }
 
   close(): void {
+    this.#isClosed = true;
+    this.#reception?.cancel();
     this.#closeListener();
     this.#input?.close();
-    this.#output?.close();
-    if (this.#master >= 0) this.#platform.fds.close(this.#master);
+    this.#output.close();
+    this.#logger?.close();
+    this.#release();
+    if (this.#master >= 0) this.#context.platform.fds.close(this.#master);
     this.#master = -1;
-    this.#settle();
+  }
+
+  #sink(uri: string): Sink {
+    const target = parseTarget(this.#context.platform, uri);
+    if (target.kind !== "logger") return target;
+    this.#logger = new Logger(this.#context, target);
+    const sink = this.#logger.sink("stdout");
+    this.#logger.closeUnused();
+    return sink;
+  }
+
+  #hold(): void {
+    const { platform, log, container } = this.#context;
+    try {
+      this.#held = platform.openTerminalPeer(this.#master);
+    } catch (error) {
+      log.warning("the terminal's other side cannot be held", { id: container, error });
+    }
+  }
+
+  #release(): void {
+    if (this.#held >= 0) this.#context.platform.fds.close(this.#held);
+    this.#held = -1;
   }
 
   /** Closing the terminal would hang the process up; so it is told in the terminal's own way that no more input comes. */
   #endInput(): void {
+    if (this.#master < 0) return;
     try {
-      this.#platform.fds.write(this.#master, END_OF_INPUT);
+      this.#context.platform.fds.write(this.#master, END_OF_INPUT);
     } catch {
       // The process is gone, and nobody is left to be told.
     }
@@ -82,9 +140,9 @@ export class Terminal implements Stdio {
 
   #closeListener(): void {
     if (this.#listener < 0) return;
-    this.#platform.fds.close(this.#listener);
+    this.#context.platform.fds.close(this.#listener);
     this.#listener = -1;
-    this.#platform.files.remove(this.#socketFile);
+    this.#context.platform.files.remove(this.#socketFile);
   }
 }
 

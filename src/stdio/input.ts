@@ -1,13 +1,11 @@
 // A process's stdin on its way from the daemon's fifo. Used by pipes.ts and console.ts.
 import type { Platform } from "../platform/platform.ts";
+import { parseUri } from "./uri.ts";
 
 /** Called once when no more input will come: the fifo's writers are gone (after closeInput), or the process does not read any more. */
 export type InputEnd = () => void;
 
-/**
- * Moves everything from the fifo at `path` to `sink`, which stays the caller's. The shim holds a write end of its own, so that a daemon
- * that goes away is no end of file; closeInput gives it up (CloseIO).
- */
+/** A fifo of the daemon's. The shim holds a write end of its own, so that a daemon that goes away is no end of file; closeInput gives it up (CloseIO). */
 export class Input {
   readonly #platform: Platform;
   #source = -1;
@@ -15,21 +13,26 @@ export class Input {
   #relay: number | undefined;
 
   /** Throws a SystemError that names the path if the fifo cannot be opened. Opening never waits for a writer (containerd issue 2551). */
-  constructor(platform: Platform, path: string, sink: number, end: InputEnd) {
+  constructor(platform: Platform, uri: string) {
     this.#platform = platform;
-    const file = path.startsWith("fifo://") ? path.slice("fifo://".length) : path;
-    this.#source = platform.fds.openRead(file);
+    const { scheme, path } = parseUri(uri);
+    if (scheme !== "" && scheme !== "fifo") throw new Error(`unknown STDIO scheme ${scheme} in ${uri}`);
+    this.#source = platform.fds.openRead(path);
     try {
-      if (platform.files.stat(file)?.kind === "fifo") this.#ownWriter = platform.fds.openWrite(file);
-      this.#relay = platform.relays.start(this.#source, sink, () => {
-        this.#relay = undefined;
-        this.close();
-        end();
-      });
+      if (platform.files.stat(path)?.kind === "fifo") this.#ownWriter = platform.fds.openWrite(path);
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  /** Moves everything to `sink`, which stays the caller's. Throws if it cannot. */
+  start(sink: number, end: InputEnd): void {
+    this.#relay = this.#platform.relays.start(this.#source, sink, () => {
+      this.#relay = undefined;
+      this.close();
+      end();
+    });
   }
 
   /** From now on the input ends when its last writer closes. */

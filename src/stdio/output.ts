@@ -4,114 +4,184 @@ import type { Platform, Timer } from "../platform/platform.ts";
 /** How often a finished stream looks whether a reader has come for its last bytes, in ms. */
 const LINGER_FIRST = 50;
 const LINGER_MOST = 2000;
+/** How soon a stream is looked at again that still moves after its process's end, in ms. */
+const LOOK_AGAIN = 50;
+/** How often a terminal that nobody holds is looked at, in ms. */
+const REVIVE_FIRST = 50;
+const REVIVE_MOST = 2000;
 
-/** Where an output goes. */
-export type Target =
+/** What an output is written to. */
+export type Sink =
   | { readonly kind: "none" }
   | { readonly kind: "file"; readonly path: string }
-  | { readonly kind: "fifo"; readonly path: string };
+  | { readonly kind: "fifo"; readonly path: string }
+  /** A pipe's write end, whose reader may end; `close` is called once when nothing more will be written. */
+  | { readonly kind: "pipe"; readonly fd: number; readonly close: () => void; readonly broken: () => void };
 
-/**
- * What a stdout or stderr URI means (docs/shim-protocol.md). A path without a scheme is taken for what is there: a fifo, or a file to append to.
- * Throws if the scheme is not known, or a plain path names nothing.
- */
-export function parseTarget(platform: Platform, uri: string): Target {
-  if (uri === "") return { kind: "none" };
-  const colon = uri.indexOf("://");
-  const scheme = colon < 0 ? "" : uri.slice(0, colon);
-  const path = colon < 0 ? uri : uri.slice(colon + 3);
-  if (scheme === "file") return { kind: "file", path: decodePercent(path) };
-  if (scheme !== "" && scheme !== "fifo") throw new Error(`unknown STDIO scheme ${scheme} in ${uri}`);
-  const stat = platform.files.stat(path);
-  if (stat === null) throw new Error(`open ${path}: no such file or directory`);
-  return { kind: stat.kind === "fifo" ? "fifo" : "file", path };
-}
-
-function decodePercent(path: string): string {
-  return path.includes("%") ? decodeURIComponent(path) : path;
+export interface Source {
+  readonly fd: number;
+  readonly isTerminal: boolean;
+  /** How long nothing must have come, once the process has ended, for the end of the stream: somebody else may hold the other side for ever. */
+  readonly quietMs: number;
 }
 
 /**
- * Moves everything from `source` (a pipe or a terminal, owned from now on) to its target, until the end. The writer is never blocked
- * by a failing target, and never gets SIGPIPE: of a fifo both ends are held, and what a file does not take is dropped.
+ * Moves everything from a source (a pipe or a terminal, owned from start() on) to its sink, until the end. The writer is never blocked
+ * by a failing sink, and never gets SIGPIPE: of a fifo both ends are held, and what a file or a logger does not take is dropped.
  */
 export class Output {
   /** Settles when all has been handed over, or close() was called. */
-  readonly drained: Promise<void>;
+  readonly done: Promise<void>;
   readonly #platform: Platform;
-  readonly #source: number;
-  readonly #target: Target;
-  #sink = -1;
+  readonly #sink: Sink;
+  #source: Source | undefined;
+  #sinkFd = -1;
   /** Our own read end of a fifo: as long as it is open the fifo keeps its content, and nobody gets SIGPIPE. */
   #fifoReader = -1;
   #relay: number | undefined;
   #settle: () => void = () => {};
-  #linger: Timer | undefined;
+  #timer: Timer | undefined;
+  #processEndedAt: number | undefined;
+  #isFinishing = false;
+  #reviveAfter = REVIVE_FIRST;
 
-  /** Throws a SystemError that names the path if the target cannot be opened; `source` is left alone then. */
-  constructor(platform: Platform, source: number, target: Target) {
+  /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. */
+  constructor(platform: Platform, sink: Sink) {
     this.#platform = platform;
-    this.#source = source;
-    this.#target = target;
-    this.drained = new Promise((resolve) => {
+    this.#sink = sink;
+    this.done = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#open();
-    this.#start();
+    try {
+      this.#open();
+    } catch (error) {
+      this.#closeSink();
+      throw error;
+    }
+  }
+
+  /** Begins to move bytes. */
+  start(source: Source): void {
+    this.#source = source;
+    this.#startRelay();
+  }
+
+  /** From now on a terminal that nobody holds has come to its end. */
+  processEnded(): void {
+    this.#processEndedAt = this.#now();
+    if (this.#relay !== undefined || this.#source === undefined) return;
+    // Nobody held the terminal at the end; but something may have been written since it was last looked at.
+    this.#timer?.cancel();
+    this.#startRelay();
+  }
+
+  /** To be called once the process has ended: the stream ends when nothing has come for a while, whoever still holds its other side. */
+  finishWhenQuiet(): void {
+    if (this.#isFinishing) return;
+    this.#isFinishing = true;
+    this.#finishIfQuiet();
+  }
+
+  /** Changes as long as anything moves. */
+  progress(): bigint | undefined {
+    return this.#relay === undefined ? undefined : this.#platform.relays.state(this.#relay).moved;
   }
 
   /** Ends the relay where it stands and closes everything. */
   close(): void {
     this.#stopRelay();
     this.#closeSource();
-    this.#linger?.cancel();
-    this.#closeTarget();
+    this.#timer?.cancel();
+    this.#closeSink();
     this.#settle();
+  }
+
+  #now(): number {
+    return this.#platform.clock.monotonicMs();
   }
 
   #open(): void {
     const { fds, files } = this.#platform;
-    switch (this.#target.kind) {
+    const sink = this.#sink;
+    switch (sink.kind) {
       case "none":
-        this.#sink = fds.openWrite("/dev/null");
+        this.#sinkFd = fds.openWrite("/dev/null");
         return;
       case "file": {
-        const parent = this.#target.path.slice(0, this.#target.path.lastIndexOf("/"));
+        const parent = sink.path.slice(0, sink.path.lastIndexOf("/"));
         if (parent !== "") files.makeDirectories(parent, 0o755);
-        this.#sink = fds.openAppend(this.#target.path);
+        this.#sinkFd = fds.openAppend(sink.path);
         return;
       }
       case "fifo":
-        this.#fifoReader = fds.openRead(this.#target.path);
-        this.#sink = fds.openWrite(this.#target.path);
+        this.#fifoReader = fds.openRead(sink.path);
+        this.#sinkFd = fds.openWrite(sink.path);
+        return;
+      case "pipe":
+        this.#sinkFd = sink.fd;
     }
   }
 
-  #start(): void {
-    this.#relay = this.#platform.relays.start(this.#source, this.#sink, (why) => {
+  #startRelay(): void {
+    if (this.#source === undefined) return;
+    this.#relay = this.#platform.relays.start(this.#source.fd, this.#sinkFd, (why) => {
       this.#relay = undefined;
       if (why === "write") this.#writeFailed();
-      else this.#finished();
+      else this.#sourceEnded();
     });
   }
 
   /** A full disk may have room again later: the file is kept and what it refused is lost. Of anything else nothing more is expected. */
   #writeFailed(): void {
-    if (this.#target.kind !== "file") {
-      this.#closeTarget();
-      this.#sink = this.#platform.fds.openWrite("/dev/null");
+    if (this.#sink.kind !== "file") {
+      if (this.#sink.kind === "pipe") this.#sink.broken();
+      this.#closeSink();
+      try {
+        this.#sinkFd = this.#platform.fds.openWrite("/dev/null");
+      } catch {
+        // No descriptor is free. The writer waits until one is.
+        this.#timer = this.#platform.clock.after(LOOK_AGAIN, () => this.#writeFailed());
+        return;
+      }
     }
-    this.#start();
+    this.#startRelay();
+  }
+
+  /** A terminal says so too while nobody holds its other side; its process may open it again. */
+  #sourceEnded(): void {
+    if (!this.#source?.isTerminal || this.#processEndedAt !== undefined) {
+      this.#finished();
+      return;
+    }
+    this.#timer = this.#platform.clock.after(this.#reviveAfter, () => this.#startRelay());
+    this.#reviveAfter = Math.min(this.#reviveAfter * 2, REVIVE_MOST);
+  }
+
+  #finishIfQuiet(): void {
+    if (this.#relay === undefined || this.#source === undefined) return;
+    const { fd, quietMs } = this.#source;
+    const { blocked, idleMs } = this.#platform.relays.state(this.#relay);
+    const sinceEnd = this.#now() - (this.#processEndedAt ?? this.#now());
+    const rest = quietMs - Math.min(idleMs, sinceEnd);
+    const isEmpty = !blocked && this.#platform.fds.readable(fd) === 0;
+    if (isEmpty && rest <= 0) {
+      this.#stopRelay();
+      this.#finished();
+      return;
+    }
+    const wait = isEmpty ? rest : LOOK_AGAIN;
+    this.#timer = this.#platform.clock.after(wait, () => this.#finishIfQuiet());
   }
 
   #finished(): void {
+    this.#timer?.cancel();
     this.#closeSource();
     if (this.#fifoReader >= 0) {
       this.#platform.fds.close(this.#fifoReader);
       this.#fifoReader = -1;
       this.#lingerUntilRead(LINGER_FIRST);
     } else {
-      this.#closeTarget();
+      this.#closeSink();
     }
     this.#settle();
   }
@@ -121,13 +191,13 @@ export class Output {
    * back finds the last lines. A reader that does come gets its end of file from us, and no event tells of it: hence the timer.
    */
   #lingerUntilRead(ms: number): void {
-    if (this.#sink < 0) return;
+    if (this.#sinkFd < 0) return;
     const { fds, clock } = this.#platform;
-    if (fds.readable(this.#sink) === 0 || !fds.peerClosed(this.#sink)) {
-      this.#closeTarget();
+    if (fds.readable(this.#sinkFd) === 0 || !fds.peerClosed(this.#sinkFd)) {
+      this.#closeSink();
       return;
     }
-    this.#linger = clock.after(ms, () => this.#lingerUntilRead(Math.min(ms * 2, LINGER_MOST)));
+    this.#timer = clock.after(ms, () => this.#lingerUntilRead(Math.min(ms * 2, LINGER_MOST)));
   }
 
   #stopRelay(): void {
@@ -136,17 +206,18 @@ export class Output {
     this.#relay = undefined;
   }
 
-  #sourceOpen = true;
-
   #closeSource(): void {
-    if (!this.#sourceOpen) return;
-    this.#sourceOpen = false;
-    this.#platform.fds.close(this.#source);
+    if (this.#source === undefined) return;
+    this.#platform.fds.close(this.#source.fd);
+    this.#source = undefined;
   }
 
-  #closeTarget(): void {
-    for (const fd of [this.#sink, this.#fifoReader]) if (fd >= 0) this.#platform.fds.close(fd);
-    this.#sink = -1;
+  #closeSink(): void {
+    const isPipe = this.#sink.kind === "pipe" && this.#sinkFd === this.#sink.fd;
+    if (this.#sink.kind === "pipe" && isPipe) this.#sink.close();
+    else if (this.#sinkFd >= 0) this.#platform.fds.close(this.#sinkFd);
+    if (this.#fifoReader >= 0) this.#platform.fds.close(this.#fifoReader);
+    this.#sinkFd = -1;
     this.#fifoReader = -1;
   }
 }

@@ -1,39 +1,73 @@
 // Stdio without a terminal: a pipe for each stream that the client asked for.
-import type { Platform } from "../platform/platform.ts";
+import { isSystemError } from "../platform/platform.ts";
 import { Input } from "./input.ts";
-import { Output, parseTarget } from "./output.ts";
-import type { PipeOwner, Stdio, StdioConfig } from "./stdio.ts";
+import { Logger } from "./logger.ts";
+import { Output, type Sink } from "./output.ts";
+import type { PipeOwner, Stdio, StdioConfig, StdioContext } from "./stdio.ts";
+import { parseTarget } from "./target.ts";
+
+/** How long nothing must have come from whoever outlives the process and holds its output, in ms: a second's pause is no end yet. */
+const QUIET = 1_500;
+/** Most of a failed runtime's words that is kept, in bytes. */
+const MAX_WORDS = 64 << 10;
+
+/** Where one output goes, and the read end of its pipe; -1 once it is the output's. */
+interface Stream {
+  readonly output: Output;
+  readEnd: number;
+}
 
 export class Pipes implements Stdio {
   readonly childFds: readonly [number, number, number];
   readonly consoleSocket = undefined;
-  readonly drained: Promise<void>;
-  readonly #platform: Platform;
+  readonly #context: StdioContext;
   readonly #owner: PipeOwner;
   /** The child's ends, ours until the runtime has passed them on. */
   #childEnds: number[] = [];
   #stdinPipe = -1;
   #input: Input | undefined;
-  readonly #outputs: Output[] = [];
+  /** Stdout's before stderr's, where there are both. */
+  readonly #streams: Stream[] = [];
+  /** By URI: stdout and stderr may have one together. */
+  readonly #loggers = new Map<string, Logger>();
 
-  constructor(platform: Platform, config: StdioConfig, owner: PipeOwner) {
-    this.#platform = platform;
+  constructor(context: StdioContext, config: StdioConfig, owner: PipeOwner) {
+    this.#context = context;
     this.#owner = owner;
     try {
       this.childFds = [
         this.#openInput(config.stdin),
-        this.#openOutput(config.stdout),
-        this.#openOutput(config.stderr),
+        this.#openOutput(config.stdout, "stdout"),
+        this.#openOutput(config.stderr, "stderr"),
       ];
+      for (const logger of this.#loggers.values()) logger.closeUnused();
     } catch (error) {
       this.close();
       throw error;
     }
-    this.drained = Promise.all(this.#outputs.map((output) => output.drained)).then(() => {});
+  }
+
+  async ready(): Promise<void> {
+    await Promise.all([...this.#loggers.values()].map((logger) => logger.ready));
   }
 
   async attached(): Promise<void> {
     this.#closeChildEnds();
+    for (const stream of this.#streams) {
+      const fd = stream.readEnd;
+      stream.readEnd = -1;
+      stream.output.start({ fd, isTerminal: false, quietMs: QUIET });
+    }
+    this.#input?.start(this.#stdinPipe, () => this.#closeStdinPipe());
+  }
+
+  runtimeWords(): string {
+    const { fds, text } = this.#context.platform;
+    for (const { readEnd } of this.#streams.toReversed()) {
+      const bytes = readEnd < 0 ? null : fds.read(readEnd, MAX_WORDS);
+      if (bytes !== null && bytes.length > 0) return text.decode(bytes).trim();
+    }
+    return "";
   }
 
   closeStdin(): void {
@@ -42,11 +76,30 @@ export class Pipes implements Stdio {
 
   resize(): void {}
 
+  processEnded(): void {
+    for (const { output } of this.#streams) output.processEnded();
+  }
+
+  async drain(): Promise<void> {
+    const outputs = this.#streams.map(({ output }) => output);
+    const progress = (): string => outputs.map((output) => output.progress()).join(" ");
+    for (const output of outputs) output.finishWhenQuiet();
+    for (const logger of this.#loggers.values()) logger.finish(progress);
+    await Promise.all(outputs.map((output) => output.done));
+    await Promise.all([...this.#loggers.values()].map((logger) => logger.ended));
+  }
+
   close(): void {
+    const { fds } = this.#context.platform;
     this.#closeChildEnds();
     this.#input?.close();
     this.#closeStdinPipe();
-    for (const output of this.#outputs) output.close();
+    for (const stream of this.#streams) {
+      if (stream.readEnd >= 0) fds.close(stream.readEnd);
+      stream.readEnd = -1;
+      stream.output.close();
+    }
+    for (const logger of this.#loggers.values()) logger.close();
   }
 
   #openInput(path: string): number {
@@ -54,37 +107,51 @@ export class Pipes implements Stdio {
     const [readEnd, writeEnd] = this.#pipe();
     this.#childEnds.push(readEnd);
     this.#stdinPipe = writeEnd;
-    this.#input = new Input(this.#platform, path, writeEnd, () => this.#closeStdinPipe());
+    this.#input = new Input(this.#context.platform, path);
     return readEnd;
   }
 
-  #openOutput(uri: string): number {
+  #openOutput(uri: string, name: "stdout" | "stderr"): number {
     if (uri === "") return -1;
-    const target = parseTarget(this.#platform, uri);
+    const output = new Output(this.#context.platform, this.#sink(uri, name));
+    const stream: Stream = { output, readEnd: -1 };
+    this.#streams.push(stream);
     const [readEnd, writeEnd] = this.#pipe();
+    stream.readEnd = readEnd;
     this.#childEnds.push(writeEnd);
-    try {
-      this.#outputs.push(new Output(this.#platform, readEnd, target));
-    } catch (error) {
-      this.#platform.fds.close(readEnd);
-      throw error;
-    }
     return writeEnd;
   }
 
+  #sink(uri: string, name: "stdout" | "stderr"): Sink {
+    const target = parseTarget(this.#context.platform, uri);
+    if (target.kind !== "logger") return target;
+    const logger = this.#loggers.get(uri) ?? new Logger(this.#context, target);
+    this.#loggers.set(uri, logger);
+    return logger.sink(name);
+  }
+
   #pipe(): [number, number] {
-    const ends = this.#platform.fds.pipe();
-    for (const end of ends) this.#platform.fds.setOwner(end, this.#owner.uid, this.#owner.gid);
+    const { fds } = this.#context.platform;
+    const ends = fds.pipe();
+    try {
+      for (const end of ends) fds.setOwner(end, this.#owner.uid, this.#owner.gid);
+    } catch (error) {
+      // Without privilege nobody can be given a pipe. Only who asked for it is refused.
+      if (!this.#owner.isAskedFor && (isSystemError(error, "EPERM") || isSystemError(error, "EINVAL")))
+        return ends;
+      for (const end of ends) fds.close(end);
+      throw error;
+    }
     return ends;
   }
 
   #closeChildEnds(): void {
-    for (const fd of this.#childEnds) this.#platform.fds.close(fd);
+    for (const fd of this.#childEnds) this.#context.platform.fds.close(fd);
     this.#childEnds = [];
   }
 
   #closeStdinPipe(): void {
-    if (this.#stdinPipe >= 0) this.#platform.fds.close(this.#stdinPipe);
+    if (this.#stdinPipe >= 0) this.#context.platform.fds.close(this.#stdinPipe);
     this.#stdinPipe = -1;
   }
 }

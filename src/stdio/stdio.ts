@@ -1,4 +1,6 @@
 // What a process's stdin, stdout and stderr are, as the task service sees them; pipes.ts and console.ts are the two ways to have them.
+import type { Log } from "../log/log.ts";
+import type { Platform, SpawnRequest } from "../platform/platform.ts";
 
 /** The stdio part of a Create or Exec request. */
 export interface StdioConfig {
@@ -12,6 +14,27 @@ export interface StdioConfig {
 export interface PipeOwner {
   readonly uid: number;
   readonly gid: number;
+  /** Whether the client named it: it is an error then if the pipes cannot be given. */
+  readonly isAskedFor: boolean;
+}
+
+/** A program that the shim runs beside a container. */
+export interface Helper {
+  /** Settles when it has been reaped; never rejects. */
+  readonly exited: Promise<unknown>;
+  kill(signal: number): void;
+}
+
+/** What stdio needs of its container. */
+export interface StdioContext {
+  readonly platform: Platform;
+  readonly log: Log;
+  readonly namespace: string;
+  /** The container's id. */
+  readonly container: string;
+  readonly bundle: string;
+  /** Starts and reaps a program, which must not have the shim's OOM score. Throws a SystemError if it cannot be started. */
+  spawn(request: SpawnRequest): Helper;
 }
 
 export interface Stdio {
@@ -19,14 +42,26 @@ export interface Stdio {
   readonly childFds: readonly [number, number, number];
   /** The console socket for the runtime, relative to the bundle. */
   readonly consoleSocket: string | undefined;
-  /** To be called when the runtime has made the process: closes the child's ends, takes the terminal. Rejects if no terminal came. */
+  /** To be awaited before the runtime makes the process. Rejects if a logger does not get ready. */
+  ready(): Promise<void>;
+  /**
+   * To be called when the runtime has made the process: takes the terminal, or closes the child's ends, and begins to move bytes. Until then
+   * nothing is read, so that a runtime's own words never reach the process's output. Rejects if no terminal came.
+   */
   attached(): Promise<void>;
+  /** What a runtime that failed has said on the stderr that was to be the process's; empty with a terminal. */
+  runtimeWords(): string;
   /** From now on stdin ends when its last writer closes. */
   closeStdin(): void;
   /** Sets the terminal's size in characters, now or as soon as there is one. Nothing without a terminal. */
   resize(columns: number, rows: number): void;
-  /** Settles when all output has been handed over. */
-  readonly drained: Promise<void>;
+  /** To be called when the process has ended, whoever else still holds its stdio. */
+  processEnded(): void;
+  /**
+   * To be called after processEnded(): settles when all output has been handed over. Somebody else who holds it is waited for only as long
+   * as bytes come; a reader that does not read, without end.
+   */
+  drain(): Promise<void>;
   /** Closes everything; what has not been handed over is lost. Closing twice does nothing. */
   close(): void;
 }

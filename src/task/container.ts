@@ -7,7 +7,7 @@ import { topics } from "../events/topics.ts";
 import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
 import type { Child } from "../reaper/reaper.ts";
-import { mountRootfs, readSpec, unmountRootfs } from "../runc/bundle.ts";
+import { type Ids, mountRootfs, readSpec, type Spec, unmountRootfs } from "../runc/bundle.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { isAlreadyGone, type ProcessSetup, Runc } from "../runc/runc.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
@@ -15,12 +15,19 @@ import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeJournal } from "./journal.ts";
-import { explain, Launcher, readProcessSpec } from "./launch.ts";
+import { explain, Launcher, readProcessSpec, readProcessUser } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
 
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
+
+/** What an exec is to run: the runtime's JSON, and whom as. */
+interface ExecSpec {
+  readonly process: string;
+  readonly user: Ids;
+}
+
 export class Container {
   readonly id: string;
   readonly bundle: string;
@@ -31,7 +38,8 @@ export class Container {
   readonly #runc: Runc;
   readonly #execs = new Map<string, Process>();
   /** The processes of execs that were not started yet, as JSON. */
-  readonly #execSpecs = new Map<Process, string>();
+  readonly #execSpecs = new Map<Process, ExecSpec>();
+  readonly #spec: Spec;
   readonly #launcher: Launcher;
   readonly #exits: Exits;
   readonly #queue = new Queue();
@@ -51,14 +59,14 @@ export class Container {
       this.#options,
       oomScoreAdj,
     );
-    const { ioUid, ioGid } = this.#options;
-    this.#launcher = new Launcher(context, request.bundle, { uid: ioUid, gid: ioGid });
+    this.#spec = readSpec(platform, request.bundle);
+    this.#launcher = new Launcher(context, request, this.#spec, this.#options);
     this.#exits = new Exits(context, {
       id: request.id,
       init: this.init,
       execs: this.#execs,
       runc: this.#runc,
-      privatePidNamespace: readSpec(platform, request.bundle).privatePidNamespace,
+      privatePidNamespace: this.#spec.privatePidNamespace,
       cgroup: () => this.cgroup,
       save: (exit) => this.#save(exit),
     });
@@ -78,6 +86,7 @@ export class Container {
         explain("OCI runtime create failed", container.#runc.create(setup));
       const child = await container.#launcher.launch(
         container.init,
+        container.#spec.user,
         `${request.bundle}/init.pid`,
         command,
         caller,
@@ -104,7 +113,8 @@ export class Container {
     this.init.demand("exec");
     if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
     if (this.#execs.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
-    const spec = readProcessSpec(this.#context.platform, request);
+    const { platform } = this.#context;
+    const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };
     const exec = new Process("exec", request.execId, request);
     this.#execs.set(exec.id, exec);
     this.#execSpecs.set(exec, spec);
@@ -258,15 +268,15 @@ export class Container {
     await this.#exits.track(() => this.#runExec(exec, spec, caller));
   }
 
-  async #runExec(exec: Process, spec: string, caller: CancelSignal): Promise<void> {
+  async #runExec(exec: Process, { process, user }: ExecSpec, caller: CancelSignal): Promise<void> {
     const { files } = this.#context.platform;
     // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
     const base = `${this.bundle}/exec-${this.#execCount++}`;
     try {
-      files.replace(`${base}.json`, spec, 0o600);
+      files.replace(`${base}.json`, process, 0o600);
       const command = (setup: ProcessSetup): Promise<void> =>
         explain("OCI runtime exec failed", this.#runc.exec(`${base}.json`, setup));
-      const child = await this.#launcher.launch(exec, `${base}.pid`, command, caller);
+      const child = await this.#launcher.launch(exec, user, `${base}.pid`, command, caller);
       exec.started();
       this.#context.events.publish(topics.execStarted, {
         containerId: this.id,
@@ -300,9 +310,9 @@ export class Container {
   }
 
   async #drain(process: Process): Promise<void> {
-    const drained = process.stdio?.drained;
+    const drained = process.stdio?.drain();
     if (drained === undefined || (await within(this.#context.platform.clock, DRAIN_TIMEOUT, drained))) return;
-    this.#context.log.warning("output is still held open: what comes now is lost", {
+    this.#context.log.warning("output is not read, or still comes: what is left of it is lost", {
       id: this.id,
       process: process.id,
     });

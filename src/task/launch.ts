@@ -3,9 +3,11 @@ import type { ExecProcessRequest } from "../api/generated/task.ts";
 import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
-import { type ProcessSetup, readPidFile } from "../runc/runc.ts";
+import { hostIds, type Ids, idsOf, type Spec } from "../runc/bundle.ts";
+import type { RuntimeOptions } from "../runc/options.ts";
+import { type ProcessSetup, RuntimeError, readPidFile } from "../runc/runc.ts";
 import { openStdio } from "../stdio/open.ts";
-import type { PipeOwner } from "../stdio/stdio.ts";
+import type { PipeOwner, Stdio, StdioContext } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
@@ -19,29 +21,47 @@ const CANCEL_GRACE = 3_000;
 
 export class Launcher {
   readonly #context: ShimContext;
-  readonly #bundle: string;
-  readonly #owner: PipeOwner;
+  readonly #stdio: StdioContext;
+  readonly #spec: Spec;
+  readonly #options: RuntimeOptions;
 
-  constructor(context: ShimContext, bundle: string, owner: PipeOwner) {
+  constructor(
+    context: ShimContext,
+    container: { id: string; bundle: string },
+    spec: Spec,
+    options: RuntimeOptions,
+  ) {
+    const { platform, reaper, log, namespace, oomScoreAdj } = context;
     this.#context = context;
-    this.#bundle = bundle;
-    this.#owner = owner;
+    this.#spec = spec;
+    this.#options = options;
+    this.#stdio = {
+      platform,
+      log,
+      namespace,
+      container: container.id,
+      bundle: container.bundle,
+      spawn: (request) => reaper.spawn({ ...request, oomScoreAdj }),
+    };
   }
 
-  /** Has the runtime make a process with its stdio, and claims it. On failure the stdio is closed again. */
+  /** Has the runtime make a process of that user with its stdio, and claims it. On failure the stdio is closed again. */
   async launch(
     process: Process,
+    user: Ids,
     pidFile: string,
     command: (setup: ProcessSetup) => Promise<void>,
     caller: CancelSignal,
   ): Promise<Child> {
     const { platform, reaper } = this.#context;
-    const stdio = openStdio(platform, this.#bundle, process.config, this.#owner);
+    const stdio = openStdio(this.#stdio, process.config, this.#pipeOwner(user));
     process.attach(stdio);
-    const release = reaper.hold();
+    let release = (): void => {};
     let forget = (): void => {};
     try {
-      await command({
+      await stdio.ready();
+      release = reaper.hold();
+      const made = command({
         pidFile,
         fds: stdio.childFds,
         ...(stdio.consoleSocket !== undefined && { consoleSocket: stdio.consoleSocket }),
@@ -52,6 +72,7 @@ export class Launcher {
           });
         },
       });
+      await withWords(made, stdio);
       const pid = readPidFile(platform, pidFile);
       await stdio.attached();
       const child = reaper.claim(pid);
@@ -65,6 +86,25 @@ export class Launcher {
       release();
     }
   }
+
+  /** The process's user as the host knows it, through the user namespace's mappings; whom the options name goes first. */
+  #pipeOwner(user: Ids): PipeOwner {
+    const { uid, gid } = hostIds(this.#spec, user);
+    const { ioUid, ioGid } = this.#options;
+    return { uid: ioUid || uid, gid: ioGid || gid, isAskedFor: ioUid !== 0 || ioGid !== 0 };
+  }
+}
+
+/** A runtime that has failed without a word in its log may have said why on the stderr that was to be the process's. */
+async function withWords(made: Promise<void>, stdio: Stdio): Promise<void> {
+  try {
+    await made;
+  } catch (error) {
+    if (error instanceof RuntimeError && error.reason === "") {
+      throw new RuntimeError(error.argv, error.status, stdio.runtimeWords());
+    }
+    throw error;
+  }
 }
 
 /** The exec's process as the runtime wants it: the request decides whether it has a terminal. Throws INVALID_ARGUMENT if it is not JSON. */
@@ -76,6 +116,11 @@ export function readProcessSpec({ text }: Platform, request: ExecProcessRequest)
     const reason = `exec ${request.execId}: process specification: ${errorText(error)}`;
     throw new TtrpcError(Code.INVALID_ARGUMENT, reason);
   }
+}
+
+/** The user that an exec is to run as. Throws if the request's process is not JSON. */
+export function readProcessUser({ text }: Platform, request: ExecProcessRequest): Ids {
+  return idsOf(JSON.parse(text.decode(request.spec?.value ?? new Uint8Array(0))));
 }
 
 /** Says what was attempted in front of what went wrong. */

@@ -25,6 +25,8 @@ export class Process {
   #child: Child | undefined;
   /** Known before there is a terminal: kept for it. */
   #size: [columns: number, rows: number] | undefined;
+  /** Told before there is stdio: kept for it. */
+  #isStdinClosed = false;
   #settle: (exit: ProcessExit) => void = () => {};
   #abandon: (error: Error) => void = () => {};
   readonly #ended: Promise<ProcessExit>;
@@ -55,11 +57,13 @@ export class Process {
   attach(stdio: Stdio): void {
     this.stdio = stdio;
     if (this.#size !== undefined) stdio.resize(...this.#size);
+    if (this.#isStdinClosed) stdio.closeStdin();
   }
 
   /** The process exists, and is this child of ours. */
   became(child: Child): void {
     this.#child = child;
+    void child.exited.then(() => this.stdio?.processEnded());
   }
 
   /** The process runs; unless it has come to its end meanwhile. */
@@ -77,6 +81,7 @@ export class Process {
   }
 
   closeStdin(): void {
+    this.#isStdinClosed = true;
     this.stdio?.closeStdin();
   }
 

@@ -73,6 +73,11 @@ export class Cli {
     return Terminal.run(["sh", "-c", script], { rows: 30, columns: 100 }, this.#with({ env }));
   }
 
+  /** A line of bash with `holdfast` in $H. */
+  shell(script: string): Running {
+    return new Running(["bash", "-c", script], this.#with({ env: { H: this.program } }));
+  }
+
   close(): void {
     rmSync(this.directory, { recursive: true, force: true });
   }

@@ -6,6 +6,7 @@ import type { Exit, ProcessState, TaskPort } from "../session/task-port.ts";
 import { ShimConnection } from "../shims/connection.ts";
 import { findShims, mainSocket } from "../shims/processes.ts";
 import { exitOf, ShimTask } from "../shims/task.ts";
+import { stringifyExact } from "../text/exact-json.ts";
 import { callCode, Problem } from "../text/problem.ts";
 import { statusName } from "../text/task-status.ts";
 import type { DaemonClient } from "./daemon-client.ts";
@@ -35,7 +36,7 @@ export class DaemonTask implements TaskPort {
   }
 
   async exec(execId: string, process: Record<string, unknown>, stdio: StdioPaths): Promise<void> {
-    const spec = { typeUrl: SPEC_PROCESS, value: new TextEncoder().encode(JSON.stringify(process)) };
+    const spec = { typeUrl: SPEC_PROCESS, value: new TextEncoder().encode(stringifyExact(process)) };
     const { stdin, stdout, stderr, terminal } = stdio;
     await this.#daemon.tasks.exec({ containerId: this.id, execId, spec, stdin, stdout, stderr, terminal });
   }

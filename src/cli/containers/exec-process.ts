@@ -1,8 +1,10 @@
 // The OCI process of an exec: the container's own, with another command. Used by `exec` and `shim … exec`.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseExact } from "../text/exact-json.ts";
 import { Problem, systemText } from "../text/problem.ts";
-import { parseUser, withEnvironment } from "./spec-process.ts";
+import type { Root } from "./root-file.ts";
+import { withEnvironment, withUser } from "./spec-process.ts";
 
 export interface ExecOptions {
   readonly command: readonly string[];
@@ -12,19 +14,21 @@ export interface ExecOptions {
   readonly user: string | undefined;
 }
 
-/** `spec` is the container's. */
-export function execProcess(spec: Record<string, unknown>, options: ExecOptions): Record<string, unknown> {
+/** `spec` is the container's, and `root` what its processes have as theirs. */
+export function execProcess(
+  spec: Record<string, unknown>,
+  options: ExecOptions,
+  root: Root | undefined,
+): Record<string, unknown> {
   const { process } = spec as { process?: Record<string, unknown> };
   const env = process?.env as readonly string[] | undefined;
+  const base = { cwd: "/", user: { uid: 0, gid: 0 }, ...process };
   return {
-    cwd: "/",
-    user: { uid: 0, gid: 0 },
-    ...process,
+    ...(options.user === undefined ? base : withUser(base, options.user, root)),
     args: options.command,
     terminal: options.terminal,
     env: withEnvironment(env ?? [], options.env, options.terminal),
     ...(options.cwd !== undefined && { cwd: options.cwd }),
-    ...(options.user !== undefined && { user: parseUser(options.user) }),
   };
 }
 
@@ -32,7 +36,7 @@ export function execProcess(spec: Record<string, unknown>, options: ExecOptions)
 export function readBundleSpec(bundle: string): Record<string, unknown> {
   const path = join(bundle, "config.json");
   try {
-    const spec: unknown = JSON.parse(readFileSync(path, "utf8"));
+    const spec: unknown = parseExact(readFileSync(path, "utf8"));
     if (typeof spec === "object" && spec !== null && !Array.isArray(spec))
       return spec as Record<string, unknown>;
   } catch (error) {

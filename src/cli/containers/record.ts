@@ -1,15 +1,20 @@
 // Containers as the daemon has them on record: made, read and removed for the verbs.
 import { readFileSync } from "node:fs";
 import type { Container } from "../../api/generated/containers.ts";
+import { LOG_LABEL } from "../../api/labels.ts";
 import { Code } from "../../ttrpc/status.ts";
+import { parseExact, stringifyExact } from "../text/exact-json.ts";
 import { callCode } from "../text/problem.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import type { Spec } from "./spec.ts";
 
 const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
-/** Label with the path of the file that has the container's output. */
-export const LOG_LABEL = "holdfast.log";
+/** The path of the file that has the container's output; undefined if there is none, or only fifos. */
+export function logOf({ labels }: Container): string | undefined {
+  // holdfast 0.1 called it otherwise.
+  return labels[LOG_LABEL] ?? labels["holdfast.log"];
+}
 
 export interface NewContainer {
   readonly id: string;
@@ -26,7 +31,7 @@ export async function createContainer(daemon: DaemonClient, container: NewContai
       labels: { ...labels },
       image: "",
       runtime: { name: runtime },
-      spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(JSON.stringify(spec)) },
+      spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(stringifyExact(spec)) },
       snapshotter: "",
       snapshotKey: "",
       extensions: {},
@@ -44,7 +49,7 @@ export async function getContainer(daemon: DaemonClient, id: string): Promise<Co
 /** The OCI spec of a container; empty if there is none that can be read. */
 export function specOf(container: Container): Spec {
   try {
-    const spec: unknown = JSON.parse(new TextDecoder().decode(container.spec?.value));
+    const spec: unknown = parseExact(new TextDecoder().decode(container.spec?.value));
     return typeof spec === "object" && spec !== null ? (spec as Spec) : {};
   } catch {
     return {};

@@ -1,5 +1,8 @@
-// Parts of an OCI process that flags say: its environment and its user. Used for new containers and for execs.
+// Parts of an OCI process that flags say: its environment, its user and what that user may do. Used for new containers and for execs.
+import { userVariable } from "../../platform/node-launch.ts";
 import { Problem, USAGE } from "../text/problem.ts";
+import type { Root } from "./root-file.ts";
+import { userOf } from "./user.ts";
 
 /**
  * `base` with the variables of `--env` put over it: NAME=VALUE, or NAME for the value that it has here. A terminal gets TERM.
@@ -16,14 +19,23 @@ export function withEnvironment(
     const name = flag.split("=", 1)[0] ?? "";
     if (name === "") throw new Problem(`--env ${flag}: a variable has a name: NAME=VALUE`, USAGE);
     if (flag.includes("=")) env.set(name, flag);
-    else if (process.env[name] !== undefined) env.set(name, `${name}=${process.env[name]}`);
+    else {
+      const value = userVariable(name);
+      if (value !== undefined) env.set(name, `${name}=${value}`);
+    }
   }
   return [...env.values()];
 }
 
-/** The OCI user of "1000" or "1000:1000". Throws a Problem for names: only the container knows them. */
-export function parseUser(text: string): { uid: number; gid: number } {
-  const match = /^(\d+)(?::(\d+))?$/.exec(text);
-  if (match === null) throw new Problem(`--user ${text}: give numbers, as in 1000:1000`, USAGE);
-  return { uid: Number(match[1]), gid: Number(match[2] ?? 0) };
+/** `process` run by the user that `text` means: as with execve, who is not root has no capability at once, whatever others may have. */
+export function withUser(
+  process: Readonly<Record<string, unknown>>,
+  text: string,
+  root: Root | undefined,
+): Record<string, unknown> {
+  const { umask } = (process.user ?? {}) as { umask?: unknown };
+  const user = { ...userOf(text, root), ...(umask !== undefined && { umask }) };
+  const { bounding } = (process.capabilities ?? {}) as { bounding?: unknown };
+  const keepsNone = user.uid !== 0 && bounding !== undefined;
+  return { ...process, user, ...(keepsNone && { capabilities: { bounding } }) };
 }

@@ -1,11 +1,13 @@
-// The OCI spec of a container that is run from flags: what people expect of a plain container, and nothing of a network or an image.
-import { existsSync, statSync } from "node:fs";
+// The OCI spec of a container that is run from flags, which change what default-spec.ts or a bundle has.
+import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { Problem, USAGE } from "../text/problem.ts";
+import { plainSpec } from "./default-spec.ts";
 import { readBundleSpec } from "./exec-process.ts";
-import { parseUser, withEnvironment } from "./spec-process.ts";
+import { type SecurityFlags, securityOf } from "./security.ts";
+import { withEnvironment, withUser } from "./spec-process.ts";
 
-export interface SpecFlags {
+export interface SpecFlags extends SecurityFlags {
   readonly rootfs: string | undefined;
   readonly bundle: string | undefined;
   readonly command: readonly string[];
@@ -25,34 +27,25 @@ export interface SpecFlags {
 
 export type Spec = Record<string, unknown>;
 
-const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CPU_PERIOD_US = 100_000;
-
-/** What an unprivileged service needs at most, as in other engines. */
-const CAPABILITIES = [
-  "CHOWN",
-  "DAC_OVERRIDE",
-  "FSETID",
-  "FOWNER",
-  "MKNOD",
-  "NET_RAW",
-  "SETGID",
-  "SETUID",
-  "SETFCAP",
-  "SETPCAP",
-  "NET_BIND_SERVICE",
-  "SYS_CHROOT",
-  "KILL",
-  "AUDIT_WRITE",
-].map((name) => `CAP_${name}`);
 
 /** Throws a Problem for flags that contradict each other or name what is not there. */
 export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec {
   if ((flags.rootfs === undefined) === (flags.bundle === undefined)) {
     throw new Problem("give either --rootfs DIR or --bundle DIR", USAGE);
   }
-  const base = flags.bundle === undefined ? plainSpec(flags) : bundleSpec(flags.bundle);
-  const process = base.process as Record<string, unknown>;
+  if (flags.bundle !== undefined && (flags.privileged || flags.securityOpts.length > 0)) {
+    throw new Problem(
+      "--privileged and --security-opt are for --rootfs: a bundle says itself what it may",
+      USAGE,
+    );
+  }
+  const base = flags.bundle === undefined ? plainSpec(flags, securityOf(flags)) : bundleSpec(flags.bundle);
+  const { path } = base.root as { path: string };
+  const process =
+    flags.user === undefined
+      ? (base.process as Record<string, unknown>)
+      : withUser(base.process as Record<string, unknown>, flags.user, { directory: path, pid: undefined });
   const linux = base.linux as Record<string, unknown>;
   const terminal = flags.terminal || process.terminal === true;
   return {
@@ -64,7 +57,6 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
       terminal,
       ...(flags.command.length > 0 && { args: flags.command }),
       ...(flags.cwd !== undefined && { cwd: flags.cwd }),
-      ...(flags.user !== undefined && { user: parseUser(flags.user) }),
       env: withEnvironment((process.env as string[] | undefined) ?? [], flags.env, terminal),
     },
     annotations: { ...(base.annotations as object | undefined), ...flags.annotations },
@@ -122,34 +114,6 @@ export function parseMount(text: string): Record<string, unknown> {
   return { destination, type, source: type === "bind" ? resolve(source) : source, options };
 }
 
-function plainSpec(flags: SpecFlags): Spec {
-  const root = resolve(flags.rootfs ?? "");
-  if (statSync(root, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new Problem(`--rootfs ${flags.rootfs}: no such directory`);
-  }
-  if (flags.command.length === 0) throw new Problem("what to run? Give a command after the flags", USAGE);
-  const namespaces = ["pid", "ipc", "uts", "mount", ...(flags.hostNetwork ? [] : ["network"])];
-  return {
-    ociVersion: "1.0.2",
-    process: {
-      user: { uid: 0, gid: 0 },
-      env: [PATH],
-      cwd: "/",
-      capabilities: { bounding: CAPABILITIES, effective: CAPABILITIES, permitted: CAPABILITIES },
-      rlimits: [{ type: "RLIMIT_NOFILE", hard: 1024, soft: 1024 }],
-      noNewPrivileges: true,
-    },
-    root: { path: root, readonly: flags.readOnly },
-    mounts: DEFAULT_MOUNTS,
-    linux: {
-      namespaces: namespaces.map((type) => ({ type })),
-      resources: { devices: DEFAULT_DEVICES },
-      maskedPaths: MASKED,
-      readonlyPaths: READ_ONLY,
-    },
-  };
-}
-
 function bundleSpec(bundle: string): Spec {
   const spec = readBundleSpec(resolve(bundle));
   const root = spec.root as { path?: unknown } | undefined;
@@ -157,45 +121,3 @@ function bundleSpec(bundle: string): Spec {
   const path = isAbsolute(root.path) ? root.path : resolve(bundle, root.path);
   return { process: {}, linux: {}, mounts: [], ...spec, root: { ...root, path } };
 }
-
-function mount(destination: string, type: string, ...options: string[]): Record<string, unknown> {
-  return { destination, type, source: type, options };
-}
-
-const DEFAULT_MOUNTS = [
-  mount("/proc", "proc", "nosuid", "noexec", "nodev"),
-  mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-  mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-  mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
-  mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
-  mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
-  mount("/run", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-];
-
-function device(type: string, major: number, minor?: number): Record<string, unknown> {
-  return { allow: true, type, major, ...(minor !== undefined && { minor }), access: "rwm" };
-}
-
-/** null, zero, full, tty, random, urandom, ptmx, pts. */
-const DEFAULT_DEVICES = [
-  { allow: false, access: "rwm" },
-  ...[3, 5, 7, 8, 9].map((minor) => device("c", 1, minor)),
-  device("c", 5, 0),
-  device("c", 5, 2),
-  device("c", 136),
-];
-
-const MASKED = [
-  "/proc/acpi",
-  "/proc/asound",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-];
-
-const READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

@@ -1,6 +1,7 @@
 // Runs one exec from fifos to exit status, on any TaskPort. Used by `exec` and `shim … exec`.
 
 import { type ExecOptions, execProcess } from "../containers/exec-process.ts";
+import type { Root } from "../containers/root-file.ts";
 import { parseDetachKeys } from "./detach-keys.ts";
 import { Fifos } from "./fifos.ts";
 import { demandTerminal, type Outcome, Session } from "./session.ts";
@@ -22,7 +23,7 @@ export async function runExec(
   if (!flags.detach) demandTerminal(flags.terminal, flags.interactive);
   const { execId } = flags;
   const detachKeys = parseDetachKeys(flags.detachKeys);
-  const process = execProcess(spec, flags);
+  const process = execProcess(spec, flags, await rootOf(task, flags.user));
   if (flags.detach) {
     const paths = { stdin: "", stdout: "", stderr: "", terminal: flags.terminal };
     await task.exec(execId, process, paths);
@@ -30,7 +31,11 @@ export async function runExec(
     return "detached";
   }
   const fifos = await Fifos.create({ stdin: flags.interactive, terminal: flags.terminal });
-  const session = new Session({ task, execId, fifos, detachKeys, signalProxy: !flags.terminal });
+  const session = new Session({
+    ...{ task, execId, fifos, detachKeys },
+    signalProxy: !flags.terminal,
+    endsWithReader: true,
+  });
   let outcome: Outcome | undefined;
   try {
     await task.exec(execId, process, fifos.paths);
@@ -48,4 +53,11 @@ export async function runExec(
     session.close();
     if (outcome !== "detached") Fifos.remove(fifos.paths);
   }
+}
+
+/** The root file system that an exec's user is looked up in: the init's, as it is now. */
+async function rootOf(task: TaskPort, user: string | undefined): Promise<Root | undefined> {
+  if (user === undefined) return undefined;
+  const { pid } = await task.state("");
+  return pid === 0 ? undefined : { directory: `/proc/${pid}/root`, pid };
 }

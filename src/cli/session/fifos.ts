@@ -1,10 +1,20 @@
 // A process's stdin, stdout and stderr as fifos in a directory of our own, as containerd's clients hand them to shims. Nothing here ever waits
 // for the other side: both ends of an output are opened first, and the writing one given up once the shim has its own.
 import { execFile } from "node:child_process";
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { isSystemError } from "../../platform/platform.ts";
 import { Problem } from "../text/problem.ts";
 import { FifoWriter } from "./fifo-writer.ts";
 
@@ -50,6 +60,7 @@ export class Fifos {
   static async create({ stdin, terminal }: Streams): Promise<Fifos> {
     const parent = fifoDirectory();
     mkdirSync(parent, { recursive: true, mode: 0o700 });
+    sweep(parent);
     const directory = mkdtempSync(join(parent, "io-"));
     const path = (name: string, wanted: boolean): string => (wanted ? join(directory, name) : "");
     const paths = {
@@ -104,5 +115,31 @@ export class Fifos {
     const fd = openSync(path, O_RDONLY | O_NONBLOCK);
     if (hold) this.#held.push(openSync(path, O_WRONLY | O_NONBLOCK));
     return new Socket({ fd, readable: true, writable: false });
+  }
+}
+
+/** Fifos that are younger may be about to be opened, in ms. */
+const YOUNG = 60_000;
+
+/** Removes what clients that were killed have left: a shim holds the fifos of its processes open for reading too, so what nobody reads is nobody's. */
+function sweep(parent: string): void {
+  for (const name of readdirSync(parent)) {
+    const directory = join(parent, name);
+    try {
+      if (Date.now() - statSync(directory).mtimeMs < YOUNG) continue;
+      if (readdirSync(directory).some((fifo) => hasReader(join(directory, fifo)))) continue;
+      rmSync(directory, { recursive: true, force: true });
+    } catch {
+      // Somebody else has swept it, or it is none of ours.
+    }
+  }
+}
+
+function hasReader(fifo: string): boolean {
+  try {
+    closeSync(openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK));
+    return true;
+  } catch (error) {
+    return !isSystemError(error, "ENXIO");
   }
 }

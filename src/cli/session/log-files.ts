@@ -1,5 +1,5 @@
 // Where the output of containers goes that nobody is in front of: a file each, made by the shim, read by `logs` and `attach`.
-import { createReadStream, existsSync, mkdirSync, rmSync, statSync, unlinkSync, watch } from "node:fs";
+import { createReadStream, rmSync, statSync, watch } from "node:fs";
 import { open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -9,12 +9,6 @@ const BLOCK = 65_536;
 /** HOLDFAST_LOGS names another directory. */
 export function logFile(namespace: string, id: string): string {
   return join(process.env.HOLDFAST_LOGS ?? DEFAULT_DIRECTORY, namespace, `${id}.log`);
-}
-
-/** Makes the directory and removes what an earlier container of that name has left. */
-export function prepareLog(path: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  if (existsSync(path)) unlinkSync(path);
 }
 
 /** Removes the log of a deleted container, if it is one of ours. */

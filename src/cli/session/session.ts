@@ -1,8 +1,11 @@
 // Being in front of a process: its output to ours, our input to it, the terminal's size, signals, and at the end its exit status.
 // Used by run, start, exec and attach, through a daemon or straight at a shim.
 import type { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isSystemError } from "../../platform/platform.ts";
 import { Code } from "../../ttrpc/status.ts";
-import { callCode, errorText, Problem } from "../text/problem.ts";
+import { NO_READER } from "../text/output.ts";
+import { callCode, errorText, FAILED, Problem, systemText } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { DetachKeys } from "./detach-keys.ts";
 import type { Fifos } from "./fifos.ts";
@@ -13,6 +16,8 @@ import { RawMode, terminalSize } from "./terminal.ts";
 const PROXIED: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"];
 /** Who asks for an end so often does not want to wait for the process. */
 const PATIENCE = 3;
+/** How long a process may take to end by SIGPIPE, in ms: the init of a container gets only those signals that it asks for. */
+const PIPE_PATIENCE = 500;
 /** How long output may still come after the end of the process, in ms: a child of its own may hold it open. */
 const DRAIN_TIMEOUT = 10_000;
 
@@ -23,6 +28,8 @@ export interface SessionOptions {
   /** Bytes of parseDetachKeys. */
   readonly detachKeys: readonly number[];
   readonly signalProxy: boolean;
+  /** Whether the process is to end when nobody takes its output from us any more, as it would by SIGPIPE; it is left running otherwise. */
+  readonly endsWithReader: boolean;
   /** Whether the terminal has been somebody else's: a program that draws on it is to draw anew. */
   readonly redraw?: boolean;
 }
@@ -39,6 +46,8 @@ export class Session {
   readonly #detached: Promise<"detached">;
   #ended = false;
   #begun = false;
+  /** Why what we print gets nowhere. */
+  #lost: Error | undefined;
   /** Signals for a process that was not there yet. */
   readonly #early: NodeJS.Signals[] = [];
 
@@ -72,7 +81,8 @@ export class Session {
       const outcome = await Promise.race([exit, this.#detached]);
       this.#ended = true;
       if (outcome !== "detached") await this.#drained();
-      return outcome;
+      if (this.#lost === undefined || outcome === "detached") return outcome;
+      return { ...outcome, status: lostStatus(this.#lost) };
     } finally {
       this.close();
     }
@@ -92,12 +102,38 @@ export class Session {
       source.once("close", resolve);
     });
     source.on("error", () => {});
+    const failed = (error: Error): void => {
+      source.removeAllListeners("data").resume();
+      this.#readerLeft(error);
+    };
+    sink.on("error", failed);
+    this.#undo.push(() => sink.off("error", failed));
     source.on("data", (chunk: Buffer) => {
       if (sink.write(chunk)) return;
       source.pause();
       sink.once("drain", () => source.resume());
     });
     this.#outputs.push(ended);
+  }
+
+  /** What still comes is thrown away: a process that blocks on a full pipe would not end. */
+  #readerLeft(error: Error): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = error;
+    if (this.#options.endsWithReader) void this.#endByPipe();
+    else {
+      process.exitCode = lostStatus(error);
+      this.#detach();
+    }
+  }
+
+  async #endByPipe(): Promise<void> {
+    const { task, execId } = this.#options;
+    for (const signal of ["SIGPIPE", "SIGKILL"] as const) {
+      await task.kill(execId, signalNumber(signal)).catch(() => {});
+      await sleep(PIPE_PATIENCE, undefined, { ref: false });
+      if (this.#ended) return;
+    }
   }
 
   async #drained(): Promise<void> {
@@ -189,6 +225,13 @@ export class Session {
   #complain(signal: string, error: unknown): void {
     process.stderr.write(`holdfast: ${signal} not passed on: ${errorText(error)}\n`);
   }
+}
+
+/** What we end with when our output cannot be written; says why, if it is not only that nobody wants it. */
+function lostStatus(error: Error): number {
+  if (isSystemError(error, "EPIPE")) return NO_READER;
+  process.stderr.write(`holdfast: cannot write the output: ${systemText(error)}\n`);
+  return FAILED;
 }
 
 /** Throws a Problem if a terminal is asked for, with input, where there is none. */

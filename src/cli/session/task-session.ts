@@ -1,10 +1,12 @@
 // Makes a container's task, with stdio of one kind or the other, starts it and stays in front of it if asked. Used by run, start and attach.
-import { statSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
+import { waitForEnd } from "../containers/end.ts";
 import { Problem } from "../text/problem.ts";
 import { Fifos, type StdioPaths } from "./fifos.ts";
-import { follow, logUri, pathOfUri, prepareLog } from "./log-files.ts";
+import { follow, logUri, pathOfUri } from "./log-files.ts";
 import { type Outcome, Session } from "./session.ts";
 import type { Exit } from "./task-port.ts";
 
@@ -14,6 +16,8 @@ export interface FrontOptions {
   /** Bytes of parseDetachKeys. */
   readonly detachKeys: readonly number[];
   readonly signalProxy: boolean;
+  /** Called with the pid of its init, before that starts. */
+  readonly created: (pid: number) => Promise<void>;
 }
 
 /** Starts the container's task with our input and output. */
@@ -21,10 +25,17 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
   const { interactive, terminal, detachKeys, signalProxy } = options;
   const task = new DaemonTask(daemon, id);
   const fifos = await Fifos.create({ stdin: interactive, terminal });
-  const session = new Session({ task, execId: "", fifos, detachKeys, signalProxy });
+  const session = new Session({ task, execId: "", fifos, detachKeys, signalProxy, endsWithReader: true });
+  let exit: Promise<Exit> | undefined;
   try {
-    await startTask(daemon, id, fifos.paths, () => session.begin());
-    return await session.outcome(task.wait(""));
+    await startTask(daemon, id, fifos.paths, async (pid) => {
+      await options.created(pid);
+      // Asked before it starts: a daemon that deletes it after its end would have nothing to tell any more.
+      exit = waitForEnd(daemon, id);
+      exit.catch(() => {});
+    });
+    session.begin();
+    return await session.outcome(exit ?? waitForEnd(daemon, id));
   } catch (error) {
     Fifos.remove(fifos.paths);
     throw error;
@@ -37,14 +48,15 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
 export async function runDetached(
   daemon: DaemonClient,
   id: string,
-  { log, terminal, input }: { log: string; terminal: boolean; input: boolean },
+  options: { log: string; terminal: boolean; input: boolean } & Pick<FrontOptions, "created">,
 ): Promise<number> {
-  prepareLog(log);
+  const { log, terminal, input } = options;
+  mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
   const uri = logUri(log);
   const fifos = input ? await Fifos.create({ stdin: true, terminal }) : undefined;
   const paths = { stdin: fifos?.paths.stdin ?? "", stdout: uri, stderr: terminal ? "" : uri, terminal };
   try {
-    return await startTask(daemon, id, paths, () => {});
+    return await startTask(daemon, id, paths, options.created);
   } catch (error) {
     if (fifos !== undefined) Fifos.remove(fifos.paths);
     throw error;
@@ -58,10 +70,10 @@ async function startTask(
   daemon: DaemonClient,
   id: string,
   paths: StdioPaths,
-  created: () => void,
+  created: (pid: number) => Promise<void>,
 ): Promise<number> {
   const { stdin, stdout, stderr, terminal } = paths;
-  await daemon.tasks.create({
+  const { pid } = await daemon.tasks.create({
     containerId: id,
     rootfs: [],
     stdin,
@@ -71,9 +83,8 @@ async function startTask(
     runtimePath: "",
   });
   try {
-    const { pid } = await daemon.tasks.start({ containerId: id, execId: "" });
-    created();
-    return pid;
+    await created(pid);
+    return (await daemon.tasks.start({ containerId: id, execId: "" })).pid;
   } catch (error) {
     await daemon.tasks.delete({ containerId: id }).catch(() => {});
     throw error;
@@ -84,7 +95,7 @@ async function startTask(
 export async function attachTo(
   daemon: DaemonClient,
   id: string,
-  options: Omit<FrontOptions, "terminal" | "interactive"> & { readonly input: boolean },
+  options: Pick<FrontOptions, "detachKeys" | "signalProxy"> & { readonly input: boolean },
 ): Promise<Outcome> {
   const task = new DaemonTask(daemon, id);
   const state = await task.state("");
@@ -97,7 +108,7 @@ export async function attachTo(
     terminal: state.terminal,
   };
   const fifos = Fifos.attach(paths);
-  const session = new Session({ ...options, task, execId: "", fifos, redraw: true });
+  const session = new Session({ ...options, task, execId: "", fifos, redraw: true, endsWithReader: false });
   try {
     session.begin();
     const exit: Promise<Exit> = task.wait("");

@@ -4,6 +4,7 @@ import type { Timestamp } from "../../api/generated/google/protobuf/timestamp.ts
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { StdioPaths } from "../session/fifos.ts";
 import type { Exit, ProcessState, TaskPort } from "../session/task-port.ts";
+import { stringifyExact } from "../text/exact-json.ts";
 import { statusName } from "../text/task-status.ts";
 import type { ShimConnection } from "./connection.ts";
 
@@ -26,7 +27,7 @@ export class ShimTask implements TaskPort {
   }
 
   async exec(execId: string, process: Record<string, unknown>, stdio: StdioPaths): Promise<void> {
-    const spec = { typeUrl: SPEC_PROCESS, value: new TextEncoder().encode(JSON.stringify(process)) };
+    const spec = { typeUrl: SPEC_PROCESS, value: new TextEncoder().encode(stringifyExact(process)) };
     const { stdin, stdout, stderr, terminal } = stdio;
     await this.#shim.task.exec(
       { id: this.id, execId, spec, stdin, stdout, stderr, terminal },

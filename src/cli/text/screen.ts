@@ -1,13 +1,12 @@
-// Where verbs print: tables for people, JSON for programs, colours on a terminal only. One is made in program.ts and passed to every verb.
-import Table from "cli-table3";
-import picocolors from "picocolors";
+// Where verbs print: tables for people, JSON for programs, colours on a terminal only. settingsOf makes one for every verb. Nothing that is printed
+// for a person can steer a terminal: see printable.ts.
+import { type Colors, coloured, colouredWidth, createColors } from "./colors.ts";
+import { stringifyExact } from "./exact-json.ts";
+import { printableJson, printableLines } from "./printable.ts";
+import { renderTable } from "./table.ts";
 
-export type Colors = ReturnType<typeof picocolors.createColors>;
-
-export interface ScreenOptions {
-  readonly json: boolean;
-  readonly quiet?: boolean;
-}
+/** Whether what goes wrong is said in JSON: as the verb that runs was asked to print. */
+let jsonErrors = false;
 
 export class Screen {
   readonly json: boolean;
@@ -15,91 +14,50 @@ export class Screen {
 
   constructor(json: boolean) {
     this.json = json;
-    const wanted = process.stdout.isTTY === true && process.env.NO_COLOR === undefined && !json;
-    this.colors = picocolors.createColors(wanted);
+    jsonErrors = json;
+    const { NO_COLOR: no = "", TERM: terminal } = process.env;
+    this.colors = createColors(process.stdout.isTTY === true && no === "" && terminal !== "dumb" && !json);
   }
 
   line(text = ""): void {
-    process.stdout.write(`${text}\n`);
+    process.stdout.write(`${coloured(text)}\n`);
   }
 
   /** For people, beside what is asked for: goes to stderr. */
   note(text: string): void {
-    process.stderr.write(`holdfast: ${text}\n`);
+    complain(text);
   }
 
   /** One JSON value on a line of its own; several make JSON Lines. */
   value(value: unknown): void {
-    this.line(JSON.stringify(value, jsonValue));
+    process.stdout.write(`${printableJson(stringifyExact(value))}\n`);
   }
 
   /** One JSON value, indented: for what is read as a whole. */
   document(value: unknown): void {
-    this.line(JSON.stringify(value, jsonValue, 2));
+    process.stdout.write(`${printableJson(stringifyExact(value, 2))}\n`);
   }
 
-  /** Columns in line, without frames. */
+  /** Columns in line, without frames; cut to the width of a terminal. */
   table(head: readonly string[], rows: readonly (readonly string[])[]): void {
-    this.line(renderTable(head, rows, this.colors));
+    process.stdout.write(`${renderTable(head, rows, this.colors, process.stdout.columns)}\n`);
   }
 
   /** "name: value" lines with the values in a column; entries without a value are left out. */
   fields(entries: readonly (readonly [name: string, value: string | undefined])[]): void {
     const shown = entries.filter(([, value]) => value !== undefined && value !== "");
-    const width = Math.max(0, ...shown.map(([name]) => name.length));
+    const width = Math.max(0, ...shown.map(([name]) => colouredWidth(name)));
     for (const [name, value] of shown) {
       this.line(`${this.colors.dim(name.padEnd(width))}  ${value}`);
     }
   }
 }
 
-const NO_FRAME = Object.fromEntries(
-  [
-    "top",
-    "top-mid",
-    "top-left",
-    "top-right",
-    "bottom",
-    "bottom-mid",
-    "bottom-left",
-    "bottom-right",
-    "left",
-    "left-mid",
-    "mid",
-    "mid-mid",
-    "right",
-    "right-mid",
-  ].map((part) => [part, ""]),
-);
-
-export function renderTable(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  colors: Colors,
-): string {
-  const table = new Table({
-    chars: { ...NO_FRAME, middle: "  " },
-    style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
-  });
-  table.push(
-    head.map((title) => colors.bold(title)),
-    ...rows.map((row) => [...row]),
+/** Says on stderr what goes wrong, for `id` if it is about one of several: a line for a person; for a program {"id": …, "error": …} on a line. */
+export function complain(text: string, id?: string): void {
+  process.stderr.write(
+    jsonErrors
+      ? `${printableJson(JSON.stringify({ id, error: text }))}\n`
+      : `holdfast: ${printableLines(id === undefined ? text : `${id}: ${text}`)}\n`,
   );
-  // The last column is padded too: no trailing spaces for whoever copies a line.
-  return table
-    .toString()
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .join("\n");
-}
-
-/** 64-bit numbers as numbers while no digit is lost, as strings beyond; bytes as base64. */
-function jsonValue(_key: string, value: unknown): unknown {
-  if (typeof value === "bigint") {
-    return value <= Number.MAX_SAFE_INTEGER && value >= Number.MIN_SAFE_INTEGER
-      ? Number(value)
-      : value.toString();
-  }
-  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
-  return value;
 }

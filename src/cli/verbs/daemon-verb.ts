@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { DaemonClient } from "../containers/daemon-client.ts";
 import { errorText, FAILED, notStarted } from "../text/problem.ts";
+import { complain } from "../text/screen.ts";
 import { commonFlags, exitsLikeProcess, type Settings, settingsOf } from "./options.ts";
 
 /** One call on the command line, connected. */
@@ -60,7 +61,7 @@ export async function forEach(ids: readonly string[], act: (id: string) => Promi
     try {
       await act(id);
     } catch (error) {
-      process.stderr.write(`holdfast: ${id}: ${errorText(error)}\n`);
+      complain(errorText(error), id);
       process.exitCode = FAILED;
     }
   }

@@ -26,9 +26,9 @@ export function addDoctor(program: Command): void {
     if (screen.json) screen.document(findings);
     else {
       const { colors } = screen;
-      const marks = { good: colors.green("ok"), hint: colors.yellow("note"), bad: colors.red("BAD") };
+      const marks = { good: colors.green("ok  "), hint: colors.yellow("note"), bad: colors.red("BAD ") };
       for (const { check, level, found, advice } of findings) {
-        screen.line(`${marks[level].padEnd(4)}  ${colors.bold(check)}: ${found}`);
+        screen.line(`${marks[level]}  ${colors.bold(check)}: ${found}`);
         if (advice !== undefined) screen.line(`      → ${advice}`);
       }
       screen.line();

@@ -23,7 +23,7 @@ export function execFlags(command: Command): Command {
     .option("-d, --detach", "start it, print its id, and do not wait for it")
     .option("-e, --env <NAME=VALUE>", "set a variable; may be given again", collect)
     .option("-w, --cwd <dir>", "its working directory")
-    .option("-u, --user <uid[:gid]>", "its user")
+    .option("-u, --user <user[:group]>", "its user, by name or number")
     .option("--exec-id <id>", "its id, to kill it by (a random one)")
     .option("--detach-keys <keys>", "keys that leave it running", DEFAULT_DETACH_KEYS);
 }

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
-import { getContainer, LOG_LABEL, orNone, specOf } from "../containers/record.ts";
+import { getContainer, logOf, orNone, specOf } from "../containers/record.ts";
 import { describeRow, rowOf } from "../containers/rows.ts";
 import { findShims, type ShimProcess } from "../shims/processes.ts";
 import { nsToIso } from "../text/units.ts";
@@ -30,11 +30,11 @@ async function inspectOne(daemon: DaemonClient, id: string, shims: readonly Shim
   const container = await getContainer(daemon, id);
   const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
   const shim = shims.find((each) => each.namespace === daemon.namespace && each.containers.includes(id));
-  const { updatedAt, snapshotter, snapshotKey, spec, labels } = container;
+  const { updatedAt, snapshotter, snapshotKey, spec } = container;
   return {
     ...describeRow(await rowOf(daemon, container, task)),
     updatedAt: updatedAt && nsToIso(nsFromTimestamp(updatedAt)),
-    log: labels[LOG_LABEL] ?? null,
+    log: logOf(container) ?? null,
     stdio: task && {
       terminal: task.terminal,
       stdin: task.stdin,

@@ -4,9 +4,10 @@ import type { Command } from "commander";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
-import { getContainer, LOG_LABEL, orNone, processOf, specOf } from "../containers/record.ts";
+import { getContainer, logOf, orNone, processOf, specOf } from "../containers/record.ts";
 import { describeRow, rowsOf, statusText } from "../containers/rows.ts";
 import { copyFrom, follow, pathOfUri, tailOffset } from "../session/log-files.ts";
+import { clip, printable } from "../text/printable.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { statusName } from "../text/task-status.ts";
 import { duration, msSince } from "../text/units.ts";
@@ -79,7 +80,7 @@ async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise
         ? "-"
         : duration(msSince(nsFromTimestamp(row.container.createdAt))),
       (row.container.runtime?.name ?? "-").split(".").slice(-2).join("-"),
-      clip(processOf(specOf(row.container)).args.join(" ")),
+      clip(printable(processOf(specOf(row.container)).args.join(" ")), COMMAND_WIDTH),
     ]),
   );
 }
@@ -89,7 +90,7 @@ async function logsVerb({ daemon, words, command }: Visit): Promise<void> {
   const options = command.opts<{ follow?: boolean; tail?: number }>();
   const container = await getContainer(daemon, id);
   const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
-  const path = pathOfUri(task?.stdout ?? "") ?? container.labels[LOG_LABEL];
+  const path = pathOfUri(task?.stdout ?? "") ?? logOf(container);
   if (path === undefined || statSync(path, { throwIfNoEntry: false }) === undefined) {
     throw new Problem(
       `${id} has no log: only containers of "run -d" and "start" have one; "attach ${id}" shows what comes of others`,
@@ -143,8 +144,4 @@ async function nsVerb({ daemon, words, command, settings: { screen } }: Visit): 
 export async function namespaceNames(daemon: DaemonClient): Promise<string[]> {
   const { namespaces } = await daemon.namespaces.list({ filter: "" });
   return namespaces.map(({ name }) => name).sort();
-}
-
-function clip(text: string): string {
-  return text.length > COMMAND_WIDTH ? `${text.slice(0, COMMAND_WIDTH - 1)}…` : text;
 }

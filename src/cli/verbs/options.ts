@@ -88,6 +88,7 @@ export function durationArgument(text: string): number {
 export function sizeArgument(text: string): number {
   const size = parseBytes(text);
   if (size === undefined || size <= 0) throw new InvalidArgumentError("give a size such as 64m or 1.5g.");
+  if (size > Number.MAX_SAFE_INTEGER) throw new InvalidArgumentError("no machine has that much memory.");
   return size;
 }
 

@@ -1,24 +1,25 @@
 // `holdfast run`, `create` and `start`: containers from flags.
 
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
+import { AUTO_REMOVE_LABEL, LOG_LABEL } from "../../api/labels.ts";
 import { OUR_RUNTIME } from "../../api/runtime-names.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { isAway, patiently } from "../containers/daemon-task.ts";
 import {
   createContainer,
   getContainer,
-  LOG_LABEL,
   labelsOf,
+  logOf,
   orNone,
   processOf,
   specOf,
 } from "../containers/record.ts";
+import { deleteEndedToo, Removal } from "../containers/removal.ts";
 import { makeSpec, type SpecFlags } from "../containers/spec.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
-import { logFile } from "../session/log-files.ts";
+import { logFile, removeLog } from "../session/log-files.ts";
 import { demandTerminal, type Outcome } from "../session/session.ts";
 import { runDetached, runInFront } from "../session/task-session.ts";
 import { notStarted, Problem, USAGE } from "../text/problem.ts";
@@ -41,6 +42,8 @@ interface RawFlags {
   readonly memory?: number;
   readonly cpus?: number;
   readonly net?: string;
+  readonly privileged?: boolean;
+  readonly securityOpt?: readonly string[];
   readonly label?: readonly string[];
   readonly annotation?: readonly string[];
   readonly runtime: string;
@@ -116,7 +119,7 @@ function containerFlags(command: Command): Command {
       collect,
     )
     .option("-w, --cwd <dir>", "its working directory")
-    .option("-u, --user <uid[:gid]>", "its user")
+    .option("-u, --user <user[:group]>", "its user, by name or number")
     .option("--hostname <name>", "its host name")
     .option(
       "--mount <spec>",
@@ -127,6 +130,12 @@ function containerFlags(command: Command): Command {
     .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
     .option("--cpus <number>", "how many processors' time it may use, such as 0.5", cpusArgument)
     .option("--net <host|none>", "the host's network, or none (default)")
+    .option("--privileged", "give it all capabilities and devices, and no seccomp profile")
+    .option(
+      "--security-opt <option>",
+      "seccomp=unconfined, seccomp=FILE, no-new-privileges=false; may be given again",
+      collect,
+    )
     .option("--label <NAME=VALUE>", "a label of the record; may be given again", collect)
     .option(
       "--annotation <NAME=VALUE>",
@@ -173,23 +182,37 @@ function readContainer({ command, words }: Visit): { id: string; flags: SpecFlag
     memory: raw.memory,
     cpus: raw.cpus,
     hostNetwork: raw.net === "host",
+    privileged: raw.privileged === true,
+    securityOpts: raw.securityOpt ?? [],
     annotations: labelsOf(raw.annotation ?? []),
   };
   return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw };
 }
 
-async function record(visit: Visit): Promise<{ id: string; terminal: boolean; log: string }> {
+interface Made {
+  readonly id: string;
+  readonly terminal: boolean;
+  readonly log: string;
+}
+
+async function record(visit: Visit, removed: boolean): Promise<Made> {
   const { settings, daemon } = visit;
   const { id, flags, raw } = readContainer(visit);
   const spec = makeSpec(settings.namespace, id, flags);
   const log = logFile(settings.namespace, id);
-  const labels = { ...labelsOf(raw.label ?? []), [LOG_LABEL]: log };
+  const labels = {
+    ...labelsOf(raw.label ?? []),
+    [LOG_LABEL]: log,
+    ...(removed && { [AUTO_REMOVE_LABEL]: "true" }),
+  };
   await createContainer(daemon, { id, runtime: raw.runtime, labels, spec });
+  // Of an earlier container of that name.
+  removeLog(log);
   return { id, terminal: processOf(spec).terminal, log };
 }
 
 async function createVerb(visit: Visit): Promise<void> {
-  const { id } = await record(visit);
+  const { id } = await record(visit, false);
   sayId(visit.settings, id);
 }
 
@@ -198,36 +221,36 @@ function sayId({ screen }: Settings, id: string): void {
   else screen.line(id);
 }
 
-/** Leaves a process of ours behind that waits for the end: no daemon deletes by itself. */
-function removeLater({ settings: { address, namespace } }: Visit, id: string): void {
-  const place = ["--address", address, "--namespace", namespace];
-  const argv = [...process.execArgv, process.argv[1] ?? "", ...place, "delete", "--wait", id];
-  spawn(process.execPath, argv, { detached: true, stdio: "ignore" }).unref();
-}
-
 async function runVerb(visit: Visit): Promise<void> {
   const { daemon, command, settings } = visit;
   const front = command.opts<FrontFlags>();
   const interactive = front.interactive === true;
   const detachKeys = parseDetachKeys(front.detachKeys);
   if (front.detach !== true) demandTerminal(command.opts<RawFlags>().tty === true, interactive);
-  let id: string | undefined;
+  let made: Made | undefined;
+  let removal: Removal | undefined;
   try {
-    const made = await record(visit);
-    id = made.id;
+    made = await record(visit, front.rm === true);
+    const { id, terminal, log } = made;
+    const created = async (pid: number): Promise<void> => {
+      if (front.rm === true) removal = await Removal.arrange(daemon, settings.address, id, pid);
+    };
     if (front.detach === true) {
-      await runDetached(daemon, id, { log: made.log, terminal: made.terminal, input: interactive });
-      if (front.rm === true) removeLater(visit, id);
+      await runDetached(daemon, id, { log, terminal, input: interactive, created });
       sayId(settings, id);
       return;
     }
-    const options = { interactive, terminal: made.terminal, detachKeys, signalProxy: front.sigProxy };
+    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created };
     const outcome = await runInFront(daemon, id, options);
-    await finish(visit, id, outcome, front.rm === true);
+    finish(visit, id, outcome);
+    if (outcome !== "detached" && front.rm === true) await remove(visit, id);
+    if (outcome !== "detached") removal?.done();
   } catch (error) {
     // What never ran leaves no record.
-    if (id !== undefined && !(await hasTask(daemon, id)))
-      await daemon.containers.delete({ id }).catch(() => {});
+    if (made !== undefined && !(await hasTask(daemon, made.id))) {
+      await daemon.containers.delete({ id: made.id }).catch(() => {});
+      removal?.done();
+    }
     throw error;
   }
 }
@@ -241,36 +264,20 @@ async function hasTask(daemon: DaemonClient, id: string): Promise<boolean> {
   }
 }
 
-async function finish(
-  { daemon, settings }: Visit,
-  id: string,
-  outcome: Outcome,
-  remove: boolean,
-): Promise<void> {
-  if (outcome === "detached") {
-    settings.screen.note(`${id} goes on; "holdfast attach ${id}" brings you back`);
-    return;
-  }
-  process.exitCode = outcome.status;
-  if (!remove) return;
+function finish({ settings }: Visit, id: string, outcome: Outcome): void {
+  if (outcome !== "detached") process.exitCode = outcome.status;
+  else settings.screen.note(`${id} goes on; "holdfast attach ${id}" brings you back`);
+}
+
+/** The daemon may be at it too. */
+async function remove({ daemon, settings }: Visit, id: string): Promise<void> {
   try {
-    await deleteContainer(daemon, id);
+    await deleteEndedToo(daemon, id);
   } catch (error) {
     if (!isAway(error)) throw error;
     settings.screen.note(`the daemon is away; ${id} is deleted when it is back (ctrl-c leaves it)`);
-    await patiently(() => deleteContainer(daemon, id));
+    await patiently(() => deleteEndedToo(daemon, id));
   }
-}
-
-/** Removes an ended task and its record, with the fifos that we made for it. */
-export async function deleteContainer(daemon: DaemonClient, id: string): Promise<void> {
-  const task = await orNone(daemon.tasks.get({ containerId: id, execId: "" }));
-  if (task?.process !== undefined) {
-    await orNone(daemon.tasks.delete({ containerId: id }));
-    Fifos.remove(task.process);
-  }
-  // The first answer may have been lost with the daemon.
-  await orNone(daemon.containers.delete({ id }));
 }
 
 async function startVerb(visit: Visit): Promise<void> {
@@ -281,21 +288,16 @@ async function startVerb(visit: Visit): Promise<void> {
     await clearEnded(daemon, id);
     const { terminal } = processOf(specOf(container));
     if (front.attach !== true) {
-      const log = container.labels[LOG_LABEL] ?? logFile(settings.namespace, id);
-      await runDetached(daemon, id, { log, terminal, input: front.interactive === true });
+      const log = logOf(container) ?? logFile(settings.namespace, id);
+      await runDetached(daemon, id, { log, terminal, input: front.interactive === true, created: noMore });
       sayId(settings, id);
       return;
     }
     const interactive = front.interactive === true;
     demandTerminal(terminal, interactive);
     const detachKeys = parseDetachKeys(front.detachKeys);
-    const outcome = await runInFront(daemon, id, {
-      interactive,
-      terminal,
-      detachKeys,
-      signalProxy: front.sigProxy,
-    });
-    await finish(visit, id, outcome, false);
+    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created: noMore };
+    finish(visit, id, await runInFront(daemon, id, options));
   };
   const [id] = words;
   if (front.attach !== true) await forEach(words, start);
@@ -308,6 +310,8 @@ async function startVerb(visit: Visit): Promise<void> {
     }
   }
 }
+
+async function noMore(): Promise<void> {}
 
 /** A task that has ended stands in the way of the next. */
 async function clearEnded(daemon: DaemonClient, id: string): Promise<void> {

@@ -4,9 +4,10 @@ import type { Command } from "commander";
 import { isAway } from "../containers/daemon-task.ts";
 import { askFigures, cpuPercent, type Figures } from "../containers/figures.ts";
 import { RawMode, terminalSize } from "../session/terminal.ts";
+import { coloured, colouredWidth } from "../text/colors.ts";
 import { FAILED, Problem } from "../text/problem.ts";
-import { renderTable } from "../text/screen.ts";
 import { History, sparkline } from "../text/sparkline.ts";
+import { renderTable } from "../text/table.ts";
 import { bytes, duration } from "../text/units.ts";
 import { daemonVerb, type Visit } from "./daemon-verb.ts";
 import { durationArgument, examples } from "./options.ts";
@@ -134,7 +135,7 @@ function note(history: Seen, figures: Figures): void {
 function draw({ daemon, settings: { screen } }: Visit, history: Seen, state: string): void {
   const { colors } = screen;
   const { rows: height, columns } = terminalSize() ?? { rows: 24, columns: 80 };
-  const idWidth = Math.max(2, ...[...history.keys()].map((id) => id.length));
+  const idWidth = Math.max(2, ...[...history.keys()].map(colouredWidth));
   const graph = Math.min(SAMPLES, Math.max(MIN_GRAPH, Math.floor((columns - FIGURES_WIDTH - idWidth) / 2)));
   const rows = [...history.values()]
     .sort((a, b) => b.cpu.last - a.cpu.last || (a.last.id < b.last.id ? -1 : 1))
@@ -151,7 +152,7 @@ function draw({ daemon, settings: { screen } }: Visit, history: Seen, state: str
     ]);
   const title = `holdfast top   ${daemon.namespace}   ${rows.length} containers   ${state}   q quits`;
   const head = ["ID", "CPU", "", "MEMORY", "", "LIMIT", "PIDS", "READ", "WRITTEN"];
-  const lines = [colors.bold(title), "", ...renderTable(head, rows, colors).split("\n")];
+  const lines = [coloured(colors.bold(title)), "", ...renderTable(head, rows, colors).split("\n")];
   const shown = lines.slice(0, Math.max(1, height - 1));
   process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE}\r\n`).join("")}${CLEAR_REST}`);
 }

@@ -4,18 +4,20 @@ import { SPEC_LINUX_RESOURCES } from "../../api/any.ts";
 import { Status } from "../../api/generated/process.ts";
 import { DaemonTask, patiently } from "../containers/daemon-task.ts";
 import { describeEnd, endOf, historyOf, waitForEnd } from "../containers/end.ts";
-import { getContainer, LOG_LABEL, orNone, specOf } from "../containers/record.ts";
+import { getContainer, logOf, orNone, specOf } from "../containers/record.ts";
+import { deleteEnded } from "../containers/removal.ts";
 import { limited } from "../containers/spec.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { runExec } from "../session/exec-session.ts";
 import { removeLog } from "../session/log-files.ts";
 import { attachTo } from "../session/task-session.ts";
+import { stringifyExact } from "../text/exact-json.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { examples, sizeArgument } from "./options.ts";
-import { cpusArgument, deleteContainer } from "./run.ts";
+import { cpusArgument } from "./run.ts";
 
 const SIGKILL = 9;
 
@@ -130,7 +132,7 @@ async function updateVerb({ daemon, words, command }: Visit): Promise<void> {
   const { memory, cpus } = command.opts<{ memory?: number; cpus?: number }>();
   if (memory === undefined && cpus === undefined)
     throw new Problem("change what? Give --memory or --cpus", USAGE);
-  const json = JSON.stringify(limited({}, { memory, cpus }));
+  const json = stringifyExact(limited({}, { memory, cpus }));
   const resources = { typeUrl: SPEC_LINUX_RESOURCES, value: new TextEncoder().encode(json) };
   await forEach(
     words,
@@ -165,8 +167,8 @@ async function deleteVerb({ daemon, words, command }: Visit): Promise<void> {
       await endTask(new DaemonTask(daemon, id), task.status === Status.PAUSED, () =>
         daemon.tasks.resume({ containerId: id }),
       );
-    await patiently(() => deleteContainer(daemon, id));
-    removeLog(container.labels[LOG_LABEL]);
+    await patiently(() => deleteEnded(daemon, id));
+    removeLog(logOf(container));
   });
 }
 

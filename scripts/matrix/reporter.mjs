@@ -1,0 +1,26 @@
+// A reporter of node's test runner that writes a line of JSON for each test. Loaded by the runner itself, inside the root; hence plain JavaScript.
+import { relative } from "node:path";
+
+/** What a person needs of an error, in one line. */
+function reasonOf(error) {
+  const cause = error?.cause ?? error;
+  const text = String(cause?.message ?? cause ?? "").split("\n");
+  return text
+    .filter((line) => line.trim() !== "")
+    .slice(0, 3)
+    .join(" ")
+    .slice(0, 300);
+}
+
+export default async function* reporter(source) {
+  for await (const { type, data } of source) {
+    if (type !== "test:pass" && type !== "test:fail") continue;
+    const file = data.file === undefined ? "" : relative(process.cwd(), data.file);
+    // A file that ends by itself is reported as a test with its path as name: only its failure says something.
+    if (data.name.endsWith(".test.ts") && type === "test:pass") continue;
+    const skipped = data.skip !== undefined && data.skip !== false;
+    const outcome = type === "test:fail" ? "failed" : skipped ? "skipped" : "passed";
+    const reason = outcome === "failed" ? reasonOf(data.details?.error) : skipped ? String(data.skip) : "";
+    yield `${JSON.stringify({ file, name: data.name, outcome, reason })}\n`;
+  }
+}

@@ -1,0 +1,6 @@
+// Labels of containers that holdfastd acts on, and holdfast sets.
+
+/** "true": holdfastd deletes the task and the container when the task has ended, whatever has become of the client. */
+export const AUTO_REMOVE_LABEL = "holdfast.io/auto-remove";
+/** The absolute path of a file that goes with such a container: its log. */
+export const LOG_LABEL = "holdfast.io/log";
