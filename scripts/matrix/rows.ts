@@ -29,7 +29,7 @@ export function packagesOf(row: Row): string[] {
 }
 
 /** The packages whose versions the table shows. */
-export const SHOWN = ["containerd", "runc", "docker.io", "crun", "runsc"];
+export const SHOWN: readonly string[] = ["containerd", "runc", "docker.io", "crun", "runsc"];
 
 export interface Group {
   readonly name: string;
@@ -54,7 +54,7 @@ export const GROUPS: readonly Group[] = [
 ].filter(({ files }) => files.length > 0);
 
 /** A short choice, for every `npm test`: one row, and what differs most between versions. */
-export const SHORT = {
+export const SHORT: { readonly row: string; readonly files: readonly string[] } = {
   row: "sid",
   files: ["test/e2e/lifecycle.test.ts", "test/e2e/restart.test.ts"],
 };

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Problem, USAGE } from "../text/problem.ts";
 import { CAP_SYS_RESOURCE, hasCapability, type Security } from "./security.ts";
-import type { Spec, SpecFlags } from "./spec.ts";
+import type { Spec, SpecFlags } from "./spec-flags.ts";
 
 const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** 022. */

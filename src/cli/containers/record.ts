@@ -6,7 +6,7 @@ import { Code } from "../../ttrpc/status.ts";
 import { parseExact, stringifyExact } from "../text/exact-json.ts";
 import { callCode } from "../text/problem.ts";
 import type { DaemonClient } from "./daemon-client.ts";
-import type { Spec } from "./spec.ts";
+import type { Spec } from "./spec-flags.ts";
 
 const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 

@@ -4,28 +4,9 @@ import { isAbsolute, join, resolve } from "node:path";
 import { Problem, USAGE } from "../text/problem.ts";
 import { plainSpec } from "./default-spec.ts";
 import { readBundleSpec } from "./exec-process.ts";
-import { type SecurityFlags, securityOf } from "./security.ts";
+import { securityOf } from "./security.ts";
+import type { Spec, SpecFlags } from "./spec-flags.ts";
 import { withEnvironment, withUser } from "./spec-process.ts";
-
-export interface SpecFlags extends SecurityFlags {
-  readonly rootfs: string | undefined;
-  readonly bundle: string | undefined;
-  readonly command: readonly string[];
-  readonly terminal: boolean;
-  readonly env: readonly string[];
-  readonly cwd: string | undefined;
-  readonly user: string | undefined;
-  readonly hostname: string | undefined;
-  readonly mounts: readonly string[];
-  readonly readOnly: boolean;
-  /** Bytes. */
-  readonly memory: number | undefined;
-  readonly cpus: number | undefined;
-  readonly hostNetwork: boolean;
-  readonly annotations: Readonly<Record<string, string>>;
-}
-
-export type Spec = Record<string, unknown>;
 
 const CPU_PERIOD_US = 100_000;
 

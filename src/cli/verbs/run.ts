@@ -16,7 +16,8 @@ import {
   specOf,
 } from "../containers/record.ts";
 import { deleteEndedToo, Removal } from "../containers/removal.ts";
-import { makeSpec, type SpecFlags } from "../containers/spec.ts";
+import { makeSpec } from "../containers/spec.ts";
+import type { SpecFlags } from "../containers/spec-flags.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
 import { logFile, removeLog } from "../session/log-files.ts";

@@ -1,0 +1,22 @@
+// What can be said of a container by flags, and an OCI spec as the command line handles it. Read by spec.ts and default-spec.ts.
+import type { SecurityFlags } from "./security.ts";
+
+export interface SpecFlags extends SecurityFlags {
+  readonly rootfs: string | undefined;
+  readonly bundle: string | undefined;
+  readonly command: readonly string[];
+  readonly terminal: boolean;
+  readonly env: readonly string[];
+  readonly cwd: string | undefined;
+  readonly user: string | undefined;
+  readonly hostname: string | undefined;
+  readonly mounts: readonly string[];
+  readonly readOnly: boolean;
+  /** Bytes. */
+  readonly memory: number | undefined;
+  readonly cpus: number | undefined;
+  readonly hostNetwork: boolean;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export type Spec = Record<string, unknown>;
