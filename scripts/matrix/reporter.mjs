@@ -12,6 +12,7 @@ function reasonOf(error) {
     .slice(0, 300);
 }
 
+// biome-ignore lint/style/noDefaultExport: Node's test runner takes a reporter by its default export
 export default async function* reporter(source) {
   for await (const { type, data } of source) {
     if (type !== "test:pass" && type !== "test:fail") continue;
