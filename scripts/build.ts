@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compileBytecode } from "./bytecode.ts";
 import { cached, hashOf, native, prune, root, run } from "./cache.ts";
-import { hostObjects, quickjs, release, sanitized, unpacker } from "./compile-c.ts";
+import { hostObjects, layerProgram, quickjs, release, sanitized } from "./compile-c.ts";
 import { buildNodePrograms } from "./node-programs.ts";
 
 export interface BuildOptions {
@@ -47,7 +47,7 @@ export async function buildAll({ sanitize = false }: BuildOptions = {}): Promise
   await Promise.all([
     buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize }),
     sanitize ? undefined : buildNodePrograms(join(root, "dist")),
-    sanitize ? undefined : install(await unpacker(), join(root, "dist/holdfast-unpack"), "stripped"),
+    sanitize ? undefined : install(await layerProgram(), join(root, "dist/holdfast-layer"), "stripped"),
   ]);
   prune();
 }

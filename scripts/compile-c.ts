@@ -77,16 +77,16 @@ export function hostObjects(engine: string, variant: Variant): Promise<string[]>
   ]);
 }
 
-/** The program made from native/unpack, not stripped. */
-export async function unpacker(): Promise<string> {
-  const directory = join(native, "unpack");
+/** The program made from native/layer, not stripped. */
+export async function layerProgram(): Promise<string> {
+  const directory = join(native, "layer");
   const sources = readdirSync(directory).filter((name) => name.endsWith(".c"));
   const objects = await Promise.all(
     sources.map((name) =>
       compileObject(directory, join(directory, name), [...hostFlags, ...release.compile]),
     ),
   );
-  return cached("linked", `unpack-${hashOf([...objects, ...unpackLibraries])}`, "", (path) =>
+  return cached("linked", `layer-${hashOf([...objects, ...unpackLibraries])}`, "", (path) =>
     run("gcc", [...release.link, "-o", path, ...objects, ...unpackLibraries]),
   );
 }

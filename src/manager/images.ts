@@ -4,7 +4,9 @@ import { realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Blobs } from "../images/blobs.ts";
 import { Ingests } from "../images/ingests.ts";
-import { Overlay, type SnapshotMount } from "../images/overlay.ts";
+import { LayerProgram } from "../images/layer-program.ts";
+import { Native } from "../images/native.ts";
+import { Overlay } from "../images/overlay.ts";
 import {
   contentResource,
   hasExpired,
@@ -17,13 +19,12 @@ import {
   snapshotResource,
 } from "../images/references.ts";
 import { SharedLock } from "../images/shared-lock.ts";
-import { Unpacker } from "../images/unpacker.ts";
+import type { SnapshotMount, Snapshotter } from "../images/snapshotter.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { Exchange } from "./exchange.ts";
 import { type ImageEvents, imageEvents } from "./image-events.ts";
 import type { SnapshotRecord, Store } from "./store.ts";
 
-export const DEFAULT_SNAPSHOTTER = "overlayfs";
 /** How long after a deletion what it kept is collected, in ms: several deletions are one collection. */
 const COLLECT_AFTER_MS = 500;
 /** How long an ingest that no lease keeps may rest, in ms: containerd's default expiry. */
@@ -43,8 +44,8 @@ export interface Collected {
 export class Images {
   readonly blobs: Blobs;
   readonly ingests: Ingests;
-  readonly overlay: Overlay;
-  readonly unpacker: Unpacker;
+  readonly layers: LayerProgram;
+  readonly #snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly publish: ImageEvents;
   readonly #store: Store;
   readonly #lock = new SharedLock();
@@ -56,8 +57,11 @@ export class Images {
   constructor(root: string, store: Store, exchange: Exchange, failed: (error: unknown) => void) {
     this.blobs = new Blobs(join(root, "content"));
     this.ingests = new Ingests(this.blobs);
-    this.overlay = new Overlay(join(root, "snapshots", DEFAULT_SNAPSHOTTER));
-    this.unpacker = new Unpacker(unpackProgram(), join(root, "scratch"));
+    this.layers = new LayerProgram(unpackProgram(), join(root, "scratch"));
+    this.#snapshotters = new Map<string, Snapshotter>([
+      ["overlayfs", new Overlay(join(root, "snapshots", "overlayfs"))],
+      ["native", new Native(join(root, "snapshots", "native"), this.layers)],
+    ]);
     this.publish = imageEvents(exchange);
     this.#store = store;
     this.#failed = failed;
@@ -86,8 +90,18 @@ export class Images {
 
   // --- snapshots
 
+  /** Throws INVALID_ARGUMENT for a name that is not known. */
+  snapshotter(name: string): Snapshotter {
+    const snapshotter = this.#snapshotters.get(name);
+    if (snapshotter !== undefined) return snapshotter;
+    const known = [...this.#snapshotters.keys()].join(", ");
+    const text = `snapshotter ${JSON.stringify(name)} not loaded; there are ${known}: invalid argument`;
+    throw new TtrpcError(Code.INVALID_ARGUMENT, text);
+  }
+
   /** Throws NOT_FOUND. */
   snapshot(namespace: string, snapshotter: string, key: string): SnapshotRecord {
+    this.snapshotter(snapshotter);
     const record = this.#store.snapshots.find(namespace, snapshotId(snapshotter, key));
     if (record === undefined)
       throw new TtrpcError(Code.NOT_FOUND, `snapshot ${key} does not exist: not found`);
@@ -125,11 +139,8 @@ export class Images {
     if (kind === "committed") {
       throw new TtrpcError(Code.FAILED_PRECONDITION, `snapshot ${key} is committed: failed precondition`);
     }
-    return this.overlay.mounts(
-      directory,
-      kind,
-      parent === "" ? [] : this.chain(namespace, snapshotter, parent),
-    );
+    const parents = parent === "" ? [] : this.chain(namespace, snapshotter, parent);
+    return this.snapshotter(snapshotter).mounts(directory, kind, parents);
   }
 
   /** Rejects with NOT_FOUND, and with FAILED_PRECONDITION while another stands on it. */
@@ -143,7 +154,7 @@ export class Images {
       throw new TtrpcError(Code.FAILED_PRECONDITION, text);
     }
     await this.#store.snapshots.remove(namespace, snapshotId(snapshotter, key));
-    this.overlay.remove(directory);
+    this.snapshotter(snapshotter).remove(directory);
   }
 
   /** A name that no snapshot's directory has. */
@@ -270,7 +281,7 @@ export class Images {
         .namespaces()
         .flatMap((namespace) => snapshots.list(namespace).map(({ directory }) => directory)),
     );
-    this.overlay.sweep((directory) => directories.has(directory));
+    for (const snapshotter of this.#snapshotters.values()) snapshotter.sweep((name) => directories.has(name));
     const leased = (namespace: string): Set<string> =>
       new Set(leases.list(namespace).flatMap(({ resources }) => resources.map(({ id }) => id)));
     const ingests = this.ingests.sweep(
@@ -288,7 +299,7 @@ export class Images {
 
 /** Beside our own program, wherever a link to that may be. */
 function unpackProgram(): string {
-  return join(dirname(realpathSync(process.argv[1] ?? ".")), "holdfast-unpack");
+  return join(dirname(realpathSync(process.argv[1] ?? ".")), "holdfast-layer");
 }
 
 function split(resource: Resource): [type: string, id: string] {

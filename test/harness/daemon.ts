@@ -99,7 +99,6 @@ export class Daemon {
       runtime,
       rootfs: this.rootfs,
       fifoDirectory,
-      hasImages: this.hasImages,
     });
     this.#writeConfig();
   }
@@ -119,10 +118,6 @@ export class Daemon {
   /** The name of the runtime that its containers ask for. */
   get runtime(): string {
     return this.#options.runtime ?? runtimeName;
-  }
-
-  get hasImages(): boolean {
-    return this.kind === "containerd";
   }
 
   get kind(): DaemonKind {

@@ -8,9 +8,8 @@ import { buildRootfs } from "./rootfs.ts";
 
 export const IMAGE = "test.invalid/busybox:1";
 
-/** Imports IMAGE, if the daemon keeps images; its files never leave the daemon's directory. */
+/** Imports IMAGE; its files never leave the daemon's directory. */
 export async function importImage(daemon: Daemon): Promise<void> {
-  if (!daemon.hasImages) return;
   const directory = join(daemon.directory, "image");
   mkdirSync(directory);
   const rootfs = buildRootfs(join(directory, "rootfs"));

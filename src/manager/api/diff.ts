@@ -15,7 +15,7 @@ export function diffService(images: Images, store: Store): Handlers<DiffDefiniti
       if (store.contents.find(call.namespace, digest) === undefined) {
         throw new TtrpcError(Code.NOT_FOUND, `content ${digest}: not found`);
       }
-      const { digest: applied, size } = await images.unpacker.unpack(path, mounts);
+      const { digest: applied, size } = await images.layers.unpack(path, mounts);
       return {
         applied: { mediaType: UNCOMPRESSED_LAYER, digest: applied, size: BigInt(size), annotations: {} },
       };

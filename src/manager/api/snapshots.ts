@@ -1,12 +1,12 @@
 // The snapshots service: names, parents and labels of the layers that src/images keeps on disk (containerd's metadata/snapshot.go).
 import { type Info, Kind, type SnapshotsDefinition } from "../../api/generated/snapshots.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
-import type { SnapshotMount } from "../../images/overlay.ts";
+import type { SnapshotMount } from "../../images/snapshotter.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { parseFilters } from "../filters.ts";
 import type { Call, Handlers } from "../grpc-server.ts";
 import { validateLabels } from "../identifiers.ts";
-import { DEFAULT_SNAPSHOTTER, type Images, snapshotId } from "../images.ts";
+import { type Images, snapshotId } from "../images.ts";
 import type { SnapshotRecord, Store } from "../store.ts";
 import { changeLabels, nowText } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
@@ -29,7 +29,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
   const make = async (kind: "active" | "view", request: Making, call: Call): Promise<SnapshotMount[]> => {
     const { snapshotter, key, parent, labels } = request;
     const { namespace, lease } = call;
-    checkSnapshotter(snapshotter);
+    const disk = images.snapshotter(snapshotter);
     if (key === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot key is required: invalid argument");
     validateLabels("snapshot.Labels", labels);
     await ensureNamespace(store, namespace);
@@ -47,12 +47,12 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       }
       const parents = parent === "" ? [] : images.chain(namespace, snapshotter, parent);
       const directory = images.nextDirectory();
-      images.overlay.make(directory, kind, parents[0]);
+      await disk.make(directory, kind, parents);
       const now = nowText();
       const record: SnapshotRecord = { kind, directory, parent, createdAt: now, updatedAt: now, labels };
       await images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` });
       await snapshots.insert(namespace, id, record);
-      return images.overlay.mounts(directory, kind, parents);
+      return disk.mounts(directory, kind, parents);
     } finally {
       release();
     }
@@ -68,7 +68,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
 
     async commit({ snapshotter, name, key, labels }, call) {
       const { namespace, lease } = call;
-      checkSnapshotter(snapshotter);
+      images.snapshotter(snapshotter);
       if (name === "")
         throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot name is required: invalid argument");
       validateLabels("snapshot.Labels", labels);
@@ -82,7 +82,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
           );
         }
         if (snapshots.find(namespace, snapshotId(snapshotter, name)) !== undefined) throw exists(name);
-        const { size, inodes } = await images.overlay.usage(active.directory);
+        const { size, inodes } = await images.snapshotter(snapshotter).usage(active.directory);
         const now = nowText();
         const record: SnapshotRecord = {
           ...active,
@@ -123,7 +123,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
     },
 
     async *list({ snapshotter, filters }, call) {
-      checkSnapshotter(snapshotter);
+      images.snapshotter(snapshotter);
       const matches = parseFilters(filters);
       const infos = images
         .snapshotKeys(call.namespace, snapshotter)
@@ -135,21 +135,15 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
     async usage({ snapshotter, key }, call) {
       const { usage, directory } = images.snapshot(call.namespace, snapshotter, key);
       if (usage !== undefined) return { size: BigInt(usage.size), inodes: BigInt(usage.inodes) };
-      return images.overlay.usage(directory);
+      return images.snapshotter(snapshotter).usage(directory);
     },
 
     async cleanup({ snapshotter }) {
-      checkSnapshotter(snapshotter);
+      images.snapshotter(snapshotter);
       await images.collect();
       return {};
     },
   };
-}
-
-function checkSnapshotter(name: string): void {
-  if (name === DEFAULT_SNAPSHOTTER) return;
-  const text = `snapshotter ${JSON.stringify(name)} not loaded; there is ${DEFAULT_SNAPSHOTTER}: invalid argument`;
-  throw new TtrpcError(Code.INVALID_ARGUMENT, text);
 }
 
 function exists(key: string): TtrpcError {

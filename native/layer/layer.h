@@ -1,7 +1,7 @@
-// The unpacker: a program of its own that turns a layer into files. What it reads is hostile, so it makes the snapshot its root and lets go of its
-// privileges before it reads the first byte. src/images/unpacker.ts starts it.
-#ifndef UNPACK_H
-#define UNPACK_H
+// holdfast-layer: turns layers into files and copies files, in a process of its own. What it unpacks is hostile, so it makes the snapshot its root and lets
+// go of its privileges before it reads the first byte. src/images/layer-program.ts starts it.
+#ifndef LAYER_H
+#define LAYER_H
 
 #include <archive.h>
 #include <stdint.h>
@@ -41,6 +41,17 @@ void remove_tree(const char *path);
 // What this layer has made: a directory that it makes opaque keeps that.
 void seen_add(const char *path);
 int seen_has(const char *path);
+
+// The verbs; argv[0] is the verb. They return the exit status.
+int unpack(int argc, char **argv);
+int copy(int argc, char **argv);
+
+// What is restored of each file, as archive_write_disk has it.
+enum { EXTRACT_FLAGS = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR };
+// Whether writing an entry went well.
+int is_well(struct archive *to, int status);
+// The data of the entry that `from` is at.
+void copy_data(struct archive *from, struct archive *to, const char *path);
 
 // Says what went wrong, on what, and ends with status 1.
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "unpack.h"
+#include "layer.h"
 
 // A bomb shows itself from here on; less may well be zeros.
 static const uint64_t ratio_matters_from = 64 << 20;

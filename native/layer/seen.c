@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "unpack.h"
+#include "layer.h"
 
 struct mark {
   uint64_t a, b;

@@ -14,13 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "unpack.h"
+#include "layer.h"
 
 #define WHITEOUT ".wh."
 #define OPAQUE ".wh..wh..opq"
 #define RESERVED ".wh..wh."
 
-enum { EXTRACT_FLAGS = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR, TREE_DESCRIPTORS = 32, LINK_DEPTH = 40 };
+enum { TREE_DESCRIPTORS = 32, LINK_DEPTH = 40 };
 
 // `path` as it stands below the root: no leading slash, no "." and no ".."; "" for the root. Ends the program if it is too long.
 static void clean(const char *path, char result[PATH_MAX])
@@ -137,7 +137,7 @@ static void make_parents(const char *path, int depth)
   }
 }
 
-static void copy_data(struct archive *from, struct archive *to, const char *path)
+void copy_data(struct archive *from, struct archive *to, const char *path)
 {
   const void *block;
   size_t size;
@@ -149,7 +149,7 @@ static void copy_data(struct archive *from, struct archive *to, const char *path
 }
 
 // A file system without extended attributes is no reason to stop, as for containerd.
-static int is_well(struct archive *to, int status)
+int is_well(struct archive *to, int status)
 {
   return status == ARCHIVE_OK || (status == ARCHIVE_WARN && archive_errno(to) == ENOTSUP);
 }

@@ -1,10 +1,10 @@
-// Runs holdfast-unpack (native/unpack): a layer into a snapshot, in a process that has that snapshot as its root. One process a layer; the daemon's own
-// memory does not grow with it.
+// Runs holdfast-layer (native/layer): a layer into a snapshot, in a process that has that snapshot as its root, and copies of snapshots. One process a layer:
+// the daemon's own memory does not grow with it.
 import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import type { SnapshotMount } from "./overlay.ts";
+import type { SnapshotMount } from "./snapshotter.ts";
 
 /** What a layer may be at the most. */
 export interface UnpackLimits {
@@ -37,12 +37,12 @@ const FLAGS: Readonly<Record<string, number>> = {
 /** An error's text is a line or two. */
 const MAX_ERROR_BYTES = 4096;
 
-export class Unpacker {
+export class LayerProgram {
   readonly #program: string;
   readonly #scratch: string;
   readonly #limits: UnpackLimits;
 
-  /** `program` is holdfast-unpack; `scratch` a directory for mount points, made when it is needed. */
+  /** `program` is holdfast-layer; `scratch` a directory for mount points, made when it is needed. */
   constructor(program: string, scratch: string, limits: UnpackLimits = UNPACK_LIMITS) {
     this.#program = program;
     this.#scratch = scratch;
@@ -57,7 +57,7 @@ export class Unpacker {
     try {
       const { entries, bytes, ratio } = this.#limits;
       const { base, args } = mountArguments(mounts);
-      const text = await this.#run([`${entries}:${bytes}:${ratio}`, target, base, ...args], input);
+      const text = await this.#run(["unpack", `${entries}:${bytes}:${ratio}`, target, base, ...args], input);
       return JSON.parse(text) as Unpacked;
     } finally {
       closeSync(input);
@@ -66,7 +66,12 @@ export class Unpacker {
     }
   }
 
-  #run(args: readonly string[], input: number): Promise<string> {
+  /** Copies the files below `from` into the empty directory `to`, with all that belongs to them. */
+  async copy(from: string, to: string): Promise<void> {
+    await this.#run(["copy", from, to], "ignore");
+  }
+
+  #run(args: readonly string[], input: number | "ignore"): Promise<string> {
     return new Promise((resolve, reject) => {
       const child = spawn(this.#program, args, { stdio: [input, "pipe", "pipe"], env: {}, cwd: "/" });
       const output: Buffer[] = [];
@@ -77,7 +82,7 @@ export class Unpacker {
       });
       child.once("error", (error) => reject(new Error(`cannot run ${this.#program}: ${error.message}`)));
       child.once("close", (status, signal) => {
-        const failure = errors.trim() || `the unpacker ended with ${signal ?? status}`;
+        const failure = errors.trim() || `holdfast-layer ended with ${signal ?? status}`;
         if (status === 0) resolve(Buffer.concat(output).toString());
         else reject(new TtrpcError(Code.UNKNOWN, failure));
       });

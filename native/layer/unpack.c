@@ -1,4 +1,4 @@
-// holdfast-unpack: holdfast-unpack LIMITS DIRECTORY BASE [TYPE SOURCE FLAGS DATA]... < layer
+// unpack LIMITS DIRECTORY BASE [TYPE SOURCE FLAGS DATA]... < layer
 // Mounts the given mounts on DIRECTORY, in a mount namespace of its own, makes it its root, unpacks the layer that comes on stdin, and prints
 // one line of JSON: digest and size of the uncompressed layer, and the number of its entries. LIMITS is "entries:bytes:ratio"; paths in
 // the mounts may be relative to BASE, as the kernel takes one page of them.
@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <linux/capability.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -18,20 +17,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "unpack.h"
+#include "layer.h"
 
 // What is needed to give files their owners, modes, times, devices and file capabilities, and nothing that leads out of the root.
 static const int kept_capabilities[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP};
-
-void fail(const char *format, ...)
-{
-  va_list args;
-  va_start(args, format);
-  vfprintf(stderr, format, args);
-  va_end(args);
-  fputc('\n', stderr);
-  exit(1);
-}
 
 // The mounts are seen by this process and go with it.
 static void mount_all(const char *directory, const char *base, int count, char **mounts)
@@ -79,16 +68,15 @@ static void drop_privileges(void)
   if (syscall(SYS_capset, &header, now) < 0) fail("capset: %s", strerror(errno));
 }
 
-int main(int argc, char **argv)
+int unpack(int argc, char **argv)
 {
   struct limits limits;
   if (argc < 4 || argc % 4 != 0 ||
       sscanf(argv[1], "%" SCNu64 ":%" SCNu64 ":%" SCNu64, &limits.entries, &limits.bytes, &limits.ratio) != 3)
-    fail("usage: holdfast-unpack ENTRIES:BYTES:RATIO DIRECTORY BASE [TYPE SOURCE FLAGS DATA]... < layer");
+    fail("usage: holdfast-layer unpack ENTRIES:BYTES:RATIO DIRECTORY BASE [TYPE SOURCE FLAGS DATA]... < layer");
   mount_all(argv[2], argv[3], argc - 4, argv + 4);
   enter(argv[2]);
   drop_privileges();
-  umask(0);
   struct stream stream;
   stream_open(&stream, &limits);
   uint64_t entries = extract_all(&stream, &limits);
