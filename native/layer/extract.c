@@ -130,9 +130,9 @@ static void make_parents(const char *path, int depth)
   strcpy(parent, path);
   for (char *slash = strchr(parent, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
     *slash = 0;
-    if (mkdir(parent, 0755) == 0) seen_add(parent);
-    else if (errno != EEXIST) fail("cannot make %s: %s", parent, strerror(errno));
-    else if (stat(parent, &there) < 0) make_link_target(parent, depth);
+    if (mkdir(parent, 0755) < 0 && errno != EEXIST) fail("cannot make %s: %s", parent, strerror(errno));
+    if (stat(parent, &there) < 0) make_link_target(parent, depth);
+    seen_add(parent);
     *slash = '/';
   }
 }
