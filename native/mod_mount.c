@@ -1,12 +1,18 @@
-// Mounts and loop devices.
+// Mounts, id-mapped ones too, and loop devices.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -81,6 +87,124 @@ static JSValue host_unmount(JSContext *ctx, JSValueConst self, int argc, JSValue
   return result;
 }
 
+static JSValue host_open_in_root(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  const char *root = arg_string(ctx, argv[0]), *path = root ? arg_string(ctx, argv[1]) : NULL;
+  JSValue result = JS_EXCEPTION;
+  if (path != NULL) {
+    int directory = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0) {
+      result = throw_errno(ctx, errno, "open", root);
+    } else {
+      struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+      long fd = syscall(SYS_openat2, directory, path, &how, sizeof how);
+      result = fd < 0 ? throw_errno(ctx, errno, "openat2", path) : JS_NewInt32(ctx, (int)fd);
+      close(directory);
+    }
+  }
+  JS_FreeCString(ctx, root);
+  JS_FreeCString(ctx, path);
+  return result;
+}
+
+// Writes one of a process's files in /proc. Returns 0, or -1 with errno.
+static int write_proc(pid_t pid, const char *name, const char *text)
+{
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t written = write(fd, text, strlen(text));
+  int error = errno;
+  close(fd);
+  errno = error;
+  return written < 0 ? -1 : 0;
+}
+
+// A user namespace with these mappings: of a child that only waits to be killed. Returns a descriptor, or -1 with errno and the step that failed.
+static int user_namespace(const char *uid_map, const char *gid_map, const char **step)
+{
+  *step = "clone";
+  // No exit signal: nobody else is told of it, and no wait for any child finds it.
+  pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER, NULL, NULL, NULL, NULL);
+  if (pid < 0) return -1;
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    for (;;) pause();
+  }
+  int fd = -1;
+  *step = "uid_map";
+  if (write_proc(pid, "uid_map", uid_map) == 0) {
+    *step = "gid_map";
+    if (write_proc(pid, "gid_map", gid_map) == 0) {
+      char path[64];
+      snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
+      *step = "open";
+      fd = open(path, O_RDONLY | O_CLOEXEC);
+    }
+  }
+  int error = errno;
+  kill(pid, SIGKILL);
+  while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR) continue;
+  errno = error;
+  return fd;
+}
+
+static JSValue host_user_namespace(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  const char *uid_map = arg_string(ctx, argv[0]), *gid_map = uid_map ? arg_string(ctx, argv[1]) : NULL;
+  JSValue result = JS_EXCEPTION;
+  if (gid_map != NULL) {
+    const char *step;
+    int fd = user_namespace(uid_map, gid_map, &step);
+    result = fd < 0 ? throw_errno(ctx, errno, step, NULL) : JS_NewInt32(ctx, fd);
+  }
+  JS_FreeCString(ctx, uid_map);
+  JS_FreeCString(ctx, gid_map);
+  return result;
+}
+
+// Puts a copy of the mount at `source` at `target`, its owners mapped. Returns 0, or -1 with errno and the step that failed.
+static int attach_id_mapped(const char *source, const char *target, int userns, const char **step)
+{
+  *step = "open_tree";
+  int tree = open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  if (tree < 0) return -1;
+  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns};
+  *step = "mount_setattr";
+  int done = mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes);
+  if (done == 0) {
+    *step = "move_mount";
+    done = move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS);
+  }
+  int error = errno;
+  close(tree);
+  errno = error;
+  return done;
+}
+
+static JSValue host_attach_id_mapped(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int userns;
+  if (arg_fd(ctx, argv[2], &userns) < 0) return JS_EXCEPTION;
+  const char *source = arg_string(ctx, argv[0]), *target = source ? arg_string(ctx, argv[1]) : NULL;
+  JSValue result = JS_EXCEPTION;
+  if (target != NULL) {
+    const char *step;
+    int done = attach_id_mapped(source, target, userns, &step);
+    result = done < 0 ? throw_errno(ctx, errno, step, strcmp(step, "move_mount") == 0 ? target : source) : JS_UNDEFINED;
+  }
+  JS_FreeCString(ctx, source);
+  JS_FreeCString(ctx, target);
+  return result;
+}
+
 // A loop device over `backing`, which stays the caller's. Returns the device's descriptor, or -1 with errno and the step that failed.
 static int attach(int backing, bool read_only, char path[32], const char **step)
 {
@@ -141,6 +265,9 @@ static JSValue host_attach_loop(JSContext *ctx, JSValueConst self, int argc, JSV
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("mount", 6, host_mount),
     JS_CFUNC_DEF("unmount", 2, host_unmount),
+    JS_CFUNC_DEF("openInRoot", 2, host_open_in_root),
+    JS_CFUNC_DEF("userNamespace", 2, host_user_namespace),
+    JS_CFUNC_DEF("attachIdMapped", 3, host_attach_id_mapped),
     JS_CFUNC_DEF("attachLoop", 2, host_attach_loop),
 };
 HOST_EXPORTS(mount_exports, entries);

@@ -54,7 +54,8 @@ class Cli {
   }
 }
 
-const untilTold = ["sh", "-c", "trap 'exit 42' TERM; while true; do sleep 0.1; done"];
+/** A program of ours (test/harness/until-signal.c): it ends with 42 when it gets a SIGTERM. */
+const untilTold = ["until-signal", "TERM=42"];
 const untilFile = ["sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.1; done; echo done; exit 7"];
 
 async function show(daemon: Daemon): Promise<void> {

@@ -12,7 +12,7 @@ function reasonOf(error) {
     .slice(0, 300);
 }
 
-// biome-ignore lint/style/noDefaultExport: Node's test runner takes a reporter by its default export
+// biome-ignore lint/style/noDefaultExport: the runner takes a module's default export.
 export default async function* reporter(source) {
   for await (const { type, data } of source) {
     if (type !== "test:pass" && type !== "test:fail") continue;

@@ -4,3 +4,5 @@
 export const AUTO_REMOVE_LABEL = "holdfast.io/auto-remove";
 /** The absolute path of a file that goes with such a container: its log. */
 export const LOG_LABEL = "holdfast.io/log";
+/** The name or number of the signal that asks the container to end, if it is not SIGTERM; containerd's clients set it from an image. */
+export const STOP_SIGNAL_LABEL = "io.containerd.image.config.stop-signal";

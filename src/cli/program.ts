@@ -14,7 +14,11 @@ import { addRunVerbs } from "./verbs/run.ts";
 import { addShim } from "./verbs/shim.ts";
 import { addShims } from "./verbs/shims.ts";
 import { addStatsVerbs } from "./verbs/stats.ts";
+import { addStopVerbs } from "./verbs/stop.ts";
 import { addTaskVerbs } from "./verbs/task.ts";
+import { answerUnknown } from "./verbs/unknown.ts";
+import { addVersion } from "./verbs/version.ts";
+import { addWait } from "./verbs/wait.ts";
 
 export function buildProgram(): Command {
   const program = new Command("holdfast")
@@ -34,6 +38,8 @@ export function buildProgram(): Command {
   );
   addRunVerbs(program);
   addTaskVerbs(program);
+  addStopVerbs(program);
+  addWait(program);
   addListVerbs(program);
   addInspect(program);
   addStatsVerbs(program);
@@ -42,6 +48,8 @@ export function buildProgram(): Command {
   addShim(program);
   addDoctor(program);
   addCompletion(program);
+  addVersion(program);
+  answerUnknown(program);
   return program;
 }
 

@@ -216,7 +216,7 @@ export class Writer {
     const digest = this.digest;
     const mismatch =
       size > 0 && size !== this.#offset
-        ? `unexpected commit size ${this.#offset}, expected ${size}`
+        ? `${JSON.stringify(this.about.ref)} failed size validation: ${this.#offset} != ${size}`
         : expected !== "" && expected !== digest
           ? `unexpected commit digest ${digest}, expected ${expected}`
           : undefined;

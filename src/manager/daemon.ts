@@ -177,7 +177,7 @@ export class Daemon {
     serve(SnapshotsDefinition, snapshotsService(this.#images, this.#store));
     serve(DiffDefinition, diffService(this.#images, this.#store));
     serve(EventsDefinition, eventsService(this.#exchange));
-    serve(LeasesDefinition, leasesService(this.#store));
+    serve(LeasesDefinition, leasesService(this.#store, this.#images));
     serve(IntrospectionDefinition, introspectionService(await this.#store.uuid()));
     serve(HistoryDefinition, historyService(this.#histories, this.#tasks, this.#store));
     serve(HealthDefinition, healthService(names));

@@ -180,7 +180,8 @@ export class GrpcServer {
   }
 
   async #stream(service: string, method: string, handle: StreamHandler, call: AnyStream): Promise<void> {
-    const request = "request" in call ? call.request : call;
+    // A handler that stops reading must still be able to answer: the stream is not destroyed by it.
+    const request = "request" in call ? call.request : call.iterator({ destroyOnReturn: false });
     const cancellation = new Cancellation();
     const startedAt = Date.now();
     const start = performance.now();

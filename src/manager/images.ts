@@ -116,7 +116,7 @@ export class Images {
       .map((id) => id.slice(prefix.length));
   }
 
-  /** The directories of a committed snapshot and of all below it, the nearest first. Throws NOT_FOUND, and FAILED_PRECONDITION for one that is not committed. */
+  /** The directories of a committed snapshot and of all below it, the nearest first. Throws NOT_FOUND, and INVALID_ARGUMENT for one that is not committed. */
   chain(namespace: string, snapshotter: string, key: string): string[] {
     const directories: string[] = [];
     for (let name = key; name !== ""; ) {

@@ -197,6 +197,15 @@ declare module "holdfast:host" {
   ): void;
   /** umount2(2) with MNT_DETACH if `detach`, never following symlinks. */
   export function unmount(target: string, detach: boolean): void;
+  /** A path descriptor of `path` as a process sees it whose root is `root` (openat2 with RESOLVE_IN_ROOT): no link leads out of it. The caller's. */
+  export function openInRoot(root: string, path: string): number;
+  /** A descriptor of a fresh user namespace with these mappings, in the form of /proc/PID/uid_map and gid_map. The caller's. */
+  export function userNamespace(uidMap: string, gidMap: string): number;
+  /**
+   * Puts a copy of the mount at `source` (or of the part of it that begins there) at `target`, its owners mapped by the user namespace `userns`:
+   * open_tree, mount_setattr with MOUNT_ATTR_IDMAP, move_mount. EINVAL if the file system cannot.
+   */
+  export function attachIdMapped(source: string, target: string, userns: number): void;
   /** Attaches `file` to a free loop device that frees itself with its last user; returns a descriptor that must stay open until it is mounted, and the device's path. */
   export function attachLoop(file: string, readOnly: boolean): { fd: number; path: string };
 

@@ -122,6 +122,8 @@ export interface Files {
   rename(from: string, to: string): void;
   /** Removes a file; one that is not there is fine. */
   remove(path: string): void;
+  /** Removes an empty directory. */
+  removeDirectory(path: string): void;
 }
 
 /** Open descriptors, owned by the caller. All are close-on-exec and non-blocking where they can be polled. */
@@ -193,6 +195,12 @@ export interface Mounts {
   mount(source: string, target: string, type: string, flags: number, data: string, directory?: string): void;
   /** umount2(2), detaching lazily if `detach`; EINVAL if nothing is mounted there. */
   unmount(target: string, detach: boolean): void;
+  /** A path descriptor of what `path` is to a process whose root is `root`: no link leads out of it. */
+  openInRoot(root: string, path: string): number;
+  /** A user namespace with mappings in the form of /proc/PID/uid_map. */
+  userNamespace(uidMap: string, gidMap: string): number;
+  /** A copy of the mount at `source` at `target`, its owners mapped by a user namespace. */
+  attachIdMapped(source: string, target: string, userns: number): void;
   /** A free loop device for `file`, freed with its last user; `fd` must stay open until it is mounted. */
   attachLoop(file: string, readOnly: boolean): { fd: number; path: string };
 }

@@ -79,6 +79,7 @@ const files: Files = {
     }
   },
   rename: host.rename,
+  removeDirectory: host.removeDirectory,
   remove(path) {
     try {
       host.unlink(path);

@@ -1,5 +1,5 @@
-// Who exited, and how. Children that somebody claimed are watched and reaped through their pidfd; strangers (orphans that the kernel
-// gave to us as subreaper) are swept only when no claim can be on its way. Used by src/runc and src/task.
+// Who exited, and how. Children that somebody claimed are watched and reaped through their pidfd; orphans that the kernel gave to us as
+// subreaper are swept only when no claim can be on its way. Used by src/runc and src/task.
 import {
   type Exit,
   isSystemError,
@@ -10,6 +10,8 @@ import {
 
 /** How long overlapping holds may put the sweep off, in ms. */
 const SWEEP_AT_LATEST = 1000;
+/** How many exits of orphans are remembered while holds overlap: more than pids that one start can be about, and bounded whatever a container does. */
+const MAX_REMEMBERED = 1024;
 
 /** A claimed child. */
 export interface Child {
@@ -32,10 +34,12 @@ interface Claim extends Child {
 export class Reaper {
   readonly #platform: Platform;
   readonly #claims = new Map<number, Claim>();
-  #holds = 0;
+  /** The holds that are out, by number, the oldest first. */
+  readonly #holds = new Set<number>();
+  #holdCount = 0;
   #overdue: Timer | undefined;
-  /** Strangers that an overdue sweep reaped while holds were out: a later claim may ask for them. */
-  readonly #swept = new Map<number, Exit>();
+  /** Orphans that an overdue sweep reaped, with the newest hold that was out then: only that one and older ones may ask for them. */
+  readonly #swept = new Map<number, { exit: Exit; hold: number }>();
 
   constructor(platform: Platform) {
     this.#platform = platform;
@@ -49,11 +53,10 @@ export class Reaper {
 
   /** Claims a process by a pid that was learned under a hold. One that is gone without a trace counts as killed, with status 255. */
   claim(pid: number): Child {
-    const gone = this.#swept.get(pid);
-    if (gone !== undefined) {
-      this.#swept.delete(pid);
-      return deadChild(gone);
-    }
+    const swept = this.#swept.get(pid);
+    this.#swept.delete(pid);
+    // The number may be somebody else's by now: a child of ours that nobody has claimed is the one that was meant.
+    if (swept !== undefined && (this.#claims.has(pid) || !this.#isChild(pid))) return deadChild(swept.exit);
     const claimed = this.#claims.get(pid);
     if (claimed !== undefined) return claimed;
     try {
@@ -64,25 +67,49 @@ export class Reaper {
     }
   }
 
-  /** Puts the sweep of strangers off until the returned function is called. */
+  /** Puts the sweep of orphans off until the returned function is called. */
   hold(): () => void {
-    this.#holds++;
+    const hold = ++this.#holdCount;
+    this.#holds.add(hold);
     this.#overdue ??= this.#platform.clock.after(SWEEP_AT_LATEST, () => this.#sweepOverdue());
-    let held = true;
     return () => {
-      if (!held) return;
-      held = false;
-      if (--this.#holds > 0) return;
+      if (!this.#holds.delete(hold)) return;
+      this.#forgetSwept();
+      if (this.#holds.size > 0) return;
       this.#overdue?.cancel();
       this.#overdue = undefined;
-      this.#swept.clear();
       this.#sweep();
     };
   }
 
   /** To be called on SIGCHLD. */
   childChanged(): void {
-    if (this.#holds === 0) this.#sweep();
+    if (this.#holds.size === 0) this.#sweep();
+  }
+
+  /** How many exits of orphans are kept for claims that may come. */
+  get remembered(): number {
+    return this.#swept.size;
+  }
+
+  /** Drops what no hold that is out can ask for, and what is too much. Entries stand in the order of their holds. */
+  #forgetSwept(): void {
+    const [oldest = Number.POSITIVE_INFINITY] = this.#holds;
+    for (const [pid, { hold }] of this.#swept) {
+      if (hold >= oldest && this.#swept.size <= MAX_REMEMBERED) return;
+      this.#swept.delete(pid);
+    }
+  }
+
+  #isChild(pid: number): boolean {
+    try {
+      const stat = this.#platform.files.read(`/proc/${pid}/stat`, 4096);
+      // "pid (name) state parent …", and the name may hold anything.
+      const [, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return Number(parent) === this.#platform.self.pid();
+    } catch {
+      return false;
+    }
   }
 
   #sweepOverdue(): void {
@@ -94,7 +121,12 @@ export class Reaper {
     for (let exit = this.#reapAny(); exit !== null; exit = this.#reapAny()) {
       const claim = this.#claims.get(exit.pid);
       if (claim !== undefined) this.#settle(claim, exit);
-      else if (this.#holds > 0) this.#swept.set(exit.pid, exit);
+      else if (this.#holds.size > 0) {
+        // Deleted first, so that it stands at its place in the order.
+        this.#swept.delete(exit.pid);
+        this.#swept.set(exit.pid, { exit, hold: this.#holdCount });
+        this.#forgetSwept();
+      }
     }
   }
 

@@ -1,6 +1,5 @@
-// A container's bundle: what its config.json says, and the mounts of its root file system. Used by src/task and src/shim.
-import { isSystemError, type Platform } from "../platform/platform.ts";
-import { parseMountOptions } from "./mount-options.ts";
+// A container's bundle: what its config.json says. Used by src/task and src/shim.
+import type { Platform } from "../platform/platform.ts";
 
 /** What the shim needs to know of an OCI runtime specification. */
 export interface Spec {
@@ -23,13 +22,6 @@ export interface IdMapping {
   readonly containerID: number;
   readonly hostID: number;
   readonly size: number;
-}
-
-/** One entry of a Create request's rootfs. */
-export interface RootfsMount {
-  readonly type: string;
-  readonly source: string;
-  readonly options: readonly string[];
 }
 
 /** Reads the bundle's config.json. Throws an Error that names the file if it is missing or is not JSON. */
@@ -94,63 +86,4 @@ function hasPrivatePidNamespace(linux: unknown): boolean {
   const namespaces = (linux as { namespaces?: unknown } | null | undefined)?.namespaces;
   if (!Array.isArray(namespaces)) return false;
   return namespaces.some((namespace) => namespace?.type === "pid" && !namespace.path);
-}
-
-/** Mounts the entries of a Create request onto the bundle's `rootfs`, in order. On any failure all of them are undone. */
-export function mountRootfs(platform: Platform, bundle: string, mounts: readonly RootfsMount[]): void {
-  if (mounts.length === 0) return;
-  const target = `${bundle}/rootfs`;
-  try {
-    platform.files.makeDirectory(target, 0o711);
-  } catch (error) {
-    if (!isSystemError(error, "EEXIST")) throw error;
-  }
-  try {
-    for (const mount of mounts) mountOne(platform, target, mount);
-  } catch (error) {
-    unmountRootfs(platform, bundle);
-    throw error;
-  }
-}
-
-/** Undoes every mount on the bundle's `rootfs`, also a stack of them. Nothing mounted, or no such directory, is fine. */
-export function unmountRootfs(platform: Platform, bundle: string): void {
-  const target = `${bundle}/rootfs`;
-  for (;;) {
-    try {
-      platform.mounts.unmount(target, false);
-    } catch (error) {
-      if (isSystemError(error, "EINVAL") || isSystemError(error, "ENOENT")) return;
-      if (!isSystemError(error, "EBUSY")) throw error;
-      // Somebody still looks in: detach it, so that it goes with the last of them.
-      platform.mounts.unmount(target, true);
-    }
-  }
-}
-
-const MS_RDONLY = 1;
-const MS_REMOUNT = 32;
-const MS_BIND = 4096;
-
-function mountOne(platform: Platform, target: string, mount: RootfsMount): void {
-  const { flags, propagation, data, loop, directory } = parseMountOptions(mount.type, mount.options);
-  const device = loop ? platform.mounts.attachLoop(mount.source, (flags & MS_RDONLY) !== 0) : undefined;
-  try {
-    const source = device?.path ?? mount.source;
-    if ((flags & MS_REMOUNT) === 0 || data !== "") {
-      platform.mounts.mount(source, target, mount.type, flags, data, directory);
-    }
-    if (propagation !== 0) platform.mounts.mount("", target, "", propagation, "");
-    // The kernel ignores "ro" when it binds: it takes a second step.
-    if ((flags & (MS_BIND | MS_RDONLY)) === (MS_BIND | MS_RDONLY)) {
-      platform.mounts.mount("", target, "", flags | MS_REMOUNT, "");
-    }
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`failed to mount rootfs component ${mount.type} ${mount.source}: ${reason}`, {
-      cause: error,
-    });
-  } finally {
-    if (device !== undefined) platform.fds.close(device.fd);
-  }
 }

@@ -1,4 +1,4 @@
-// fstab-style mount options as mount(2) wants them. Used by bundle.ts.
+// fstab-style mount options as mount(2) wants them. Used by rootfs.ts.
 
 const flagBits: Readonly<Record<string, number>> = {
   ro: 1,
@@ -70,7 +70,7 @@ export function parseMountOptions(type: string, options: readonly string[]): Mou
     else if (cleared !== undefined) flags &= ~cleared;
     else if (spread !== undefined) propagation |= spread;
     else if (option === "loop") loop = true;
-    else if (option !== "defaults") rest.push(option);
+    else if (!isNotTheKernels(option)) rest.push(option);
   }
   const data = rest.join(",");
   const sorted = { flags, propagation, data, loop };
@@ -80,6 +80,13 @@ export function parseMountOptions(type: string, options: readonly string[]): Mou
     throw new Error(`mount options of ${data.length} bytes are too long: ${type} takes ${MAX_DATA}`);
   }
   return { ...sorted, ...shorter };
+}
+
+/** "X-" and "x-" are for programs that read the options; id mappings are done by rootfs.ts. */
+function isNotTheKernels(option: string): boolean {
+  return (
+    option === "defaults" || ["X-", "x-", "uidmap=", "gidmap="].some((start) => option.startsWith(start))
+  );
 }
 
 /** Makes an overlay's lower directories relative to the directory that they share. */

@@ -1,7 +1,9 @@
 // Runs the OCI runtime's commands (runc, or any other with its command line) for one container. Used by src/task and src/shim.
+import { within } from "../platform/deadline.ts";
 import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child, Reaper } from "../reaper/reaper.ts";
 import { collect } from "./collect.ts";
+import { runtimeEnvironment } from "./environment.ts";
 import type { RuntimeOptions } from "./options.ts";
 
 /** Most of a failed command's output that is kept, in bytes. */
@@ -9,18 +11,28 @@ const MAX_OUTPUT = 64 << 10;
 /** Largest answer of a command that is asked for one (`ps`, `features`), in bytes. */
 const MAX_ANSWER = 4 << 20;
 
+/**
+ * How long the commands that an exit or a clean-up waits for may take, in ms: a runtime that hangs is killed then, and one goes on without it.
+ * `runc delete --force` gives the processes 10 s to die.
+ */
+const BOUNDS = { kill: 5_000, delete: 12_000, thaw: 2_000, state: 5_000, ps: 5_000 };
+
 /** A command of the runtime that failed, with all that it said. */
 export class RuntimeError extends Error {
   readonly argv: readonly string[];
+  /** Exit code, or 128 + signal. */
   readonly status: number;
   /** The last error of the runtime's own log; its stderr where the log has none. */
   readonly reason: string;
+  /** Whether it did not end within its bound, and was killed. */
+  readonly hung: boolean;
 
-  constructor(argv: readonly string[], status: number, reason: string) {
+  constructor(argv: readonly string[], status: number, reason: string, hung = false) {
     super(reason === "" ? `${argv.join(" ")} did not complete: exit status ${status}` : reason);
     this.argv = argv;
     this.status = status;
     this.reason = reason;
+    this.hung = hung;
   }
 }
 
@@ -41,9 +53,11 @@ interface Command {
   readonly handsOver?: boolean;
   readonly fds?: readonly [number, number, number];
   readonly running?: (command: Child) => void;
+  /** How long it may take, in ms; for ever if absent. */
+  readonly bound?: number;
 }
 
-/** The runtime of one container. Every method rejects with a RuntimeError, or a SystemError if the runtime cannot be started. */
+/** The runtime of one container. Every method rejects with a RuntimeError, or an Error that names the program if it cannot be started. */
 export class Runc {
   readonly #platform: Platform;
   readonly #reaper: Reaper;
@@ -54,6 +68,7 @@ export class Runc {
   readonly #oomScoreAdj: number;
   /** Log files by number: a command takes the first free one, so that parallel commands never read each other's errors. */
   readonly #logsInUse = new Set<number>();
+  readonly #running = new Set<Child>();
 
   constructor(
     platform: Platform,
@@ -89,13 +104,48 @@ export class Runc {
   }
 
   async kill(signal: number, all: boolean): Promise<void> {
-    await this.#run({ args: ["kill", ...(all ? ["--all"] : []), this.#id, String(signal)] });
+    const args = ["kill", ...(all ? ["--all"] : []), this.#id, String(signal)];
+    await this.#run({ args, bound: BOUNDS.kill });
+  }
+
+  /** Whether the runtime's state directory has an entry for the id. */
+  isKnown(): boolean {
+    return this.#platform.files.stat(`${this.#root}/${this.#id}`) !== null;
+  }
+
+  /**
+   * The bundle of the container that the runtime knows by the id; undefined if it knows none, or one that is only half made. It need not be ours:
+   * all daemons of a host share one state directory.
+   */
+  async knownBundle(): Promise<string | undefined> {
+    try {
+      const answer: unknown = JSON.parse(await this.#ask(["state", this.#id], BOUNDS.state));
+      const { bundle } = (answer ?? {}) as { bundle?: unknown };
+      return typeof bundle === "string" ? bundle : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether a path names this container's bundle. The runtime writes paths with all links followed. */
+  isOurs(bundle: string): boolean {
+    if (bundle === this.#bundle) return true;
+    const [one, other] = [bundle, this.#bundle].map((path) => this.#platform.files.stat(`${path}/.`));
+    return !!one && !!other && one.inode === other.inode && one.device === other.device;
+  }
+
+  /** Gives the commands that are under way `ms` to end and kills them then: the container that they are for has ended. */
+  endWithin(ms: number): void {
+    for (const command of this.#running) {
+      const timer = this.#platform.clock.after(ms, () => command.kill(SIGKILL));
+      void command.exited.then(() => timer.cancel());
+    }
   }
 
   /** Frees what the runtime holds of the container. One that the runtime does not know is fine. */
   async delete(force: boolean): Promise<void> {
     try {
-      await this.#run({ args: ["delete", ...(force ? ["--force"] : []), this.#id] });
+      await this.#run({ args: ["delete", ...(force ? ["--force"] : []), this.#id], bound: BOUNDS.delete });
     } catch (error) {
       if (!(error instanceof RuntimeError && error.reason.includes("does not exist"))) throw error;
     }
@@ -109,9 +159,14 @@ export class Runc {
     await this.#run({ args: ["resume", this.#id] });
   }
 
+  /** The same for a container that has ended: a frozen cgroup cannot be removed. */
+  async thaw(): Promise<void> {
+    await this.#run({ args: ["resume", this.#id], bound: BOUNDS.thaw });
+  }
+
   /** All pids in the container, as the host sees them. */
   async pids(): Promise<number[]> {
-    const list: unknown = JSON.parse(await this.#ask(["ps", "--format", "json", this.#id]));
+    const list: unknown = JSON.parse(await this.#ask(["ps", "--format", "json", this.#id], BOUNDS.ps));
     return Array.isArray(list) ? list.filter((pid) => typeof pid === "number") : [];
   }
 
@@ -129,11 +184,11 @@ export class Runc {
     }
   }
 
-  async #ask(args: readonly string[]): Promise<string> {
+  async #ask(args: readonly string[], bound: number): Promise<string> {
     const [readEnd, writeEnd] = this.#platform.fds.pipe();
     const answer = collect(this.#platform, readEnd, MAX_ANSWER);
     try {
-      await this.#run({ args, fds: [-1, writeEnd, -1] }, () => this.#platform.fds.close(writeEnd));
+      await this.#run({ args, bound, fds: [-1, writeEnd, -1] }, () => this.#platform.fds.close(writeEnd));
       return await answer;
     } finally {
       answer.cancel();
@@ -156,8 +211,10 @@ export class Runc {
         if (errors !== undefined) this.#platform.fds.close(errors[1]);
         spawned();
       }
+      this.#running.add(child);
+      void child.exited.then(() => this.#running.delete(child));
       command.running?.(child);
-      const { status } = await child.exited;
+      const status = await this.#statusOf(child, argv, command.bound);
       if (status !== 0) throw new RuntimeError(argv, status, this.#lastError(log) || (output?.soFar() ?? ""));
     } finally {
       output?.cancel();
@@ -165,14 +222,28 @@ export class Runc {
     }
   }
 
+  async #statusOf(child: Child, argv: readonly string[], bound: number | undefined): Promise<number> {
+    if (bound !== undefined && !(await within(this.#platform.clock, bound, child.exited))) {
+      child.kill(SIGKILL);
+      // What cannot be killed is not waited for either.
+      throw new RuntimeError(argv, 128 + SIGKILL, `${argv.join(" ")} hung for ${bound} ms`, true);
+    }
+    return (await child.exited).status;
+  }
+
   #spawn(argv: readonly string[], fds: readonly number[]): Child {
-    return this.#reaper.spawn({
-      argv,
-      fds,
-      cwd: this.#bundleThere() ? this.#bundle : "/",
-      oomScoreAdj: this.#oomScoreAdj,
-      deathSignal: SIGKILL,
-    });
+    try {
+      return this.#reaper.spawn({
+        argv,
+        fds,
+        env: runtimeEnvironment(this.#platform.self.environment),
+        cwd: this.#bundleThere() ? this.#bundle : "/",
+        oomScoreAdj: this.#oomScoreAdj,
+        deathSignal: SIGKILL,
+      });
+    } catch (error) {
+      throw explainSpawn(this.#options.binary, error);
+    }
   }
 
   #prefix(log: number): string[] {
@@ -217,6 +288,16 @@ export class Runc {
   }
 }
 
+/** What could not be executed, in the words that Go's programs have for it: people search for them. */
+function explainSpawn(program: string, error: unknown): unknown {
+  if (!isSystemError(error) || error.syscall !== "execve") return error;
+  if (!program.includes("/") && ["ENOENT", "EACCES"].includes(error.code)) {
+    return new Error(`exec: "${program}": executable file not found in $PATH`, { cause: error });
+  }
+  const reason = error.message.slice(error.message.lastIndexOf(": ") + 2).toLowerCase();
+  return new Error(`fork/exec ${program}: ${reason}`, { cause: error });
+}
+
 /** The message of one log line of level "error". Anything else, broken JSON included, is not of interest. */
 function parseEntry(line: string): string | undefined {
   try {
@@ -242,7 +323,7 @@ export function readPidFile(platform: Platform, path: string): number {
   return pid;
 }
 
-/** What the runtime's `features` command prints, on one line; undefined if it cannot be run, or does not know the command. */
+/** The JSON that the runtime's `features` command prints; undefined if it cannot be run, or does not know the command. */
 export async function readFeatures(
   platform: Platform,
   reaper: Reaper,
@@ -254,7 +335,11 @@ export async function readFeatures(
     const child = reaper.spawn({ argv: [binary, "features"], fds: [-1, writeEnd, -1] });
     platform.fds.close(writeEnd);
     const { status } = await child.exited;
-    return status === 0 ? JSON.stringify(JSON.parse(await output)) : undefined;
+    if (status !== 0) return undefined;
+    // Passed on as it is: numbers above 2^53 would not survive being written anew.
+    const text = (await output).trim();
+    JSON.parse(text);
+    return text;
   } catch {
     return undefined;
   } finally {

@@ -5,8 +5,8 @@ import { timestampFromNs } from "../api/timestamp.ts";
 import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
-import { unmountRootfs } from "../runc/bundle.ts";
 import { defaultOptions } from "../runc/options.ts";
+import { unmountRootfs } from "../runc/rootfs.ts";
 import { Runc, readPidFile } from "../runc/runc.ts";
 import { readJournal } from "../task/journal.ts";
 import type { Arguments } from "./args.ts";
@@ -54,7 +54,12 @@ async function deleteFromRuntime(
   const options = { ...defaultOptions, ...journal?.runtime };
   if (platform.files.stat(`${options.root}/${namespace}/${id}`) === null) return;
   const own = Number(platform.files.read("/proc/self/oom_score_adj", 64));
-  await new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options, own).delete(true);
+  const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options, own);
+  const holder = await runc.knownBundle();
+  if (holder !== undefined && !runc.isOurs(holder)) {
+    throw new Error(`container ${id} is left alone: its bundle is ${holder}, another daemon's`);
+  }
+  await runc.delete(true);
 }
 
 /** The socket of a group's shim that lives on for other containers is left alone. */

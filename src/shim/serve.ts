@@ -7,6 +7,7 @@ import { createLog, errorText, type Log } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
 import { type Platform, SIGCHLD, SIGINT, SIGTERM, type Timer } from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
+import { withErrorClasses } from "../task/error-classes.ts";
 import { TaskService } from "../task/service.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { recordCrash } from "./crash.ts";
@@ -76,7 +77,7 @@ export function serve(platform: Platform, config: ServeConfig): void {
     { platform, reaper, events, log, namespace: config.namespace, oomScoreAdj: config.oomScoreAdj },
     { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => leave(answered) },
   );
-  server.register(TaskDefinition, service, [TaskV3Definition.fullName]);
+  server.register(TaskDefinition, withErrorClasses(TaskDefinition, service), [TaskV3Definition.fullName]);
   const debug = new Debug(platform, {
     runningCalls: () => server.activeCalls(),
     containers: () => service.dump(),

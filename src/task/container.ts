@@ -7,15 +7,16 @@ import { topics } from "../events/topics.ts";
 import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
 import type { Child } from "../reaper/reaper.ts";
-import { type Ids, mountRootfs, readSpec, type Spec, unmountRootfs } from "../runc/bundle.ts";
+import { type Ids, readSpec, type Spec } from "../runc/bundle.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
-import { isAlreadyGone, type ProcessSetup, Runc } from "../runc/runc.ts";
+import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
+import { isAlreadyGone, type ProcessSetup, Runc, RuntimeError } from "../runc/runc.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeJournal } from "./journal.ts";
-import { explain, Launcher, readProcessSpec, readProcessUser } from "./launch.ts";
+import { explain, Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
 
@@ -79,11 +80,11 @@ export class Container {
     caller: CancelSignal,
   ): Promise<Container> {
     const container = new Container(context, request);
+    await explain("OCI runtime create failed", container.#claimId());
     container.#save();
     try {
       mountRootfs(context.platform, request.bundle, request.rootfs);
-      const command = (setup: ProcessSetup): Promise<void> =>
-        explain("OCI runtime create failed", container.#runc.create(setup));
+      const command = (setup: ProcessSetup): Promise<void> => container.#runc.create(setup);
       const child = await container.#launcher.launch(
         container.init,
         container.#spec.user,
@@ -94,7 +95,7 @@ export class Container {
       if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");
       container.#created(request, child);
     } catch (error) {
-      await container.#undoCreate();
+      await container.#undoCreate(error);
       throw error;
     }
     return container;
@@ -110,7 +111,7 @@ export class Container {
 
   /** Registers an exec, to be started later. */
   addExec(request: ExecProcessRequest): void {
-    this.init.demand("exec");
+    this.init.request("exec");
     if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
     if (this.#execs.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
     const { platform } = this.#context;
@@ -128,7 +129,7 @@ export class Container {
   }
 
   async kill(process: Process, signal: number, all: boolean): Promise<void> {
-    process.demand("kill");
+    process.request("kill");
     if (process !== this.init) {
       process.signal(signal);
       return;
@@ -137,38 +138,49 @@ export class Container {
       await this.#runc.kill(signal, all);
     } catch (error) {
       if (isAlreadyGone(error)) throw new TtrpcError(Code.NOT_FOUND, "process already finished");
-      throw error;
+      if (!(error instanceof RuntimeError && error.hung)) throw error;
+      this.#killDirectly(signal, all);
     }
   }
 
   pause(): Promise<void> {
     return this.#queue.run(async () => {
-      this.init.demand("pause");
-      this.init.state = "pausing";
+      this.init.request("pause");
       try {
         await explain("OCI runtime pause failed", this.#runc.pause());
       } catch (error) {
-        this.#leavePausing("running");
+        this.init.happened("pauseFailed");
         throw error;
       }
-      this.#leavePausing("paused");
+      this.init.happened("paused");
       this.#context.events.publish(topics.paused, { containerId: this.id });
+      // It has ended meanwhile: nobody else will thaw it.
+      if (this.init.state !== "paused") await this.#exits.thaw();
     });
   }
 
   resume(): Promise<void> {
     return this.#queue.run(async () => {
-      this.init.demand("resume");
+      this.init.request("resume");
       await explain("OCI runtime resume failed", this.#runc.resume());
-      if (this.init.state === "paused") this.init.state = "running";
+      this.init.happened("resumed");
       this.#context.events.publish(topics.resumed, { containerId: this.id });
     });
+  }
+
+  /** Refused in every case, after the state has had its say. */
+  checkpoint(): void {
+    this.init.request("checkpoint");
+    throw new TtrpcError(
+      Code.UNIMPLEMENTED,
+      "checkpoint is not implemented by this shim: use the runtime's own checkpoint command, or run the container with io.containerd.runc.v2",
+    );
   }
 
   /** Applies limits; `resources` is the JSON of an OCI LinuxResources. */
   update(resources: string): Promise<void> {
     return this.#queue.run(async () => {
-      this.init.demand("update");
+      this.init.request("update");
       try {
         JSON.parse(resources);
       } catch (error) {
@@ -181,12 +193,30 @@ export class Container {
   /** Every pid in the container, with the id of its exec where it is one. */
   async pids(): Promise<{ pid: number; execId: string | undefined }[]> {
     const execIds = new Map([...this.#execs.values()].map((exec) => [exec.pid, exec.id]));
-    return (await this.#runc.pids()).map((pid) => ({ pid, execId: execIds.get(pid) }));
+    return (await this.#livePids()).map((pid) => ({ pid, execId: execIds.get(pid) }));
+  }
+
+  /**
+   * A daemon of containerd 1.7 and newer asks for the pids when it starts, takes a shim that has none for leaked, and deletes its task with the exit
+   * that happened while it was away. So a container that has ended names its init until it is deleted.
+   */
+  async #livePids(): Promise<number[]> {
+    const ended = (): boolean => this.init.state === "ending" || this.init.state === "stopped";
+    if (ended()) return [this.init.pid];
+    try {
+      const pids = await this.#runc.pids();
+      return pids.length > 0 ? pids : [this.init.pid];
+    } catch (error) {
+      if (ended()) return [this.init.pid];
+      if (!(error instanceof RuntimeError && error.hung)) throw error;
+      const execs = [...this.#execs.values()].filter((exec) => exec.state === "running");
+      return [this.init, ...execs].map((process) => process.pid);
+    }
   }
 
   /** Removes an exec that is not running. Waits for its last output, in bounds. */
   async deleteExec(exec: Process): Promise<void> {
-    exec.demand("delete");
+    exec.request("delete");
     if (exec.state === "stopped") await this.#drain(exec);
     this.#execs.delete(exec.id);
     this.#execSpecs.delete(exec);
@@ -196,8 +226,10 @@ export class Container {
   /** Removes the container: waits for the last output, in bounds, frees the runtime's state and unmounts the root file system. */
   delete(): Promise<void> {
     return this.#queue.run(async () => {
-      this.init.demand("delete");
+      this.init.request("delete");
       if (this.init.state === "created") await this.#killCreated();
+      // Its exit is held, in bounds, for those of its execs.
+      if (this.init.state === "ending") await this.init.wait();
       await this.#drain(this.init);
       await this.#deleteFromRuntime();
       unmountRootfs(this.#context.platform, this.bundle);
@@ -237,12 +269,27 @@ export class Container {
     void child.exited.then((exit) => this.#exits.ofInit(exit.status));
   }
 
+  /**
+   * Refuses an id that the runtime has for another container: all daemons of a host share its state. What an earlier, failed create of this bundle
+   * has left there is removed, if it is not alive.
+   */
+  async #claimId(): Promise<void> {
+    if (!this.#runc.isKnown()) return;
+    const bundle = await this.#runc.knownBundle();
+    if (bundle !== undefined && this.#runc.isOurs(bundle)) {
+      await this.#runc.delete(false);
+      if (!this.#runc.isKnown()) return;
+    }
+    const holder = bundle === undefined ? "" : `: its bundle is ${bundle}`;
+    throw new TtrpcError(Code.ALREADY_EXISTS, `container with id ${this.id} exists${holder}`);
+  }
+
   /** Whatever a failed create has left: a runtime that was killed half-way leaves a container that nobody asked for. */
-  async #undoCreate(): Promise<void> {
+  async #undoCreate(reason: unknown): Promise<void> {
     const { platform, log } = this.#context;
     this.init.deleted();
     try {
-      await this.#runc.delete(true);
+      if (await this.#isHalfMade(reason)) await this.#runc.delete(true);
     } catch (error) {
       log.warning("failed to undo a create in the runtime", { id: this.id, error });
     }
@@ -251,33 +298,39 @@ export class Container {
     for (const file of ["init.pid", ".init.pid"]) platform.files.remove(`${this.bundle}/${file}`);
   }
 
+  /** Whether what the runtime has under our id was made by our create, and not by another daemon's that came first. */
+  async #isHalfMade(reason: unknown): Promise<boolean> {
+    if (!this.#runc.isKnown()) return false;
+    const bundle = await this.#runc.knownBundle();
+    if (bundle !== undefined) return this.#runc.isOurs(bundle);
+    // Not more than a directory yet: ours, unless the runtime has said that it found it there.
+    const cause = reason instanceof Error ? reason.cause : undefined;
+    return !(cause instanceof RuntimeError && cause.reason.includes("exist"));
+  }
+
   async #startInit(): Promise<void> {
-    this.init.demand("start");
+    this.init.request("start");
     await this.#exits.trackInit(() => explain("OCI runtime start failed", this.#runc.start()));
   }
 
   async #startExec(exec: Process, caller: CancelSignal): Promise<void> {
-    exec.demand("start");
-    if (this.init.state === "stopped" || this.init.state === "deleted") {
-      throw new TtrpcError(Code.FAILED_PRECONDITION, `cannot exec in a ${this.init.state} container`);
-    }
+    this.init.request("execStart");
+    exec.request("start");
     const spec = this.#execSpecs.get(exec);
-    if (spec === undefined)
-      throw new TtrpcError(Code.FAILED_PRECONDITION, `exec ${exec.id} is being started`);
-    this.#execSpecs.delete(exec);
+    if (spec === undefined) throw new Error(`internal error: exec ${exec.id} has no process to run`);
     await this.#exits.track(() => this.#runExec(exec, spec, caller));
   }
 
   async #runExec(exec: Process, { process, user }: ExecSpec, caller: CancelSignal): Promise<void> {
-    const { files } = this.#context.platform;
+    const { files, clock } = this.#context.platform;
     // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
     const base = `${this.bundle}/exec-${this.#execCount++}`;
     try {
-      files.replace(`${base}.json`, process, 0o600);
-      const command = (setup: ProcessSetup): Promise<void> =>
-        explain("OCI runtime exec failed", this.#runc.exec(`${base}.json`, setup));
+      files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
+      const command = (setup: ProcessSetup): Promise<void> => this.#runc.exec(`${base}.json`, setup);
       const child = await this.#launcher.launch(exec, user, `${base}.pid`, command, caller);
-      exec.started();
+      this.#execSpecs.delete(exec);
+      exec.happened("started");
       this.#context.events.publish(topics.execStarted, {
         containerId: this.id,
         execId: exec.id,
@@ -285,12 +338,22 @@ export class Container {
       });
       void child.exited.then((exit) => this.#exits.ofExec(exec, exit.status));
     } catch (error) {
-      exec.exited({ status: 255, at: this.#context.platform.clock.realtimeNs() });
+      exec.startFailed({ status: 255, at: clock.realtimeNs() });
       throw error;
     } finally {
       files.remove(`${base}.json`);
       files.remove(`${base}.pid`);
     }
+  }
+
+  /** The way out when the runtime's kill hangs: by the pidfds of what we know. */
+  #killDirectly(signal: number, all: boolean): void {
+    this.#context.log.warning("the runtime's kill hangs: sending the signal without it", {
+      id: this.id,
+      signal,
+    });
+    this.init.signal(signal);
+    if (all) for (const exec of this.#execs.values()) exec.signal(signal);
   }
 
   // --- deleting
@@ -303,7 +366,8 @@ export class Container {
   async #deleteFromRuntime(): Promise<void> {
     try {
       await this.#runc.delete(false);
-    } catch {
+    } catch (error) {
+      if (error instanceof RuntimeError && error.hung) throw error;
       // Something still holds on in there. The init is gone, so this is the end of it.
       await explain("failed to delete task", this.#runc.delete(true));
     }
@@ -319,10 +383,6 @@ export class Container {
   }
 
   // --- bookkeeping
-
-  #leavePausing(state: "running" | "paused"): void {
-    if (this.init.state === "pausing") this.init.state = state;
-  }
 
   #save(exit?: ProcessExit): void {
     const { binary, root, systemdCgroup } = this.#options;

@@ -1,4 +1,4 @@
-// The order in which a container's ends are told: every exec's exit before its init's, an OOM before the exit that it caused, and no exit
+// The order in which a container's ends are published: every exec's exit before its init's, an OOM before the exit that it caused, and no exit
 // before the start that it ends (containerd issues 9719, 8180). Used by container.ts.
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
@@ -31,8 +31,8 @@ export class Exits {
   readonly #container: Ending;
   /** Starts on their way. */
   readonly #starts = new Set<Promise<void>>();
-  /** Whether the init's is among them, and has not been told. */
-  #isStarting = false;
+  /** Whether the init's is among them, and is not published yet. */
+  #startIsDue = false;
 
   constructor(context: ShimContext, container: Ending) {
     this.#context = context;
@@ -50,24 +50,28 @@ export class Exits {
     }
   }
 
-  /** The same for the init's own start, which is told when it is done; of one that hangs, before the exit. */
+  /** The same for the init's own start, which is published when it is done; if it hangs, before the exit. */
   async trackInit(start: () => Promise<void>): Promise<void> {
-    this.#isStarting = true;
+    const { init } = this.#container;
+    this.#startIsDue = true;
     await this.track(async () => {
       try {
         await start();
-        this.#tellStart();
+        this.#publishStart();
+      } catch (error) {
+        init.startFailed();
+        throw error;
       } finally {
-        this.#isStarting = false;
+        this.#startIsDue = false;
       }
     });
   }
 
-  #tellStart(): void {
-    if (!this.#isStarting) return;
-    this.#isStarting = false;
+  #publishStart(): void {
+    if (!this.#startIsDue) return;
+    this.#startIsDue = false;
     const { id, init } = this.#container;
-    init.started();
+    init.happened("started");
     this.#context.events.publish(topics.start, { containerId: id, pid: init.pid });
   }
 
@@ -76,24 +80,31 @@ export class Exits {
     this.#publish(exec);
   }
 
-  /** Holds the init's exit until no start is on its way and all execs have been told, in bounds. */
+  /** Holds the init's exit until no start is on its way and all execs' exits are published, in bounds. */
   async ofInit(status: number): Promise<void> {
-    const { id, init } = this.#container;
+    const { id, init, runc } = this.#container;
     const { clock } = this.#context.platform;
     const exit: ProcessExit = { status, at: this.#now() };
     this.#save(exit);
-    const wasStarting = this.#isStarting;
-    if (!(await within(clock, EXECS_TIMEOUT, this.#restEnded()))) {
-      this.#context.log.warning("the init's exit is told, though its start or an exec has not ended", { id });
+    const wasPaused = init.state === "paused";
+    const startWasDue = this.#startIsDue;
+    init.happened("died");
+    if (!(await within(clock, EXECS_TIMEOUT, this.#restEnded(wasPaused)))) {
+      this.#context.log.warning("the init's exit is published, though its start or an exec has not ended", {
+        id,
+      });
     }
-    if (wasStarting) this.#tellStart();
-    if (init.state === "paused") await this.#thaw();
+    if (startWasDue) this.#publishStart();
     init.exited(exit);
     this.#publish(init);
+    // A start or a pause that still hangs would hold up the Delete that comes now.
+    runc.endWithin(EXECS_TIMEOUT);
   }
 
-  async #restEnded(): Promise<void> {
+  async #restEnded(wasPaused: boolean): Promise<void> {
     const { execs, privatePidNamespace } = this.#container;
+    // What is frozen does not end.
+    if (wasPaused) await this.thaw();
     const starting = this.#starts.size > 0;
     if (!privatePidNamespace) await this.#killAll();
     await Promise.allSettled(this.#starts);
@@ -116,17 +127,17 @@ export class Exits {
     }
   }
 
-  /** A frozen cgroup cannot be removed. */
-  async #thaw(): Promise<void> {
+  /** For a container that has ended while it was paused: a frozen cgroup cannot be removed. */
+  async thaw(): Promise<void> {
     const { id, runc } = this.#container;
     try {
-      await runc.resume();
+      await runc.thaw();
     } catch (error) {
       this.#context.log.warning("failed to resume an exited container", { id, error });
     }
   }
 
-  /** The exit is told even if it cannot be kept. */
+  /** The exit is published even if it cannot be kept. */
   #save(exit: ProcessExit): void {
     const { id, save } = this.#container;
     try {

@@ -4,6 +4,7 @@ import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { hostIds, type Ids, idsOf, type Spec } from "../runc/bundle.ts";
+import { withMember } from "../runc/json-text.ts";
 import type { RuntimeOptions } from "../runc/options.ts";
 import { type ProcessSetup, RuntimeError, readPidFile } from "../runc/runc.ts";
 import { openStdio } from "../stdio/open.ts";
@@ -58,6 +59,7 @@ export class Launcher {
     process.attach(stdio);
     let release = (): void => {};
     let forget = (): void => {};
+    let child: Child | undefined;
     try {
       await stdio.ready();
       release = reaper.hold();
@@ -72,13 +74,17 @@ export class Launcher {
           });
         },
       });
-      await withWords(made, stdio);
-      const pid = readPidFile(platform, pidFile);
+      await explain(
+        `OCI runtime ${process.kind === "init" ? "create" : "exec"} failed`,
+        withWords(made, stdio),
+      );
+      child = reaper.claim(readPidFile(platform, pidFile));
       await stdio.attached();
-      const child = reaper.claim(pid);
       process.became(child);
       return child;
     } catch (error) {
+      // It is there already, but can have no stdio: it must not run on where nobody knows of it.
+      child?.kill(SIGKILL);
       stdio.close();
       throw error;
     } finally {
@@ -107,15 +113,31 @@ async function withWords(made: Promise<void>, stdio: Stdio): Promise<void> {
   }
 }
 
-/** The exec's process as the runtime wants it: the request decides whether it has a terminal. Throws INVALID_ARGUMENT if it is not JSON. */
+/** The exec's process as the runtime wants it: the request decides whether it has a terminal. Throws INVALID_ARGUMENT if it is not a JSON object. */
 export function readProcessSpec({ text }: Platform, request: ExecProcessRequest): string {
+  const json = text.decode(request.spec?.value ?? new Uint8Array(0));
   try {
-    const spec = JSON.parse(text.decode(request.spec?.value ?? new Uint8Array(0)));
-    return JSON.stringify({ ...spec, terminal: request.terminal });
+    const spec: unknown = JSON.parse(json);
+    if (typeof spec !== "object" || spec === null || Array.isArray(spec)) throw new Error("not an object");
+    const { terminal } = spec as { terminal?: unknown };
+    // Passed on as it is wherever it can be.
+    return (terminal ?? false) === request.terminal
+      ? json
+      : withMember(json, "terminal", String(request.terminal));
   } catch (error) {
     const reason = `exec ${request.execId}: process specification: ${errorText(error)}`;
     throw new TtrpcError(Code.INVALID_ARGUMENT, reason);
   }
+}
+
+/**
+ * The process with its terminal's size where that is known before it starts: the runtime sets it before the program can look, which nobody
+ * who gets the terminal from the runtime can.
+ */
+export function withConsoleSize(spec: string, { config, size }: Process): string {
+  if (!config.terminal || size === undefined) return spec;
+  const [width, height] = size;
+  return withMember(spec, "consoleSize", JSON.stringify({ height, width }));
 }
 
 /** The user that an exec is to run as. Throws if the request's process is not JSON. */
@@ -128,6 +150,9 @@ export async function explain<T>(attempt: string, work: Promise<T>): Promise<T> 
   try {
     return await work;
   } catch (error) {
-    throw new Error(`${attempt}: ${errorText(error)}`, { cause: error });
+    const reason = `${attempt}: ${errorText(error)}`;
+    throw error instanceof TtrpcError
+      ? new TtrpcError(error.code, `${attempt}: ${error.rawMessage}`)
+      : new Error(reason, { cause: error });
   }
 }

@@ -1,62 +1,117 @@
-// The life of a process as one table: what may be asked of it in which state, and with which error the rest is refused.
-// Used by process.ts and container.ts; the errors are those of docs/shim-protocol.md.
+// What a process is, and what may happen to it in each state: the whole lifecycle, as one table for an init and one for an exec. process.ts holds
+// the state, and nothing else changes it. State, Wait, Connect, Pids, Stats and CloseIO are answered in every state.
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 
-export type State = "created" | "running" | "pausing" | "paused" | "stopped" | "deleted";
-export type Operation = "start" | "kill" | "exec" | "pause" | "resume" | "update" | "resize" | "delete";
+/**
+ * An exec has no pause of its own, and its exit is never held. An init is `ending` while its process is dead and its exit is not published yet:
+ * it waits for the exits of its execs (exits.ts).
+ */
+export type State =
+  | "created"
+  | "starting"
+  | "running"
+  | "pausing"
+  | "paused"
+  | "ending"
+  | "stopped"
+  | "deleted";
+export type Kind = "init" | "exec";
 
-/** The states that refuse an operation, with the code they give. A state that is not named allows it. */
-type Refusals = Readonly<Record<Operation, Partial<Record<State, Code>>>>;
+/** What a client asks for: refused with an error that it is told. `execStart` is the start of one of the init's execs. */
+export type Request =
+  | "start"
+  | "kill"
+  | "exec"
+  | "execStart"
+  | "pause"
+  | "resume"
+  | "update"
+  | "checkpoint"
+  | "resize"
+  | "delete";
 
-const { FAILED_PRECONDITION: precondition, NOT_FOUND: gone } = Code;
+/** What has come to pass. `died`: the init's process is dead; `exited`: the exit is published; `deleted`: also after a failed create. */
+export type Occurrence =
+  | "started"
+  | "startFailed"
+  | "paused"
+  | "pauseFailed"
+  | "resumed"
+  | "died"
+  | "exited"
+  | "deleted";
+export type Event = Request | Occurrence;
 
-const init: Refusals = {
-  start: {
-    running: precondition,
-    pausing: precondition,
-    paused: precondition,
-    stopped: precondition,
-    deleted: gone,
-  },
-  kill: { stopped: gone, deleted: gone },
-  exec: { pausing: precondition, paused: precondition, stopped: precondition, deleted: gone },
-  pause: {
-    created: precondition,
-    pausing: precondition,
-    paused: precondition,
-    stopped: precondition,
-    deleted: gone,
-  },
-  resume: {
-    created: precondition,
-    running: precondition,
-    pausing: precondition,
-    stopped: precondition,
-    deleted: gone,
-  },
-  update: { stopped: precondition, deleted: gone },
-  resize: { deleted: gone },
-  delete: { running: precondition, pausing: precondition, paused: precondition, deleted: gone },
+/** A cell: the next state, `same`, the code of a refusal, or `never` for what only a fault of ours can bring about. */
+type Cell = State | "same" | "never" | Code;
+type Table = Partial<Record<Event, readonly Cell[]>>;
+
+const no = Code.FAILED_PRECONDITION;
+const gone = Code.NOT_FOUND;
+const same = "same";
+const never = "never";
+
+const states: Readonly<Record<Kind, readonly State[]>> = {
+  init: ["created", "starting", "running", "pausing", "paused", "ending", "stopped", "deleted"],
+  exec: ["created", "starting", "running", "stopped", "deleted"],
 };
 
-/** An exec has no pause of its own: it is created, running, stopped or deleted. */
-const exec: Refusals = {
-  ...init,
-  kill: { created: precondition, stopped: gone, deleted: gone },
+// biome-ignore format: a table
+const init: Table = {
+  //            created     starting   running    pausing    paused     ending     stopped    deleted
+  start:       ["starting", no,        no,        no,        no,        no,        no,        gone],
+  kill:        [same,       same,      same,      same,      same,      same,      gone,      gone],
+  exec:        [same,       same,      same,      no,        no,        no,        no,        gone],
+  execStart:   [same,       same,      same,      same,      same,      no,        no,        gone],
+  pause:       [no,         no,        "pausing", no,        no,        no,        no,        gone],
+  resume:      [no,         no,        no,        no,        same,      no,        no,        gone],
+  update:      [same,       same,      same,      same,      same,      no,        no,        gone],
+  checkpoint:  [no,         no,        same,      no,        same,      no,        no,        gone],
+  resize:      [same,       same,      same,      same,      same,      same,      same,      gone],
+  delete:      [same,       no,        no,        no,        no,        same,      same,      gone],
+
+  started:     [never,      "running", never,     never,     never,     same,      same,      same],
+  startFailed: [never,      "created", never,     never,     never,     same,      same,      same],
+  paused:      [never,      never,     never,     "paused",  never,     same,      same,      same],
+  pauseFailed: [never,      never,     never,     "running", never,     same,      same,      same],
+  resumed:     [never,      never,     never,     never,     "running", same,      same,      same],
+  died:        ["ending",   "ending",  "ending",  "ending",  "ending",  never,     never,     same],
+  exited:      [never,      never,     never,     never,     never,     "stopped", never,     same],
+  deleted:     ["deleted",  never,     never,     never,     never,     "deleted", "deleted", same],
 };
 
-const refusals: Readonly<Record<"init" | "exec", Refusals>> = { init, exec };
+// biome-ignore format: a table
+const exec: Table = {
+  //            created     starting   running    stopped    deleted
+  start:       ["starting", no,        no,        no,        gone],
+  kill:        [no,         no,        same,      gone,      gone],
+  resize:      [same,       same,      same,      same,      gone],
+  delete:      [same,       no,        no,        same,      gone],
 
-/** Throws a TtrpcError if a process of that kind in that state refuses the operation. */
-export function demand(kind: "init" | "exec", operation: Operation, state: State): void {
-  const code = refusals[kind][operation][state];
-  if (code === undefined) return;
-  throw new TtrpcError(code, refusalText(kind, operation, state));
+  started:     [never,      "running", never,     never,     same],
+  startFailed: [never,      "created", never,     never,     same],
+  exited:      [never,      never,     "stopped", never,     same],
+  // With its container it goes whatever it does.
+  deleted:     ["deleted",  "deleted", "deleted", "deleted", same],
+};
+
+const tables: Readonly<Record<Kind, Table>> = { init, exec };
+
+/** The state that follows. Throws a TtrpcError where the state refuses the request, and an Error where an event cannot have come. */
+export function next(kind: Kind, event: Event, state: State): State {
+  const cell = tables[kind][event]?.[states[kind].indexOf(state)] ?? never;
+  if (cell === same) return state;
+  if (cell === never) throw new Error(`internal error: ${event} of an ${kind} that is ${state}`);
+  if (typeof cell === "string") return cell;
+  throw new TtrpcError(cell, refusal(kind, event, state));
 }
 
-function refusalText(kind: "init" | "exec", operation: Operation, state: State): string {
-  if (operation === "kill") return state === "created" ? "process not created" : "process already finished";
-  if (operation === "exec") return `cannot exec in a ${state} container`;
-  const noun = kind === "init" && operation !== "start" && operation !== "delete" ? "container" : "process";
-  return `cannot ${operation} a ${state} ${noun}`;
+function refusal(kind: Kind, event: Event, state: State): string {
+  if (event === "kill") {
+    return state === "created" || state === "starting" ? "process not created" : "process already finished";
+  }
+  const seen = state === "ending" ? "stopped" : state;
+  if (event === "exec" || event === "execStart") return `cannot exec in a ${seen} container`;
+  const noun = kind === "init" && event !== "start" && event !== "delete" ? "container" : "process";
+  return `cannot ${event} a ${seen} ${noun}`;
 }

@@ -1,10 +1,12 @@
-// One process of a container: its init, or an exec. Holds what is known of it and tells those who wait for its exit. Used by container.ts.
+// One process of a container: its init, or an exec. Holds its state and what is known of it, and answers those who wait for its exit.
+// Used by container.ts.
 
 import type { ProcessDump } from "../api/dump.ts";
 import type { Child } from "../reaper/reaper.ts";
 import type { Stdio, StdioConfig } from "../stdio/stdio.ts";
+import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { demand, type Operation, type State } from "./lifecycle.ts";
+import { type Kind, next, type Occurrence, type Request, type State } from "./lifecycle.ts";
 
 /** How a process ended. */
 export interface ProcessExit {
@@ -14,33 +16,40 @@ export interface ProcessExit {
   readonly at: bigint;
 }
 
+/** How Wait is answered for a process that never ran. */
+type Answer = ProcessExit | TtrpcError;
+
 export class Process {
-  readonly kind: "init" | "exec";
+  readonly kind: Kind;
   /** The exec's id; for the init, the container's. */
   readonly id: string;
   readonly config: StdioConfig;
-  state: State = "created";
   stdio: Stdio | undefined;
-  exit: ProcessExit | undefined;
+  #state: State = "created";
+  #exit: ProcessExit | undefined;
   #child: Child | undefined;
-  /** Known before there is a terminal: kept for it. */
-  #size: [columns: number, rows: number] | undefined;
+  /** The terminal's, known before there is one: kept for it. */
+  size: readonly [columns: number, rows: number] | undefined;
   /** Told before there is stdio: kept for it. */
   #isStdinClosed = false;
-  #settle: (exit: ProcessExit) => void = () => {};
-  #abandon: (error: Error) => void = () => {};
-  readonly #ended: Promise<ProcessExit>;
+  /** What Wait answers, once there is something to answer. */
+  #answer: Answer | undefined;
+  /** Those who wait. A client that polls Wait and gives up must leave nothing behind, so it is no promise that they hang on. */
+  readonly #waiters = new Set<(answer: Answer) => void>();
 
-  constructor(kind: "init" | "exec", id: string, config: StdioConfig) {
+  constructor(kind: Kind, id: string, config: StdioConfig) {
     this.kind = kind;
     this.id = id;
     this.config = config;
-    this.#ended = new Promise((resolve, reject) => {
-      this.#settle = resolve;
-      this.#abandon = reject;
-    });
-    // Nobody has to be waiting when a process is deleted before it ran.
-    this.#ended.catch(() => {});
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** How it ended; undefined before the exit is published. */
+  get exit(): ProcessExit | undefined {
+    return this.#exit;
   }
 
   /** 0 before there is a process. */
@@ -48,15 +57,22 @@ export class Process {
     return this.#child?.pid ?? 0;
   }
 
-  /** Throws a TtrpcError if the process's state refuses the operation. */
-  demand(operation: Operation): void {
-    demand(this.kind, operation, this.state);
+  /** Does the request's part of the lifecycle. Throws a TtrpcError if the state refuses it. */
+  request(request: Request): void {
+    this.#state = next(this.kind, request, this.#state);
+    // A second attempt: who waits from now on waits for its end.
+    if (request === "start") this.#answer = undefined;
+  }
+
+  /** Notes what has come to pass. */
+  happened(occurrence: Exclude<Occurrence, "exited" | "deleted" | "startFailed">): void {
+    this.#state = next(this.kind, occurrence, this.#state);
   }
 
   /** The stdio that the process is about to be made with. */
   attach(stdio: Stdio): void {
     this.stdio = stdio;
-    if (this.#size !== undefined) stdio.resize(...this.#size);
+    if (this.size !== undefined) stdio.resize(...this.size);
     if (this.#isStdinClosed) stdio.closeStdin();
   }
 
@@ -66,17 +82,12 @@ export class Process {
     void child.exited.then(() => this.stdio?.processEnded());
   }
 
-  /** The process runs; unless it has come to its end meanwhile. */
-  started(): void {
-    if (this.state === "created") this.state = "running";
-  }
-
   signal(signal: number): void {
     this.#child?.kill(signal);
   }
 
   resize(columns: number, rows: number): void {
-    this.#size = [columns, rows];
+    this.size = [columns, rows];
     this.stdio?.resize(columns, rows);
   }
 
@@ -85,24 +96,55 @@ export class Process {
     this.stdio?.closeStdin();
   }
 
-  /** The exit, at once if it is known. Rejects with NOT_FOUND if the process is deleted before it ran. */
-  wait(): Promise<ProcessExit> {
-    return this.#ended;
+  /** The exit, at once if it is known. Rejects with NOT_FOUND if the process is deleted before it ran, with CANCELLED if the caller goes away. */
+  wait(caller?: CancelSignal): Promise<ProcessExit> {
+    return new Promise((resolve, reject) => {
+      const answered = (answer: Answer): void => {
+        forget();
+        if (answer instanceof TtrpcError) reject(answer);
+        else resolve(answer);
+      };
+      let forget = (): void => {};
+      if (this.#answer !== undefined) {
+        answered(this.#answer);
+        return;
+      }
+      this.#waiters.add(answered);
+      if (caller === undefined) return;
+      forget = caller.onCancel(() => {
+        this.#waiters.delete(answered);
+        reject(new TtrpcError(Code.CANCELLED, "nobody waits any more"));
+      });
+    });
   }
 
   dump(): ProcessDump {
-    return { id: this.id, state: this.state, pid: this.pid, status: this.exit?.status };
+    return { id: this.id, state: this.#state, pid: this.pid, status: this.#exit?.status };
+  }
+
+  /** A start came to nothing: the process is as it was before. Who waits for an exec gets `exit`, as no other will come. */
+  startFailed(exit?: ProcessExit): void {
+    this.#state = next(this.kind, "startFailed", this.#state);
+    if (exit !== undefined && this.#state === "created") this.#settle(exit);
   }
 
   exited(exit: ProcessExit): void {
-    this.exit = exit;
-    this.state = "stopped";
+    this.#state = next(this.kind, "exited", this.#state);
+    this.#exit = exit;
     this.#settle(exit);
   }
 
   deleted(): void {
-    this.state = "deleted";
+    this.#state = next(this.kind, "deleted", this.#state);
     this.stdio?.close();
-    this.#abandon(new TtrpcError(Code.NOT_FOUND, `process ${this.id} was deleted before it ran`));
+    if (this.#answer === undefined) {
+      this.#settle(new TtrpcError(Code.NOT_FOUND, `process ${this.id} was deleted before it ran`));
+    }
+  }
+
+  #settle(answer: Answer): void {
+    this.#answer = answer;
+    for (const waiter of this.#waiters) waiter(answer);
+    this.#waiters.clear();
   }
 }

@@ -43,7 +43,12 @@ export class TaskService {
   async create(request: api.CreateTaskRequest, call: CallContext): Promise<api.CreateTaskResponse> {
     const { id } = request;
     if (this.#containers.has(id)) throw new TtrpcError(Code.ALREADY_EXISTS, `container ${id} already exists`);
-    if (request.checkpoint !== "") throw new TtrpcError(Code.UNIMPLEMENTED, "restore from a checkpoint");
+    if (request.checkpoint !== "") {
+      throw new TtrpcError(
+        Code.UNIMPLEMENTED,
+        "restore from a checkpoint is not implemented by this shim: create the task without one, or run the container with io.containerd.runc.v2",
+      );
+    }
     this.#put(id, null);
     try {
       const container = await Container.create(this.#context, request, call);
@@ -126,7 +131,7 @@ export class TaskService {
 
   async resizePty(request: api.ResizePtyRequest): Promise<Empty> {
     const [, process] = this.#find(request);
-    process.demand("resize");
+    process.request("resize");
     process.resize(request.width, request.height);
     return empty;
   }
@@ -142,8 +147,8 @@ export class TaskService {
     return empty;
   }
 
-  async wait(request: api.WaitRequest): Promise<api.WaitResponse> {
-    return exitFields(await this.#find(request)[1].wait());
+  async wait(request: api.WaitRequest, call: CallContext): Promise<api.WaitResponse> {
+    return exitFields(await this.#find(request)[1].wait(call));
   }
 
   async stats(request: api.StatsRequest): Promise<api.StatsResponse> {
@@ -172,8 +177,9 @@ export class TaskService {
     return empty;
   }
 
-  async checkpoint(): Promise<Empty> {
-    throw new TtrpcError(Code.UNIMPLEMENTED, "checkpoint");
+  async checkpoint(request: api.CheckpointTaskRequest): Promise<Empty> {
+    this.#container(request.id).checkpoint();
+    return empty;
   }
 
   /** What there is, for Debug. A container that is being made is not among them. */
@@ -242,8 +248,10 @@ function statusOf(container: Container, process: Process): Status {
     container.init.state === "paused" || container.init.state === "pausing" ? container.init : process;
   switch (state) {
     case "created":
+    case "starting":
       return Status.CREATED;
     case "running":
+    case "ending":
       return Status.RUNNING;
     case "pausing":
       return Status.PAUSING;

@@ -1,6 +1,7 @@
 // The two messages that ttrpc itself defines, Request and Response. They are written straight into a frame. Called by server-call.ts and client.ts.
 
 import { BinaryReader, type BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BoundedReader } from "./bounded-reader.ts";
 import type { MessageCodec, Metadata } from "./codec.ts";
 import { decodeStatus, encodeStatus, type TtrpcError } from "./status.ts";
 
@@ -59,7 +60,7 @@ export function encodeFailure(error: TtrpcError, writer: BinaryWriter): BinaryWr
 
 /** Throws on malformed bytes. The payload is a view of `bytes`. */
 export function decodeRequest(bytes: Uint8Array): Request {
-  const reader = new BinaryReader(bytes);
+  const reader = new BoundedReader(bytes);
   let service = "";
   let method = "";
   let payload: Uint8Array | undefined;

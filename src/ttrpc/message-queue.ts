@@ -2,6 +2,7 @@
 // for a bounded time. Used by server-stream.ts and client-stream.ts.
 
 import type { Clock, Timer } from "../platform/platform.ts";
+import { BoundedReader } from "./bounded-reader.ts";
 import type { MessageCodec } from "./codec.ts";
 import { Code, TtrpcError } from "./status.ts";
 
@@ -119,7 +120,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
     this.#bytes -= link.data.length + OVERHEAD_BYTES;
     if (this.#bytes <= WINDOW_BYTES) this.#unstall();
     try {
-      reader.resolve({ done: false, value: this.#codec.decode(link.data) });
+      reader.resolve({ done: false, value: this.#codec.decode(new BoundedReader(link.data)) });
     } catch (error) {
       const malformed = TtrpcError.from(error, Code.INTERNAL);
       reader.reject(malformed);

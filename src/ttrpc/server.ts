@@ -1,6 +1,7 @@
 // A ttrpc server: services by name, and one ServerConnection for each accepted stream. Used by the shim for the task service and by the daemon.
 
 import type { ByteStream, Clock } from "../platform/platform.ts";
+import { BoundedReader } from "./bounded-reader.ts";
 import { Channel } from "./channel.ts";
 import type {
   CallContext,
@@ -150,11 +151,12 @@ async function serveUnary(call: ServerCall, method: RegisteredMethod, payload: U
   }
 }
 
-/** The decoded request. Throws INTERNAL if it is malformed, as the Go server does. */
+/** The decoded request. Throws INTERNAL if it is malformed, as the Go server does, and RESOURCE_EXHAUSTED if it holds too much. */
 export function decodePayload(method: RegisteredMethod, payload: Uint8Array): unknown {
   try {
-    return method.definition.requestType.decode(payload);
+    return method.definition.requestType.decode(new BoundedReader(payload));
   } catch (error) {
+    if (error instanceof TtrpcError) throw error;
     const reason = TtrpcError.from(error).rawMessage;
     throw new TtrpcError(Code.INTERNAL, `malformed ${method.definition.name} request: ${reason}`, {
       cause: error,

@@ -18,11 +18,13 @@ export class Cli {
   /** Where its fifos are. */
   readonly fifos: string;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #namespace: string | undefined;
 
   /** For a daemon, or for no daemon at all. */
   constructor(daemon?: Daemon) {
     this.directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-cli-")));
     this.fifos = join(this.directory, "fifos");
+    this.#namespace = daemon?.namespace;
     this.#env = {
       HOLDFAST_ADDRESS: daemon?.address ?? join(this.directory, "none.sock"),
       HOLDFAST_NAMESPACE: daemon?.namespace ?? "none",
@@ -34,8 +36,11 @@ export class Cli {
     };
   }
 
+  /** `shim` looks at the whole host, where others may have a container of the same name: ours only. */
   argv(args: readonly string[]): string[] {
-    return [this.program, ...args];
+    const [verb = "", ...rest] = args;
+    const place = verb === "shim" && this.#namespace !== undefined ? ["-n", this.#namespace] : [];
+    return [this.program, verb, ...place, ...rest];
   }
 
   /** To its end, whatever its exit status. */

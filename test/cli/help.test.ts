@@ -22,10 +22,10 @@ after(async () => {
 });
 
 const VERBS = [
-  ..."run create start exec attach kill pause resume update delete wait ps inspect events stats top logs".split(
+  ..."run create start stop restart exec attach kill pause resume update delete wait ps inspect events stats top logs".split(
     " ",
   ),
-  ..."ns timeline shims doctor completion".split(" "),
+  ..."ns timeline shims doctor version completion".split(" "),
 ];
 const SHIM_VERBS = "state pids exec kill wait dump shutdown".split(" ");
 
@@ -43,10 +43,25 @@ test("holdfast --help names every verb, and each verb's --help has examples of i
   }
 });
 
+const DOCKER_WORDS: readonly (readonly [word: string, says: RegExp])[] = [
+  ["unpause", /resume/],
+  ["cp", /exec -i/],
+  ["images", /--rootfs/],
+  ["tasks", /holdfast ps/],
+  ["network", /--net host/],
+  // Nothing that is near it.
+  ["frobnicate", /--help tells the verbs/],
+];
+
 test("a slip of the pen is answered with what may be meant", async () => {
   const output = await cli.run(["rum"]);
   assert.equal(output.status, 2);
   assert.match(output.stderr, /unknown command 'rum'[\s\S]*run/);
+  for (const [word, says] of DOCKER_WORDS) {
+    const { status, stderr } = await cli.run([word, "x"]);
+    assert.deepEqual([status, stderr.split("\n").length], [2, 2], word);
+    assert.match(stderr, says, word);
+  }
   assert.equal((await cli.run(["ps", "--nosuch"])).status, 2);
   assert.equal((await cli.run(["run", "--nosuch"])).status, 125);
 });
@@ -87,7 +102,8 @@ test("bash completes verbs, flags, values of flags, ids and a shim's verbs", asy
   assert.deepEqual(signals, ["KILL"]);
   // None of ours: then bash takes file names.
   assert.deepEqual(files, []);
-  assert.deepEqual(shims, ["web"]);
+  // Of the whole host: others may have some.
+  assert.ok(shims?.includes("web") && shims.every((id) => id.startsWith("w")), String(shims));
   assert.deepEqual(shimVerbs, ["state", "shutdown"]);
   assert.deepEqual(spaces, [daemon.namespace]);
 });
@@ -104,6 +120,8 @@ interface Finding {
   level: string;
   found: string;
   advice?: string;
+  /** All of them; `found` names the first few, which may be other people's. */
+  items?: string[];
 }
 
 async function findings(...flags: string[]): Promise<Map<string, Finding>> {
@@ -114,6 +132,12 @@ async function findings(...flags: string[]): Promise<Map<string, Finding>> {
   return new Map(found.map((finding) => [finding.check, finding]));
 }
 
+/** Whether our daemon is among those that are away. */
+function isAway(found: Map<string, Finding>): boolean {
+  const { items = [] } = found.get("shims whose daemon is away") ?? {};
+  return items.some((item) => item.includes(daemon.address));
+}
+
 test("doctor looks at runtime, kernel, control groups, daemon and leftovers", async () => {
   const found = await findings();
   assert.match(found.get("OCI runtime")?.found ?? "", /runc version/);
@@ -122,7 +146,7 @@ test("doctor looks at runtime, kernel, control groups, daemon and leftovers", as
   for (const check of ["kernel", "inotify", "privileges", "space in /run", "mounts of dead containers"]) {
     assert.ok(found.has(check), check);
   }
-  assert.doesNotMatch(found.get("shims whose daemon is away")?.found ?? "", new RegExp(daemon.address));
+  assert.ok(!isAway(found));
 });
 
 test("doctor is not put off by a link that leads nowhere among the bundles", async () => {
@@ -140,7 +164,7 @@ test("doctor tells a daemon that hangs, one that is away, and a shim that hangs,
     assert.equal(found.get("daemon")?.level, "bad");
     const hung = found.get("shims that do not answer");
     assert.equal(hung?.level, "bad");
-    assert.match(hung?.found ?? "", new RegExp(`${shim} \\(web: stopped by a signal`));
+    assert.ok(hung?.items?.some((item) => item.startsWith(`${shim} (web: stopped by a signal`)));
     assert.match(hung?.advice ?? "", /holdfast shim \d+ dump/);
   } finally {
     for (const pid of [daemon.pid, shim]) process.kill(pid, "SIGCONT");
@@ -148,7 +172,7 @@ test("doctor tells a daemon that hangs, one that is away, and a shim that hangs,
   await daemon.kill();
   try {
     const found = await findings();
-    assert.match(found.get("shims whose daemon is away")?.found ?? "", new RegExp(daemon.address));
+    assert.ok(isAway(found));
     assert.equal(found.get("daemon")?.level, "bad");
   } finally {
     await daemon.launch();

@@ -37,7 +37,7 @@ async function join(runtime: string, name: string, id: string): Promise<void> {
     `${key}=${name}-pod`,
   ]);
   const flags = ["--name", id, "--runtime", runtime, ...annotations, "--rootfs", daemon.rootfs];
-  await cli.do(["run", "-d", ...flags, "--", "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done"]);
+  await cli.do(["run", "-d", ...flags, "--", "until-signal", "TERM=9"]);
 }
 
 interface ShimRow {

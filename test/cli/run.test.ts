@@ -165,8 +165,7 @@ test("a bundle runs as its config.json says", async () => {
 });
 
 test("signals for run are the container's", async () => {
-  const script = "trap 'echo got; exit 6' TERM; echo up; while :; do sleep 0.05; done";
-  const running = cli.spawn(args("signals", "--rm", "--", "sh", "-c", script));
+  const running = cli.spawn(args("signals", "--rm", "--", "until-signal", "up", "TERM=6:got"));
   await running.printed(/up/);
   running.kill("SIGTERM");
   assert.deepEqual(await running.exited, { status: 6, stdout: "up\ngot\n", stderr: "" });
@@ -187,7 +186,7 @@ test("a container outlives its run that is killed, and attach comes back to it",
 });
 
 test("run and its signals, its input and its end need no daemon", async () => {
-  const script = "trap 'exit 13' TERM; echo up; cat; echo end of input; while :; do sleep 0.05; done";
+  const script = "echo up; cat; exec until-signal 'end of input' TERM=13";
   const running = cli.spawn(args("away", "--rm", "-i", "--", "sh", "-c", script), { stdin: "pipe" });
   await running.printed(/up/);
   await daemon.kill();
@@ -225,10 +224,17 @@ test("exec passes bytes and status; with -d it does not wait", async () => {
   await cli.do(["exec", "-d", "host", "touch", "/tmp/by-exec"]);
   await eventually("the file", () => daemon.rootfsHas("tmp/by-exec"));
   const statuses = [];
-  for (const line of [["host", "nosuch"], ["host", "/etc"], ["nosuch", "true"], ["host"]]) {
+  writeFileSync(join(daemon.rootfs, "tmp/plain"), "no program");
+  const lines = [
+    ["host", "nosuch"],
+    ["host", "/bin/nosuch"],
+    ["host", "/etc"],
+    ["host", "/tmp/plain"],
+  ];
+  for (const line of [...lines, ["nosuch", "true"], ["host"]]) {
     statuses.push((await cli.run(["exec", ...line])).status);
   }
-  assert.deepEqual(statuses, [127, 126, 125, 125]);
+  assert.deepEqual(statuses, [127, 127, 126, 126, 125, 125]);
   await cli.do(["delete", "-f", "host"]);
 });
 

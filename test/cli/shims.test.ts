@@ -13,10 +13,8 @@ let cli: Cli;
 before(async () => {
   daemon = await Daemon.start();
   cli = new Cli(daemon);
-  await daemon.ctr.start("ours", ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"]);
-  await daemon.ctr.do(
-    goContainer(daemon, "theirs", ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"]),
-  );
+  await daemon.ctr.start("ours", ["until-signal", "TERM=9"]);
+  await daemon.ctr.do(goContainer(daemon, "theirs", ["until-signal", "TERM=9"]));
 });
 
 after(async () => {

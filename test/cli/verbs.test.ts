@@ -12,7 +12,7 @@ let cli: Cli;
 before(async () => {
   daemon = await Daemon.start();
   cli = new Cli(daemon);
-  await detached("web", "sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done");
+  await detached("web", "until-signal", "TERM=9");
 });
 
 after(async () => {
@@ -52,7 +52,7 @@ test("ps tells what runs, in a table, as ids and as JSON", async () => {
   const { pid } = await daemon.ctr.task("web");
   const [head = "", row = "", ...rest] = (await cli.do(["ps"])).trimEnd().split("\n");
   assert.match(head, /^ID +STATUS +PID +AGE +SHIM +COMMAND$/);
-  assert.match(row, new RegExp(`^web +running +${pid} +\\S.* (holdfast|runc)-v2 +sh -c trap`));
+  assert.match(row, new RegExp(`^web +running +${pid} +\\S.* (holdfast|runc)-v2 +until-signal TERM=9`));
   assert.deepEqual(rest, []);
   assert.equal(await cli.do(["ps", "-q"]), "web\n");
   const [found] = await listed();
@@ -67,8 +67,11 @@ test("ps -A shows every namespace, ps another one on request, and ns counts them
     await cli.do(["ps", "-A"]),
     new RegExp(`^NAMESPACE +ID[\\s\\S]*^${daemon.namespace} +web `, "m"),
   );
-  assert.deepEqual(await listed("-n", "other"), []);
+  const none = await cli.run(["ps", "-n", "other"]);
+  assert.deepEqual([none.status, none.stdout], [1, ""]);
+  assert.match(none.stderr, /no namespace is called other/);
   await cli.do(["ns", "create", "other"]);
+  assert.deepEqual(await listed("-n", "other"), []);
   const spaces = (await cli.json(["ns"])) as { name: string; containers: number; tasks: number }[];
   const counts = new Map(spaces.map(({ name, containers, tasks }) => [name, [containers, tasks]]));
   assert.deepEqual(counts.get(daemon.namespace), [1, 1]);
@@ -85,7 +88,7 @@ test("inspect knows record, task, shim and spec", async () => {
   assert.equal(found.shim?.pid, await daemon.shimPid("web"));
   assert.ok((found.shim?.rssBytes ?? 0) > 0);
   assert.match(found.stdio?.stdout ?? "", /^file:\/\/.*\/web\.log$/);
-  assert.deepEqual(found.spec.process.args.slice(0, 2), ["sh", "-c"]);
+  assert.deepEqual(found.spec.process.args, ["until-signal", "TERM=9"]);
   const none = await cli.run(["inspect", "nosuch", "web"]);
   assert.equal(none.status, 1);
   assert.match(none.stderr, /nosuch: .*not found/);
@@ -184,7 +187,7 @@ test("timeline tells the steps in order and goes on with -f until the container 
 
 test("kill sends any signal, to an exec or to all; wait tells each exit", async () => {
   daemon.ctr.ids.add("second");
-  await detached("second", "sh", "-c", "trap 'exit 4' USR1; while :; do sleep 0.05; done");
+  await detached("second", "until-signal", "USR1=4");
   assert.equal(await cli.do(["exec", "-d", "--exec-id", "victim", "second", "sleep", "1000"]), "victim\n");
   await cli.do(["kill", "--exec-id", "victim", "-s", "9", "second"]);
   const waiting = cli.spawn(["wait", "second", "web"]);

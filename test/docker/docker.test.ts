@@ -57,16 +57,7 @@ test("exec, also on a terminal, logs, top, stats, pause, update", async () => {
 
 test("stop, kill, wait, and events", async () => {
   const since = String(Math.floor(Date.now() / 1000) - 1);
-  await docker.do([
-    "run",
-    "-d",
-    "--name",
-    "told",
-    IMAGE,
-    "sh",
-    "-c",
-    "trap 'exit 8' TERM; echo up; while true; do sleep 0.02; done",
-  ]);
+  await docker.do(["run", "-d", "--name", "told", IMAGE, "until-signal", "up", "TERM=8"]);
   await eventually("its trap", async () => (await docker.do(["logs", "told"])).includes("up"));
   const waiting = docker.do(["wait", "told"]);
   await docker.do(["stop", "told"]);
@@ -127,9 +118,9 @@ test("holdfastd is killed under it: the container goes on, and an exit meanwhile
   await docker.do(["run", "-d", "--name", "ends", IMAGE, "sh", "-c", script]);
   await docker.do(["run", "-d", "--name", "retries", "--restart", "on-failure:1", IMAGE, "sh", "-c", script]);
   const roots = await Promise.all(["ends", "retries"].map((name) => docker.inspect(name, ".State.Pid")));
-  await docker.holdfastd.kill();
+  await docker.daemon.kill();
   for (const pid of roots) await docker.touchIn(Number(pid), "/tmp/go");
-  await docker.holdfastd.launch();
+  await docker.daemon.launch();
   await eventually("the exit to be told", async () => (await running("ends")) === "false", 60_000);
   assert.equal(await docker.inspect("ends", ".State.ExitCode"), "6");
   await eventually(
@@ -153,7 +144,7 @@ test("a shim is killed: Docker sees that its container has ended", async () => {
 });
 
 test("nothing is left behind", async () => {
-  const client = (await docker.holdfastd.client()).inNamespace("moby");
+  const client = (await docker.daemon.client()).inNamespace("moby");
   await eventually(
     "all records to go",
     async () => (await client.containers.list({ filters: [] })).containers.length === 0,
@@ -161,7 +152,7 @@ test("nothing is left behind", async () => {
   client.close();
   const isShim = ({ commandLine }: { commandLine: string }): boolean =>
     commandLine.includes("containerd-shim");
-  const shims = () => processesMentioning(docker.holdfastd.address).filter(isShim);
+  const shims = () => processesMentioning(docker.daemon.address).filter(isShim);
   await eventually("all shims to go", () => shims().length === 0);
-  assert.deepEqual(mountsBelow(join(docker.holdfastd.directory, "state")), []);
+  assert.deepEqual(mountsBelow(join(docker.daemon.directory, "state")), []);
 });

@@ -118,13 +118,13 @@ test("a runc that is not there", async () => {
     shim,
     "no-runc",
     { options: { binaryName: "/nonexistent/runc" } },
-    /nonexistent\/runc|no such file/,
+    /OCI runtime create failed: .*fork\/exec \/nonexistent\/runc: no such file or directory/,
   );
   await failsCleanly(
     shim,
     "no-runc",
     { options: { binaryName: "nonexistent-runc" } },
-    /nonexistent-runc|not found/,
+    /OCI runtime create failed: .*exec: "nonexistent-runc": executable file not found in \$PATH/,
   );
   await worksAfterwards(shim, "no-runc");
 });

@@ -1,6 +1,7 @@
 // Malformed and oversized ttrpc traffic at the real shim: it answers or hangs up, and goes on serving the others.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { after, test } from "node:test";
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
@@ -49,6 +50,11 @@ async function read(socket: Socket, count: number): Promise<Buffer> {
     if (chunks.reduce((sum, part) => sum + part.length, 0) >= count) break;
   }
   return Buffer.concat(chunks);
+}
+
+/** The most memory that a process ever had, in KiB. */
+function peakOf(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/status`, "utf8").match(/^VmHWM:\s+(\d+)/m)?.[1] ?? Number.NaN);
 }
 
 async function stillServes(): Promise<void> {
@@ -119,6 +125,36 @@ test("a request whose payload is not the method's message is refused", async () 
   };
   const raw = { ...TaskDefinition.methods.state, requestType: cutShort };
   await assert.rejects(shim.connection.call(TaskDefinition.fullName, raw, {}));
+  await stillServes();
+});
+
+test("a message of millions of empty parts is refused before they cost memory", {
+  skip: failsOnGoShim("it decodes them all"),
+}, async () => {
+  const parts = 1_900_000;
+  const before = peakOf(shimPid);
+  const filled = (tag: number) => ({
+    encode: (_: unknown, writer: BinaryWriter = new BinaryWriter()) => {
+      const bytes = new Uint8Array(2 * parts);
+      for (let at = 0; at < bytes.length; at += 2) bytes[at] = tag;
+      return writer.raw(bytes);
+    },
+    decode: () => ({}),
+  });
+  // CreateTaskRequest.rootfs, and the namespaced options of one mount in it.
+  const mounts = { ...TaskDefinition.methods.create, requestType: filled(0x1a) };
+  await refusal(Code.RESOURCE_EXHAUSTED, shim.connection.call(TaskDefinition.fullName, mounts, {}));
+  const options = {
+    ...mounts,
+    requestType: {
+      encode: (_: unknown, writer: BinaryWriter = new BinaryWriter()) =>
+        filled(0x22).encode({}, writer.tag(3, 2).fork()).join(),
+      decode: () => ({}),
+    },
+  };
+  await refusal(Code.RESOURCE_EXHAUSTED, shim.connection.call(TaskDefinition.fullName, options, {}));
+  const grown = peakOf(shimPid) - before;
+  if (!isSanitizerBuild) assert.ok(grown < 64 << 10, `grew by ${grown} KiB`);
   await stillServes();
 });
 

@@ -62,7 +62,7 @@ test("2: while it is created and not yet started, it can be deleted", async () =
 });
 
 test("3: while it runs, it goes on under the same shim, takes execs and keeps its exit status", async () => {
-  await daemon.ctr.start("running", ["sh", "-c", "trap 'exit 23' TERM; while true; do sleep 0.02; done"]);
+  await daemon.ctr.start("running", ["until-signal", "TERM=23"]);
   const task = await daemon.ctr.task("running");
   const shim = await daemon.shimPid("running");
   await daemon.crashAndRestart();

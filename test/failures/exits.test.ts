@@ -167,7 +167,7 @@ test("an exit while the daemon is away is told when it is back (moby 41227)", {
   skip: failsOnGoShim("the publisher gives up after a few tries"),
 }, async () => {
   const shim = await running("away", {
-    args: ["sh", "-c", "trap 'exit 42' TERM; while true; do sleep 0.05; done"],
+    args: ["until-signal", "TERM=42"],
   });
   await place.events.arrived("/tasks/start", "away");
   const { pid } = await shim.state("away");

@@ -77,7 +77,7 @@ test("the binary is replaced while containers run, by the Go shim and back: old 
     rmSync(binary);
     symlinkSync(target, binary);
   };
-  const program = ["sh", "-c", "trap 'exit 11' TERM; while true; do sleep 0.05; done"];
+  const program = ["until-signal", "TERM=11"];
   await daemon.ctr.start("ours-before", program);
   replaceBy(shimBinary(GO_RUNTIME));
   await daemon.ctr.start("go", program);

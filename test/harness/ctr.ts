@@ -29,6 +29,11 @@ export class Ctr {
     this.#settings = settings;
   }
 
+  /** A client of the same daemon in another namespace. */
+  inNamespace(namespace: string): Ctr {
+    return new Ctr({ ...this.#settings, namespace });
+  }
+
   /** The flags that every ctr call needs, to build command lines for a terminal. */
   get base(): readonly string[] {
     const { address, namespace } = this.#settings;

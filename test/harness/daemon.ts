@@ -20,7 +20,7 @@ import { eventually, patience } from "./eventually.ts";
 import { Leftovers } from "./leftovers.ts";
 import { parentOf } from "./processes.ts";
 import { buildRootfs, ociSpec, type SpecOptions } from "./rootfs.ts";
-import { daemonKind, HOLDFASTD, runtimeName, shimBinary } from "./runtime.ts";
+import { containerdVersion, daemonKind, HOLDFASTD, runtimeName, shimBinary } from "./runtime.ts";
 
 export type DaemonKind = "containerd" | "holdfastd";
 
@@ -32,6 +32,8 @@ export interface DaemonOptions {
   readonly logLevel?: "debug" | "info";
   /** Further lines for holdfastd's configuration file; tables come last there. */
   readonly config?: readonly string[];
+  /** Lets containerd have its CRI plugin, with these lines for it; they may name the daemon's directory. */
+  readonly cri?: (directory: string) => readonly string[];
   /** The root directory; one in the daemon's own, if left out. */
   readonly root?: string;
   /** Put before the rest of the daemon's PATH, to stand in for runc, say. */
@@ -40,8 +42,8 @@ export interface DaemonOptions {
 }
 
 // The CRI plugin wants a network, and the rest of these want devices or file systems that a plain machine lacks.
+const CRI_PLUGINS = ["io.containerd.grpc.v1.cri"];
 const UNUSED_PLUGINS = [
-  "io.containerd.grpc.v1.cri",
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper",
@@ -138,7 +140,7 @@ export class Daemon {
     const level = this.#options.logLevel ?? "debug";
     const config =
       this.kind === "containerd"
-        ? containerdConfig(place, this.address, level)
+        ? containerdConfig(place, this.address, level, this.#options.cri?.(this.directory))
         : [...holdfastdConfig(place, this.address, level), ...(this.#options.config ?? [])];
     writeFileSync(join(this.directory, "config.toml"), `${config.join("\n")}\n`);
   }
@@ -276,15 +278,23 @@ export class Daemon {
   }
 }
 
-function containerdConfig(place: readonly string[], address: string, level: string): string[] {
+function containerdConfig(
+  place: readonly string[],
+  address: string,
+  level: string,
+  cri: readonly string[] | undefined,
+): string[] {
+  const unused = cri === undefined ? [...CRI_PLUGINS, ...UNUSED_PLUGINS] : UNUSED_PLUGINS;
   return [
-    "version = 2",
+    // The CRI plugin's tables are named otherwise since 2.0, in the third form of the file.
+    cri !== undefined && containerdVersion >= 2 ? "version = 3" : "version = 2",
     ...place,
-    `disabled_plugins = ${JSON.stringify(UNUSED_PLUGINS)}`,
+    `disabled_plugins = ${JSON.stringify(unused)}`,
     "[grpc]",
     `  address = ${JSON.stringify(address)}`,
     "[debug]",
     `  level = "${level}"`,
+    ...(cri ?? []),
   ];
 }
 

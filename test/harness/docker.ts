@@ -1,28 +1,41 @@
-// A private dockerd on a holdfastd of its own, and the docker program. Used by the tests in test/docker.
-import { mkdirSync } from "node:fs";
+// A private dockerd on a holdfastd or containerd of its own, and the docker program. Used by the tests in test/docker.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
 import { type CommandOptions, check, type Output, Running, run } from "./command.ts";
 import { Daemon } from "./daemon.ts";
 import { parentOf } from "./processes.ts";
+import { OUR_RUNTIME, shimBinary } from "./runtime.ts";
 import { Terminal } from "./terminal.ts";
 
 /** Made from the busybox root file system. */
 export const IMAGE = "busybox";
-/** Docker's own namespace in the daemon. */
-const NAMESPACE = "moby";
+
+/** Major version of the installed Docker, such as 20; NaN if there is none. */
+export const dockerVersion: number = Number(
+  spawnSync("dockerd", ["--version"], { encoding: "utf8" }).stdout?.match(/ (\d+)\./)?.[1],
+);
+
+/** How containers come to our shim: each names it, dockerd names it for all, or it stands in the place of Docker's usual one. */
+export type Way = "each" | "default" | "instead";
 
 export class Docker {
-  readonly holdfastd: Daemon;
+  readonly daemon: Daemon;
   readonly #directory: string;
   readonly #socket: string;
   #dockerd: Running | undefined;
+  #bin: string | undefined;
 
-  private constructor(holdfastd: Daemon) {
-    this.holdfastd = holdfastd;
-    this.#directory = join(holdfastd.directory, "docker");
+  readonly #way: Way;
+
+  private constructor(daemon: Daemon, way: Way) {
+    this.daemon = daemon;
+    this.#way = way;
+    this.#directory = join(daemon.directory, "docker");
     this.#socket = join(this.#directory, "docker.sock");
-    mkdirSync(this.#directory);
+    mkdirSync(this.#directory, { recursive: true });
   }
 
   /** `runtimes` is holdfastd's table: by default Docker's usual runtime is our shim. */
@@ -33,24 +46,43 @@ export class Docker {
       ([name, target]) => `${JSON.stringify(name)} = ${JSON.stringify(target)}`,
     );
     const holdfastd = await Daemon.start({ kind: "holdfastd", config: ["[runtimes]", ...table] });
-    const docker = new Docker(holdfastd);
+    return Docker.#on(holdfastd, "instead");
+  }
+
+  /** On a containerd. */
+  static async onContainerd(way: Way): Promise<Docker> {
+    const bin = mkdtempSync(join(tmpdir(), "holdfast-docker-"));
+    if (way === "instead") symlinkSync(shimBinary(OUR_RUNTIME), join(bin, "containerd-shim-runc-v2"));
+    const daemon = await Daemon.start({ kind: "containerd", runtime: OUR_RUNTIME, pathDirectories: [bin] });
+    const docker = await Docker.#on(daemon, way);
+    docker.#bin = bin;
+    return docker;
+  }
+
+  static async #on(daemon: Daemon, way: Way): Promise<Docker> {
+    const docker = new Docker(daemon, way);
     await docker.launch();
     await check([
       "sh",
       "-c",
-      `tar -C ${holdfastd.rootfs} -c . | docker --host unix://${docker.#socket} import - ${IMAGE}`,
+      `tar -C ${daemon.rootfs} -c . | docker --host ${docker.host} import - ${IMAGE}`,
     ]);
     return docker;
+  }
+
+  get host(): string {
+    return `unix://${this.#socket}`;
   }
 
   /** Starts dockerd; resolves when it serves. */
   async launch(): Promise<void> {
     const at = (name: string): string => join(this.#directory, name);
     const flags = [
-      ...["--containerd", this.holdfastd.address, "--host", `unix://${this.#socket}`],
+      ...["--containerd", this.daemon.address, "--host", `unix://${this.#socket}`],
       ...["--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid")],
       ...["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"],
       ...["--live-restore", "--storage-driver=vfs"],
+      ...(this.#way === "default" ? ["--default-runtime", OUR_RUNTIME] : []),
     ];
     const dockerd = new Running(["setpriv", "--pdeathsig", "KILL", "dockerd", ...flags], {
       timeoutMs: 3_600_000,
@@ -66,7 +98,9 @@ export class Docker {
   }
 
   argv(args: readonly string[]): string[] {
-    return ["docker", "--host", `unix://${this.#socket}`, ...args];
+    const [verb = "", ...rest] = args;
+    const runs = this.#way === "each" && (verb === "run" || verb === "create");
+    return ["docker", "--host", this.host, verb, ...(runs ? ["--runtime", OUR_RUNTIME] : []), ...rest];
   }
 
   /** To its end, whatever its exit status. */
@@ -79,8 +113,8 @@ export class Docker {
     return (await check(this.argv(args))).trimEnd();
   }
 
-  spawn(args: readonly string[]): Running {
-    return new Running(this.argv(args), {});
+  spawn(args: readonly string[], options: CommandOptions = {}): Running {
+    return new Running(this.argv(args), options);
   }
 
   terminal(args: readonly string[]): Terminal {
@@ -97,13 +131,14 @@ export class Docker {
     return writeFile(`/proc/${pid}/root${path}`, "");
   }
 
-  /** The pid of the shim of a running container. */
+  /** The pid of the shim of a running container: the parent of its first process. */
   async shimPid(name: string): Promise<number> {
-    const client = (await this.holdfastd.client()).inNamespace(NAMESPACE);
-    const id = await this.inspect(name, ".Id");
-    const { process } = await client.tasks.get({ containerId: id, execId: "" });
-    client.close();
-    return parentOf(process?.pid ?? 0);
+    return parentOf(Number(await this.inspect(name, ".State.Pid")));
+  }
+
+  /** The program of that shim. */
+  async shimProgram(name: string): Promise<string> {
+    return basename(readlinkSync(`/proc/${await this.shimPid(name)}/exe`));
   }
 
   async close(): Promise<void> {
@@ -113,6 +148,7 @@ export class Docker {
     });
     this.#dockerd?.kill("SIGTERM");
     await this.#dockerd?.exited;
-    await this.holdfastd.close();
+    await this.daemon.close();
+    if (this.#bin !== undefined) rmSync(this.#bin, { recursive: true });
   }
 }

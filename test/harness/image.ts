@@ -8,8 +8,12 @@ import { buildRootfs } from "./rootfs.ts";
 
 export const IMAGE = "test.invalid/busybox:1";
 
-/** Imports IMAGE; its files never leave the daemon's directory. */
-export async function importImage(daemon: Daemon): Promise<void> {
+/** Imports IMAGE into a namespace; its files never leave the daemon's directory. `command` is what it runs by default. */
+export async function importImage(
+  daemon: Daemon,
+  namespace: string = daemon.namespace,
+  command: readonly string[] = [],
+): Promise<void> {
   const directory = join(daemon.directory, "image");
   mkdirSync(directory);
   const rootfs = buildRootfs(join(directory, "rootfs"));
@@ -19,7 +23,7 @@ export async function importImage(daemon: Daemon): Promise<void> {
   const config = {
     architecture: process.arch === "arm64" ? "arm64" : "amd64",
     os: "linux",
-    config: { Env: ["PATH=/bin"] },
+    config: { Env: ["PATH=/bin"], Cmd: command },
     rootfs: { type: "layers", diff_ids: [`sha256:${digest}`] },
   };
   const manifest = [{ Config: "config.json", RepoTags: [IMAGE], Layers: ["layer.tar"] }];
@@ -27,5 +31,5 @@ export async function importImage(daemon: Daemon): Promise<void> {
   writeFileSync(join(directory, "manifest.json"), JSON.stringify(manifest));
   const archive = join(daemon.directory, "image.tar");
   await check(["tar", "-C", directory, "-cf", archive, "manifest.json", "config.json", "layer.tar"]);
-  await daemon.ctr.do(["images", "import", archive]);
+  await daemon.ctr.inNamespace(namespace).do(["images", "import", archive]);
 }

@@ -1,10 +1,25 @@
 // A root filesystem from busybox-static, and OCI specs that run in it. Used by the daemon harness and the direct shim driver.
-
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, symlinkSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
-/** Fills `directory` with a small Linux system: busybox under all its names in /bin. */
+/** The compiled until-signal.c. */
+function untilSignal(): string {
+  const source = join(import.meta.dirname, "until-signal.c");
+  const directory = join(import.meta.dirname, "../../build/test");
+  const hash = createHash("sha256").update(readFileSync(source)).digest("hex").slice(0, 16);
+  const path = join(directory, `until-signal-${hash}`);
+  if (!existsSync(path)) {
+    mkdirSync(directory, { recursive: true });
+    const fresh = `${path}.${process.pid}`;
+    execFileSync("gcc", ["-Wall", "-Wextra", "-Werror", "-Os", "-static", "-s", "-o", fresh, source]);
+    renameSync(fresh, path);
+  }
+  return path;
+}
+
+/** Fills `directory` with a small Linux system: busybox under all its names in /bin, and until-signal. */
 export function buildRootfs(directory: string): string {
   for (const name of ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"]) {
     mkdirSync(join(directory, name), { recursive: true });
@@ -14,6 +29,7 @@ export function buildRootfs(directory: string): string {
   for (const applet of applets) {
     if (applet !== "busybox") symlinkSync("busybox", join(directory, "bin", applet));
   }
+  copyFileSync(untilSignal(), join(directory, "bin", "until-signal"));
   return directory;
 }
 

@@ -47,9 +47,18 @@ export function shimBinary(runtime: string = runtimeName): string {
 }
 
 /** Major and minor version of the installed containerd, such as 1.6; NaN if there is none. */
-const containerdVersion = Number(
+export const containerdVersion: number = Number(
   spawnSync("containerd", ["--version"], { encoding: "utf8" }).stdout?.match(/ v?(\d+\.\d+)/)?.[1],
 );
+
+/** The installed runc's version, taken apart; undefined if there is none. */
+const runcVersion = spawnSync("runc", ["--version"], { encoding: "utf8" }).stdout?.match(/ (\d+)\.(\d+)/);
+
+/** For the `skip` of a test of a signal to all processes of a container. */
+export const signalsInitOnly: string | false =
+  Number(runcVersion?.[1]) > 1 || Number(runcVersion?.[2]) >= 2
+    ? "runc since 1.2 ignores kill --all: the signal goes to the first process alone"
+    : false;
 
 /** For the `skip` of a test of an ended task that the daemon finds at its restart. */
 export const forgetsEndedTasks: string | false =

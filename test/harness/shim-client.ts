@@ -29,6 +29,10 @@ export interface CreateOptions extends Stdio {
   readonly checkpoint?: string;
 }
 
+export interface ExecOptions extends Stdio {
+  readonly user?: { readonly uid: number; readonly gid: number };
+}
+
 export function json(typeUrl: string, value: unknown): Any {
   return { typeUrl, value: new TextEncoder().encode(JSON.stringify(value)) };
 }
@@ -81,9 +85,9 @@ export class ShimClient {
     return (await this.task.start({ id, execId }, this.#limit)).pid;
   }
 
-  async exec(id: string, execId: string, args: readonly string[], stdio: Stdio = {}): Promise<void> {
-    const { stdin = "", stdout = "", stderr = "", terminal = false } = stdio;
-    const process = { args, cwd: "/", env: ["PATH=/bin"], terminal, user: { uid: 0, gid: 0 } };
+  async exec(id: string, execId: string, args: readonly string[], options: ExecOptions = {}): Promise<void> {
+    const { stdin = "", stdout = "", stderr = "", terminal = false, user = { uid: 0, gid: 0 } } = options;
+    const process = { args, cwd: "/", env: ["PATH=/bin"], terminal, user };
     const spec = json(SPEC_PROCESS, process);
     await this.task.exec({ id, execId, terminal, stdin, stdout, stderr, spec }, this.#limit);
   }

@@ -1,5 +1,6 @@
 // A private systemd that runs daemons as services: a user manager of its own, in a mount namespace where systemd counts as booted. Used by
 // systemd-service.test.ts.
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -13,7 +14,18 @@ const STANDARD_UNITS = "/usr/lib/systemd/user";
 const BOOTED = "/run/systemd/system";
 
 /** For the `skip` of a test that needs it. */
-export const noSystemd: string | false = existsSync(MANAGER) ? false : "systemd is not installed";
+export const noSystemd: string | false = !existsSync(MANAGER)
+  ? "systemd is not installed"
+  : needsUnified()
+    ? "systemd since 258 does not start on control groups of version 1"
+    : false;
+
+function needsUnified(): boolean {
+  const { stdout } = spawnSync(MANAGER, ["--version"], { encoding: "utf8" });
+  return (
+    Number(stdout.match(/^systemd (\d+)/)?.[1]) >= 258 && !existsSync("/sys/fs/cgroup/cgroup.controllers")
+  );
+}
 
 export class Systemd {
   readonly #directory = mkdtempSync(join(tmpdir(), "holdfast-systemd-"));

@@ -2,10 +2,12 @@
 import type { Container } from "../../api/generated/containers.ts";
 import type { Process } from "../../api/generated/process.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
+import { statOf } from "../shims/proc.ts";
 import { statusName } from "../text/task-status.ts";
 import { nsToIso } from "../text/units.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import { describeEnd, type End, endOf, endText, historyOf } from "./end.ts";
+import { byAge, podPlaceOf } from "./names.ts";
 import { processOf, specOf } from "./record.ts";
 
 export interface Row {
@@ -14,6 +16,8 @@ export interface Row {
   readonly task: Process | undefined;
   /** undefined for what runs, or never ran. */
   readonly end: End | undefined;
+  /** When its last task began, in ns since 1970; undefined if nobody knows. */
+  readonly startedAt: bigint | undefined;
 }
 
 /** The containers of the daemon's namespace; only those whose task has not ended, unless `all`. */
@@ -25,7 +29,7 @@ export async function rowsOf(daemon: DaemonClient, all: boolean): Promise<Row[]>
   // Older daemons leave containerId empty.
   const byId = new Map(tasks.map((task) => [task.containerId || task.id, task]));
   const wanted = containers.filter(({ id }) => all || !isOver(byId.get(id)));
-  return Promise.all(wanted.map((container) => rowOf(daemon, container, byId.get(container.id))));
+  return Promise.all(wanted.sort(byAge).map((container) => rowOf(daemon, container, byId.get(container.id))));
 }
 
 /** `task` is the container's, if it has one. */
@@ -35,7 +39,16 @@ export async function rowOf(
   task: Process | undefined,
 ): Promise<Row> {
   const history = isOver(task) ? await historyOf(daemon, container.id) : undefined;
-  return { namespace: daemon.namespace, container, task, end: endOf(task, history) };
+  const end = endOf(task, history);
+  return { namespace: daemon.namespace, container, task, end, startedAt: startOf(task, end) };
+}
+
+/** Of a task that runs the age of its init tells it, with any daemon. */
+function startOf(task: Process | undefined, end: End | undefined): bigint | undefined {
+  const past = end?.more?.startedAt;
+  if (past !== undefined) return nsFromTimestamp(past);
+  const init = task === undefined || task.pid === 0 || isOver(task) ? undefined : statOf(task.pid);
+  return init === undefined ? undefined : BigInt(Math.round(Date.now() - init.ageMs)) * 1_000_000n;
 }
 
 function isOver(task: Process | undefined): boolean {
@@ -43,18 +56,20 @@ function isOver(task: Process | undefined): boolean {
 }
 
 /** For JSON. */
-export function describeRow({ container, task, namespace, end }: Row): Record<string, unknown> {
+export function describeRow({ container, task, namespace, end, startedAt }: Row): Record<string, unknown> {
   return {
     id: container.id,
     namespace,
     status: task === undefined ? "none" : statusName(task.status),
     pid: task?.pid ?? 0,
     exit: describeEnd(end),
-    createdAt: container.createdAt && nsToIso(nsFromTimestamp(container.createdAt)),
-    runtime: container.runtime?.name,
+    createdAt: container.createdAt === undefined ? null : nsToIso(nsFromTimestamp(container.createdAt)),
+    startedAt: nsToIso(startedAt) ?? null,
+    runtime: container.runtime?.name ?? null,
     image: container.image,
     command: processOf(specOf(container)).args,
     labels: container.labels,
+    pod: podPlaceOf(container) ?? null,
   };
 }
 

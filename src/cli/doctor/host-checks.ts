@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import {
   accessSync,
   constants,
+  existsSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -13,54 +14,58 @@ import {
 import { release } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
-import { parseMountinfo } from "../../platform/mountinfo.ts";
 import { nodeNet } from "../../platform/node.ts";
 import { DaemonClient } from "../containers/daemon-client.ts";
 import { allPids } from "../shims/proc.ts";
+import { shellWord } from "../text/printable.ts";
 import { errorText, systemText } from "../text/problem.ts";
 import { duration } from "../text/units.ts";
-
-export interface Finding {
-  readonly check: string;
-  /** "bad" makes doctor fail; "hint" is worth knowing. */
-  readonly level: "good" | "hint" | "bad";
-  readonly found: string;
-  /** What to do about it. */
-  readonly advice?: string | undefined;
-  /** All that `found` names the first of. */
-  readonly items?: readonly string[] | undefined;
-}
+import { controlGroups } from "./control-groups.ts";
+import type { Finding } from "./finding.ts";
 
 const run = promisify(execFile);
-/** Kernels from which on a process is watched and its exit status read without being its parent. */
-const PIDFD_SINCE = [5, 3] as const;
-const PIDFD_EXIT_SINCE = [6, 15] as const;
-const WANTED_CONTROLLERS = ["memory", "cpu", "pids", "freezer"] as const;
+/** From here on a child is reaped through its pidfd, waitid(P_PIDFD): the shim does nothing without. */
+const REAPS_SINCE = [5, 4] as const;
+/** LOOP_CONFIGURE. */
+const LOOP_MOUNTS_SINCE = [5, 8] as const;
 const INOTIFY_INSTANCES = 128;
 const FREE_MEGABYTES = 32;
 
 /** `timeoutMs` is for the daemon. */
 export async function hostFindings(daemonAddress: string, timeoutMs: number): Promise<Finding[]> {
-  return [
-    privileges(),
-    await runtime(),
-    await shimBinary(),
-    kernel(),
-    cgroups(),
-    inotify(),
-    ...directories(),
-    runSpace(),
-    await daemonSocket(daemonAddress, timeoutMs),
+  const checks: readonly (readonly [check: string, find: () => Finding | Promise<Finding>])[] = [
+    ["privileges", privileges],
+    ["OCI runtime", runtime],
+    ["our shim", shimBinary],
+    ["kernel", () => kernel(release())],
+    ["control groups", cgroups],
+    ["inotify", inotify],
+    ...["/run/containerd/s", "/run/containerd", "/run/holdfast"]
+      .filter((path) => existsSync(path))
+      .map((path) => [`permissions of ${path}`, () => directory(path)] as const),
+    ["space in /run", runSpace],
+    ["daemon", () => daemonSocket(daemonAddress, timeoutMs)],
   ];
+  return Promise.all(checks.map(([check, find]) => guarded(check, find)));
+}
+
+/** Who may not look is told so, and gets the other findings. */
+async function guarded(check: string, find: () => Finding | Promise<Finding>): Promise<Finding> {
+  try {
+    return await find();
+  } catch (error) {
+    return { check, level: "hint", found: `cannot look: ${errorText(error)}` };
+  }
 }
 
 function privileges(): Finding {
   const check = "privileges";
-  if (process.getuid?.() === 0) return { check, level: "good", found: "root" };
+  const user = process.geteuid?.();
+  if (user === 0) return { check, level: "good", found: "root" };
   return {
     check,
     level: "bad",
-    found: `user ${process.getuid?.()}`,
+    found: `user ${user}`,
     advice: "run doctor as root: others see too little",
   };
 }
@@ -109,55 +114,42 @@ async function shimBinary(): Promise<Finding> {
   }
 }
 
-function kernel(): Finding {
+/** `version` is that of uname(2). */
+export function kernel(version: string): Finding {
   const check = "kernel";
-  const version = release();
   const [major = 0, minor = 0] = version.split(/[.-]/).map(Number);
   const since = ([wantMajor, wantMinor]: readonly [number, number]): boolean =>
     major > wantMajor || (major === wantMajor && minor >= wantMinor);
-  if (!since(PIDFD_SINCE)) {
+  if (!since(REAPS_SINCE)) {
     return {
       check,
       level: "bad",
-      found: `${version}: no pidfd`,
-      advice: `Linux ${PIDFD_SINCE.join(".")} or newer is needed`,
+      found: `${version}: no waitid through a pidfd`,
+      advice: `Linux ${REAPS_SINCE.join(".")} or newer is needed`,
     };
   }
-  const exits = since(PIDFD_EXIT_SINCE);
-  return {
-    check,
-    level: exits ? "good" : "hint",
-    found: `${version}: pidfd${exits ? ", exit status through a pidfd (PIDFD_GET_INFO)" : ""}`,
-    advice: exits
-      ? undefined
-      : `from Linux ${PIDFD_EXIT_SINCE.join(".")} on, the exit status of a container outlives even its shim`,
-  };
+  if (!since(LOOP_MOUNTS_SINCE)) {
+    return {
+      check,
+      level: "hint",
+      found: `${version}: no mounts of disk images`,
+      advice: `containers whose root file system is a disk image (loop mounts) need Linux ${LOOP_MOUNTS_SINCE.join(".")}`,
+    };
+  }
+  return { check, level: "good", found: version };
 }
 
 function cgroups(): Finding {
-  const check = "control groups";
-  const mounts = parseMountinfo(read("/proc/self/mountinfo") ?? "");
-  const v2 = mounts.filter(({ type }) => type === "cgroup2");
-  const v1 = mounts.filter(({ type }) => type === "cgroup");
-  const mode = v1.length === 0 ? "v2" : v2.length === 0 ? "v1" : "v1 (hybrid)";
-  if (v1.length + v2.length === 0) {
-    return { check, level: "bad", found: "none mounted", advice: "mount -t cgroup2 none /sys/fs/cgroup" };
-  }
-  const offered =
-    v1.length === 0
-      ? `${read("/sys/fs/cgroup/cgroup.controllers") ?? ""} freezer`
-      : v1.flatMap(({ options }) => options).join(",");
-  const missing = WANTED_CONTROLLERS.filter((name) => !offered.split(/[\s,]+/).includes(name));
-  if (missing.length === 0) return { check, level: "good", found: mode };
-  const advice =
-    "limits and figures of these do not work: look for cgroup_disable= on the kernel's command line";
-  return { check, level: "bad", found: `${mode}, without ${missing.join(", ")}`, advice };
+  return controlGroups(
+    readText("/proc/self/mountinfo") ?? "",
+    readText("/sys/fs/cgroup/cgroup.controllers") ?? "",
+  );
 }
 
 /** Watching for OOM kills takes an instance per shim that does so. */
 function inotify(): Finding {
   const check = "inotify";
-  const limit = Number(read("/proc/sys/fs/inotify/max_user_instances") ?? 0);
+  const limit = Number(readText("/proc/sys/fs/inotify/max_user_instances") ?? 0);
   const used = allPids().reduce((sum, pid) => sum + inotifyInstances(pid), 0);
   const found = `${used} of ${limit} instances in use`;
   const advice = "sysctl fs.inotify.max_user_instances=1024";
@@ -182,17 +174,14 @@ function inotifyInstances(pid: number): number {
 }
 
 /** Who may write to these may take over containers. */
-function directories(): Finding[] {
-  return ["/run/containerd/s", "/run/containerd", "/run/holdfast"].flatMap((path): Finding[] => {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat === undefined) return [];
-    const check = `permissions of ${path}`;
-    const mode = `${(stat.mode & 0o7777).toString(8)}, owner ${stat.uid}`;
-    const open = (stat.mode & 0o022) !== 0 || stat.uid !== 0;
-    return open
-      ? [{ check, level: "bad", found: mode, advice: `chown root ${path} && chmod go-w ${path}` }]
-      : [{ check, level: "good", found: mode }];
-  });
+function directory(path: string): Finding {
+  const check = `permissions of ${path}`;
+  const stat = statSync(path);
+  const found = `${(stat.mode & 0o7777).toString(8)}, owner ${stat.uid}`;
+  const open = (stat.mode & 0o022) !== 0 || stat.uid !== 0;
+  return open
+    ? { check, level: "bad", found, advice: `chown root ${path} && chmod go-w ${path}` }
+    : { check, level: "good", found };
 }
 
 function runSpace(): Finding {
@@ -221,7 +210,7 @@ async function daemonSocket(address: string, timeoutMs: number): Promise<Finding
       check,
       level: "bad",
       found: `${address} is open to everybody`,
-      advice: `whoever connects is root here: chmod o= ${address}`,
+      advice: `whoever connects is root here: chmod o= ${shellWord(address)}`,
     };
   }
   try {
@@ -270,7 +259,7 @@ function onPath(name: string): string | undefined {
     });
 }
 
-function read(path: string): string | undefined {
+export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8").trim();
   } catch {

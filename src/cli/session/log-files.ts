@@ -1,6 +1,6 @@
 // Where the output of containers goes that nobody is in front of: a file each, made by the shim, read by `logs` and `attach`.
-import { createReadStream, rmSync, statSync, watch } from "node:fs";
-import { open } from "node:fs/promises";
+import { rmSync, statSync, watch } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 const DEFAULT_DIRECTORY = "/var/lib/holdfast/cli/logs";
@@ -51,49 +51,117 @@ export async function tailOffset(path: string, lines: number): Promise<number> {
   }
 }
 
-/** Copies a file from `offset` to stdout; resolves to where it ended. */
-export async function copyFrom(path: string, offset: number): Promise<number> {
-  let position = offset;
-  for await (const chunk of createReadStream(path, { start: offset })) {
-    position += (chunk as Buffer).length;
-    if (!process.stdout.write(chunk as Buffer)) {
-      await new Promise((resolve) => process.stdout.once("drain", resolve));
+/** Copies a file from `offset` to stdout. */
+export async function copyFrom(path: string, offset: number): Promise<void> {
+  const log = await FollowedLog.open(path, offset);
+  try {
+    await log.copy();
+  } finally {
+    await log.close();
+  }
+}
+
+/** How much of what was copied last is kept, to see whether the file still has it. */
+const MARK = 256;
+
+/** A file that others write, cut short, or put another in the place of. */
+class FollowedLog {
+  readonly #path: string;
+  #file: FileHandle;
+  #position: number;
+  #mark: Buffer = Buffer.alloc(0);
+
+  private constructor(path: string, file: FileHandle, position: number) {
+    this.#path = path;
+    this.#file = file;
+    this.#position = position;
+  }
+
+  static async open(path: string, position: number): Promise<FollowedLog> {
+    return new FollowedLog(path, await open(path), position);
+  }
+
+  /** Copies all that there is and has not been copied; resolves to whether there was any. */
+  async copy(): Promise<boolean> {
+    let copied = await this.#copyFile();
+    if (await this.#reopen()) copied = (await this.#copyFile()) || copied;
+    return copied;
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+
+  async #copyFile(): Promise<boolean> {
+    if (await this.#isCut()) {
+      this.#position = 0;
+      this.#mark = Buffer.alloc(0);
+    }
+    const block = Buffer.alloc(BLOCK);
+    for (let copied = false; ; copied = true) {
+      const { bytesRead } = await this.#file.read(block, 0, BLOCK, this.#position);
+      if (bytesRead === 0) return copied;
+      const chunk = Buffer.from(block.subarray(0, bytesRead));
+      this.#position += bytesRead;
+      this.#mark = Buffer.concat([this.#mark, chunk]).subarray(-MARK);
+      if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once("drain", resolve));
     }
   }
-  return position;
+
+  /** Also if it has grown beyond where we were since. */
+  async #isCut(): Promise<boolean> {
+    const length = this.#mark.length;
+    if ((await this.#file.stat()).size < this.#position) return true;
+    const now = Buffer.alloc(length);
+    const { bytesRead } = await this.#file.read(now, 0, length, this.#position - length);
+    return bytesRead < length || !now.equals(this.#mark);
+  }
+
+  /** Whether there is another file of that name now. */
+  async #reopen(): Promise<boolean> {
+    const found = statSync(this.#path, { throwIfNoEntry: false });
+    if (found === undefined) return false;
+    const { ino, dev } = await this.#file.stat();
+    if (found.ino === ino && found.dev === dev) return false;
+    const file = await open(this.#path).catch(() => undefined);
+    if (file === undefined) return false;
+    await this.#file.close();
+    this.#file = file;
+    this.#position = 0;
+    this.#mark = Buffer.alloc(0);
+    return true;
+  }
 }
 
 /** Copies what comes to a file from `offset` on, until `ended` resolves and all is out. */
 export async function follow(path: string, offset: number, ended: Promise<unknown>): Promise<void> {
-  let position = offset;
+  const log = await FollowedLog.open(path, offset);
   let over = false;
+  let changes = 0;
   let wake: () => void = () => {};
-  const changed = (): void => wake();
+  const changed = (): void => {
+    changes++;
+    wake();
+  };
   const watcher = watch(dirname(path), changed);
-  void ended.then(
-    () => {
-      over = true;
-      wake();
-    },
-    () => {
-      over = true;
-      wake();
-    },
-  );
+  const end = (): void => {
+    over = true;
+    changed();
+  };
+  void ended.then(end, end);
   try {
     for (;;) {
-      const last = over;
-      const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-      if (size > position) position = await copyFrom(path, position);
-      else if (last) return;
-      else {
+      const [seen, last] = [changes, over];
+      if (await log.copy()) continue;
+      if (last) return;
+      if (changes === seen) {
         await new Promise<void>((resolve) => {
           wake = resolve;
-          if (over || (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > position) resolve();
         });
       }
     }
   } finally {
     watcher.close();
+    await log.close();
   }
 }

@@ -7,6 +7,7 @@ import { waitForEnd } from "../containers/end.ts";
 import { Problem } from "../text/problem.ts";
 import { Fifos, type StdioPaths } from "./fifos.ts";
 import { follow, logUri, pathOfUri } from "./log-files.ts";
+import { otherReader } from "./readers.ts";
 import { type Outcome, Session } from "./session.ts";
 import type { Exit } from "./task-port.ts";
 
@@ -108,6 +109,14 @@ export async function attachTo(
     terminal: state.terminal,
   };
   const fifos = Fifos.attach(paths);
+  // Looked for once we have them open ourselves, so that of two who come at once one sees the other.
+  const other = otherReader([paths.stdout, paths.stderr]);
+  if (other !== undefined) {
+    fifos.close();
+    throw new Problem(
+      `cannot attach: ${other.name} (pid ${other.pid}) has its output, and each of two would get a part of it only`,
+    );
+  }
   const session = new Session({ ...options, task, execId: "", fifos, redraw: true, endsWithReader: false });
   try {
     session.begin();

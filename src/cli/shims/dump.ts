@@ -4,7 +4,15 @@ import type { ShimDump } from "../../api/dump.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { callCode, errorText } from "../text/problem.ts";
 import { ShimConnection } from "./connection.ts";
-import { argumentsOf, childrenOf, listeningSockets, type OpenFile, openFilesOf, statOf } from "./proc.ts";
+import {
+  argumentsOf,
+  childrenOf,
+  listeningSockets,
+  type OpenFile,
+  openFilesOf,
+  socketInode,
+  statOf,
+} from "./proc.ts";
 import type { ShimProcess } from "./processes.ts";
 import { type ShimTarget, stoppedHint } from "./target.ts";
 
@@ -119,7 +127,8 @@ function describeFiles(
   }
   const listeners = listeningSockets();
   return openFilesOf(pid).map(({ fd, target }) => {
-    const name = listeners.get(/^socket:\[(\d+)\]$/.exec(target)?.[1] ?? "") ?? target;
+    const paths = listeners.get(socketInode(target) ?? "") ?? [];
+    const name = paths.find((path) => path === socket) ?? paths[0] ?? target;
     return {
       fd,
       target: name,

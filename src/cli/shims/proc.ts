@@ -1,5 +1,5 @@
 // What /proc tells of processes and unix sockets. Used to find shims and to say what they hold, with nobody's help.
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 const DELETED = " (deleted)";
 /** The kernel shows times in 1/100 s, whatever its own clock does. */
@@ -68,6 +68,21 @@ export function directoryOf(pid: number): { path: string; removed: boolean } | u
     : { path, removed: false };
 }
 
+/**
+ * Whether a process is of our user and sees what we see: not one of a container, which has a mount or pid namespace of its own, and not one of
+ * another user of this host.
+ */
+export function isOfOurs(pid: number): boolean {
+  const status = text(`/proc/${pid}/status`) ?? "";
+  const [, real, effective] = /^Uid:\t(\d+)\t(\d+)/m.exec(status) ?? [];
+  const user = String(process.geteuid?.() ?? 0);
+  if (real !== user || effective !== user) return false;
+  // It has a number in each pid namespace from ours down to its own.
+  if (/^NSpid:\t(.*)$/m.exec(status)?.[1]?.includes("\t") !== false) return false;
+  const mounts = link(`/proc/${pid}/ns/mnt`);
+  return mounts !== undefined && mounts === link("/proc/self/ns/mnt");
+}
+
 /** undefined when there is no such process. */
 export function statOf(pid: number): ProcessStat | undefined {
   const stat = text(`/proc/${pid}/stat`);
@@ -119,20 +134,39 @@ export function childrenOf(pid: number): number[] {
 }
 
 /** Paths of the unix sockets that take connections, by inode. The path of an abstract one starts with "@". */
-export function listeningSockets(): Map<string, string> {
-  const found = new Map<string, string>();
+export type SocketPaths = ReadonlyMap<string, readonly string[]>;
+
+/** Anybody may choose a name with lines in it that look like rows for other sockets: an inode may have several paths. */
+export function listeningSockets(): SocketPaths {
+  const found = new Map<string, string[]>();
   for (const row of (text("/proc/net/unix") ?? "").split("\n").slice(1)) {
     const match = /^\S+: \S+ \S+ (\S+) \S+ \S+ +(\d+) (.+)$/.exec(row);
     if (match === null || (Number.parseInt(match[1] ?? "", 16) & ACCEPTS_CONNECTIONS) === 0) continue;
-    found.set(match[2] ?? "", match[3] ?? "");
+    const [, , inode = "", path = ""] = match;
+    found.set(inode, [...(found.get(inode) ?? []), path]);
   }
   return found;
 }
 
-/** The sockets of `sockets` that the process holds. */
-export function socketsOf(pid: number, sockets: ReadonlyMap<string, string>): string[] {
-  const held = openFilesOf(pid).map(({ target }) =>
-    sockets.get(/^socket:\[(\d+)\]$/.exec(target)?.[1] ?? ""),
-  );
-  return [...new Set(held.filter((path) => path !== undefined))];
+/** The inode of an open file that is a socket; undefined for others. */
+export function socketInode(target: string): string | undefined {
+  return /^socket:\[(\d+)\]$/.exec(target)?.[1];
+}
+
+/** The sockets of `sockets` that the process holds. Where an inode has several paths, only what nobody but our user can have made counts. */
+export function socketsOf(pid: number, sockets: SocketPaths): string[] {
+  const held = openFilesOf(pid).flatMap(({ target }) => {
+    const paths = sockets.get(socketInode(target) ?? "") ?? [];
+    return paths.length <= 1 ? paths : paths.filter(isOurSocket);
+  });
+  return [...new Set(held)];
+}
+
+function isOurSocket(path: string): boolean {
+  try {
+    const stat = lstatSync(path);
+    return stat.isSocket() && stat.uid === process.geteuid?.();
+  } catch {
+    return false;
+  }
 }

@@ -1,15 +1,17 @@
 // Finds every shim on this host through /proc: ours, Go's, whoever's daemon started them. Used by `shims`, `shim`, `doctor`.
-import { readdirSync, readFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename } from "node:path";
+import { Bundles, isBundle, isBundlePath, namedSocket } from "./bundle.ts";
 import {
   allPids,
   argumentsOf,
   directoryOf,
   executableOf,
+  isOfOurs,
   listeningSockets,
   type MemoryUse,
   memoryOf,
   type ProcessStat,
+  type SocketPaths,
   socketsOf,
   statOf,
 } from "./proc.ts";
@@ -30,6 +32,7 @@ export interface ShimProcess {
   readonly daemon: string;
   readonly stat: ProcessStat;
   readonly memory: MemoryUse | undefined;
+  /** Empty if it works elsewhere. */
   readonly bundle: string;
   readonly bundleRemoved: boolean;
   /** Where it takes calls; empty while it starts. */
@@ -38,43 +41,58 @@ export interface ShimProcess {
   readonly containers: readonly string[];
 }
 
-/** Every shim that is running, by namespace and id. Needs root to see those of others. */
+/** What is read once for all of them. */
+interface Host {
+  readonly sockets: SocketPaths;
+  readonly bundles: Bundles;
+}
+
+function host(): Host {
+  return { sockets: listeningSockets(), bundles: new Bundles() };
+}
+
+/** Every shim of our user that is running, by namespace and id. */
 export function findShims(): ShimProcess[] {
-  const sockets = listeningSockets();
+  const seen = host();
   const found = allPids()
-    .map((pid) => shimProcess(pid, sockets))
+    .map((pid) => shimProcess(pid, seen))
     .filter((shim) => shim !== undefined);
   return found.sort((a, b) => order(a.namespace, b.namespace) || order(a.id, b.id) || a.pid - b.pid);
 }
 
-/** The shim of that pid, undefined if it is none. */
-export function shimProcess(
-  pid: number,
-  sockets: ReadonlyMap<string, string> = listeningSockets(),
-): ShimProcess | undefined {
+/** The shim of that pid, undefined if it is none. A name is not enough: containers and other users may choose theirs. */
+export function shimProcess(pid: number, { sockets, bundles }: Host = host()): ShimProcess | undefined {
   const executable = executableOf(pid);
-  if (executable === undefined || !basename(executable).startsWith(PREFIX)) return undefined;
+  if (executable === undefined || !basename(executable).startsWith(PREFIX) || !isOfOurs(pid))
+    return undefined;
   const argv = argumentsOf(pid);
   const stat = statOf(pid);
   if (stat === undefined || argv.some((word) => SHORT_LIVED.includes(word))) return undefined;
   const held = socketsOf(pid, sockets);
-  const directory = directoryOf(pid);
-  const id = flag(argv, "id");
-  const bundle = directory?.path ?? "";
+  const { bundle, bundleRemoved } = bundleOf(pid);
   return {
     pid,
     kind: basename(executable).slice(PREFIX.length),
     executable,
-    id,
+    id: flag(argv, "id"),
     namespace: flag(argv, "namespace"),
     daemon: flag(argv, "address"),
     stat,
     memory: memoryOf(pid),
     bundle,
-    bundleRemoved: directory?.removed ?? true,
+    bundleRemoved,
     sockets: held,
-    containers: servedContainers(bundle, held),
+    containers: bundle === "" ? [] : bundles.servedBy(held, bundle),
   };
+}
+
+/** A shim works in its bundle. What looks otherwise is not taken for one. */
+function bundleOf(pid: number): Pick<ShimProcess, "bundle" | "bundleRemoved"> {
+  const directory = directoryOf(pid);
+  if (directory === undefined) return { bundle: "", bundleRemoved: true };
+  const { path, removed } = directory;
+  const known = removed ? isBundlePath(path) : isBundle(path);
+  return { bundle: known ? path : "", bundleRemoved: removed };
 }
 
 /** The socket to call: the one that its bundle names, where it listens on several. */
@@ -92,43 +110,6 @@ function flag(argv: readonly string[], name: string): string {
     if (bare.startsWith(`${name}=`)) return bare.slice(name.length + 1);
   }
   return "";
-}
-
-/** A pod's shim serves several: their bundles lie side by side and name the same socket. */
-function servedContainers(bundle: string, sockets: readonly string[]): string[] {
-  const parent = dirname(bundle);
-  let ids: string[];
-  try {
-    ids = readdirSync(parent);
-  } catch {
-    return [];
-  }
-  return ids.filter((id) => sockets.includes(namedSocket(join(parent, id)) ?? "")).sort();
-}
-
-/** The socket in the file by which daemons reattach (docs/shim-protocol.md). */
-function namedSocket(bundle: string): string | undefined {
-  const address =
-    readText(join(bundle, "address")) ?? bootstrapAddress(readText(join(bundle, "bootstrap.json")));
-  return address?.trim().replace(/^unix:\/\//, "");
-}
-
-function bootstrapAddress(text: string | undefined): string | undefined {
-  try {
-    const value: unknown = JSON.parse(text ?? "");
-    const { address } = value as { address?: unknown };
-    return typeof address === "string" ? address : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 function order(a: string, b: string): number {

@@ -1,6 +1,7 @@
 // What goes wrong, in words for a person: the one place where errors of calls, sockets and files become a line on stderr.
 import { isSystemError } from "../../platform/platform.ts";
 import { Code, codeName, TtrpcError } from "../../ttrpc/status.ts";
+import { commandFault } from "./command-fault.ts";
 
 /** Exit status of the CLI when it could not do what was asked. */
 export const FAILED = 1;
@@ -91,10 +92,7 @@ function rpcText({ code, details }: RpcError): string {
 /** The error of a verb that exits with the status of a process, with an exit status that is told from a process's. */
 export function notStarted(error: unknown): Problem {
   const text = errorText(error);
-  const options = { cause: error };
-  if (/executable file not found|exec: .*no such file or directory/.test(text)) {
-    return new Problem(text, NO_COMMAND, options);
-  }
-  if (/exec: .*permission denied/.test(text)) return new Problem(text, NOT_EXECUTABLE, options);
-  return new Problem(text, NOT_STARTED, options);
+  const fault = commandFault(text);
+  const status = fault === "missing" ? NO_COMMAND : fault === "unusable" ? NOT_EXECUTABLE : NOT_STARTED;
+  return new Problem(text, status, { cause: error });
 }

@@ -25,7 +25,7 @@ export class Screen {
 
   /** For people, beside what is asked for: goes to stderr. */
   note(text: string): void {
-    complain(text);
+    say("note", text);
   }
 
   /** One JSON value on a line of its own; several make JSON Lines. */
@@ -36,6 +36,12 @@ export class Screen {
   /** One JSON value, indented: for what is read as a whole. */
   document(value: unknown): void {
     process.stdout.write(`${printableJson(stringifyExact(value, 2))}\n`);
+  }
+
+  /** Of what has been done to a container. */
+  id(id: string): void {
+    if (this.json) this.value({ id });
+    else this.line(id);
   }
 
   /** Columns in line, without frames; cut to the width of a terminal. */
@@ -55,9 +61,13 @@ export class Screen {
 
 /** Says on stderr what goes wrong, for `id` if it is about one of several: a line for a person; for a program {"id": …, "error": …} on a line. */
 export function complain(text: string, id?: string): void {
+  say("error", text, id);
+}
+
+function say(kind: "error" | "note", text: string, id?: string): void {
   process.stderr.write(
     jsonErrors
-      ? `${printableJson(JSON.stringify({ id, error: text }))}\n`
+      ? `${printableJson(JSON.stringify({ id, [kind]: text }))}\n`
       : `holdfast: ${printableLines(id === undefined ? text : `${id}: ${text}`)}\n`,
   );
 }

@@ -57,9 +57,11 @@ export function parseDuration(text: string): number | undefined {
   return total;
 }
 
-/** "2026-01-31T12:00:00.123Z" for nanoseconds since 1970; undefined for none. */
+/** "2026-01-31T12:00:00.123456789Z" for nanoseconds since 1970: the one shape of times in JSON; undefined for none. */
 export function nsToIso(ns: bigint | undefined): string | undefined {
-  return ns === undefined ? undefined : new Date(Number(ns / 1_000_000n)).toISOString();
+  if (ns === undefined) return undefined;
+  const second = new Date(Number(ns / 1_000_000_000n) * 1000).toISOString().slice(0, 19);
+  return `${second}.${(ns % 1_000_000_000n).toString().padStart(9, "0")}Z`;
 }
 
 /** Milliseconds from a time in ns since 1970 until now. */

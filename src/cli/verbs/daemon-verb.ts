@@ -1,7 +1,8 @@
 // What verbs that talk to a daemon have in common: the connection, and doing one thing to several containers.
 import type { Command } from "commander";
 import { DaemonClient } from "../containers/daemon-client.ts";
-import { errorText, FAILED, notStarted } from "../text/problem.ts";
+import { containerId } from "../containers/names.ts";
+import { errorText, FAILED, notStarted, Problem } from "../text/problem.ts";
 import { complain } from "../text/screen.ts";
 import { commonFlags, exitsLikeProcess, type Settings, settingsOf } from "./options.ts";
 
@@ -55,14 +56,38 @@ async function connected(command: Command, run: (visit: Visit) => Promise<void>)
   }
 }
 
-/** Does it to every one, whatever becomes of the others; says what failed, and makes the exit status 1 then. */
-export async function forEach(ids: readonly string[], act: (id: string) => Promise<void>): Promise<void> {
-  for (const id of ids) {
-    try {
-      await act(id);
-    } catch (error) {
-      complain(errorText(error), id);
-      process.exitCode = FAILED;
-    }
+/** Does it to every container that is named, one after the other, whatever becomes of the others; says what failed, and makes the exit status 1 then. */
+export async function forEach({ daemon, words }: Visit, act: (id: string) => Promise<void>): Promise<void> {
+  for (const word of words) await attempt(daemon, word, act);
+}
+
+/** The same, all at once. */
+export async function forEachAtOnce(
+  { daemon, words }: Visit,
+  act: (id: string) => Promise<void>,
+): Promise<void> {
+  await Promise.all([...new Set(words)].map((word) => attempt(daemon, word, act)));
+}
+
+async function attempt(
+  daemon: DaemonClient,
+  word: string,
+  act: (id: string) => Promise<void>,
+): Promise<void> {
+  try {
+    await act(await containerId(daemon, word));
+  } catch (error) {
+    failed(word, error);
   }
+}
+
+/** Says what went wrong with one of several. */
+export function failed(word: string, error: unknown): void {
+  complain(errorText(error), word);
+  process.exitCode = error instanceof Problem ? error.status : FAILED;
+}
+
+/** The container that the first word names. */
+export function firstContainer({ daemon, words: [word = ""] }: Visit): Promise<string> {
+  return containerId(daemon, word);
 }

@@ -20,7 +20,7 @@ export function addDoctor(program: Command): void {
     const { screen, address, timeoutMs } = settingsOf(command);
     const findings = [
       ...(await hostFindings(address, timeoutMs)),
-      ...(await leftoverFindings(findShims(), timeoutMs)),
+      ...(await leftoverFindings(findShims(), address, timeoutMs)),
     ];
     const bad = findings.filter(({ level }) => level === "bad");
     if (screen.json) screen.document(findings);

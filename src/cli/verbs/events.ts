@@ -1,11 +1,14 @@
 // `holdfast events` and `timeline`: what happens, and what happened to one container.
 import type { Command } from "commander";
+import { patiently } from "../containers/daemon-task.ts";
+import { eventStream } from "../containers/event-stream.ts";
+import { containerId } from "../containers/names.ts";
 import { getContainer, orNone } from "../containers/record.ts";
 import { pastOf, type Step } from "../containers/timeline.ts";
 import { containerOf, type DaemonEvent, eventDetail, execOf, readEvent } from "../text/event-text.ts";
-import { Problem } from "../text/problem.ts";
+import type { Screen } from "../text/screen.ts";
 import { duration, nsToIso } from "../text/units.ts";
-import { daemonVerb, type Visit } from "./daemon-verb.ts";
+import { daemonVerb, firstContainer, type Visit } from "./daemon-verb.ts";
 import { collect, countArgument, examples } from "./options.ts";
 
 export function addEventVerbs(program: Command): void {
@@ -44,13 +47,20 @@ async function eventsVerb({ daemon, words, command, settings }: Visit): Promise<
         ? [place]
         : filters.map((each) => `${place},${each}`);
   let seen = 0;
-  for await (const envelope of daemon.events.subscribe({ filters: asked })) {
-    const event = readEvent(envelope);
-    if (screen.json) screen.value({ ...event, at: isoNs(event.at), event: event.fields, fields: undefined });
-    else screen.line(eventLine(event, screen.colors));
-    if (++seen === count) return;
+  for await (const item of eventStream(daemon, asked)) {
+    if (item === "away") screen.note("the daemon is away; what happens meanwhile is not shown");
+    else if (item === "back") screen.note("the daemon is back");
+    else {
+      const event = readEvent(item);
+      if (screen.json) screen.value(describeEvent(event));
+      else screen.line(eventLine(event, screen.colors));
+      if (++seen === count) return;
+    }
   }
-  throw new Problem("the daemon has ended the stream of events");
+}
+
+function describeEvent({ at, namespace, topic, type, fields }: DaemonEvent): Record<string, unknown> {
+  return { at: nsToIso(at), namespace, topic, type, event: fields ?? null };
 }
 
 function eventLine(event: DaemonEvent, colors: Visit["settings"]["screen"]["colors"]): string {
@@ -64,37 +74,93 @@ function eventLine(event: DaemonEvent, colors: Visit["settings"]["screen"]["colo
     .join("  ");
 }
 
-async function timelineVerb({ daemon, words, command, settings }: Visit): Promise<void> {
-  const [id = ""] = words;
-  const { follow } = command.opts<{ follow?: boolean }>();
+async function timelineVerb(visit: Visit): Promise<void> {
+  const { daemon, command, words, settings } = visit;
+  if (command.opts<{ follow?: boolean }>().follow === true) {
+    await followTimeline(visit, words[0] ?? "");
+    return;
+  }
+  const container = await getContainer(daemon, await firstContainer(visit));
+  const past = await pastOf(daemon, container, settings.timeoutMs);
+  new Steps(settings.screen).table(past);
+}
+
+/** Ends when the container is deleted; it need not exist yet. */
+async function followTimeline({ daemon, settings }: Visit, word: string): Promise<void> {
   const { screen, timeoutMs } = settings;
+  const steps = new Steps(screen);
+  const id = await containerId(daemon, word);
   // Listening first, so that nothing falls between past and future.
-  const filter = `namespace==${JSON.stringify(daemon.namespace)}`;
-  const stream = follow === true ? daemon.events.subscribe({ filters: [filter] }) : undefined;
-  const first = stream?.next();
-  first?.catch(() => {});
-  const container = follow === true ? await orNone(getContainer(daemon, id)) : await getContainer(daemon, id);
-  const past = container === undefined ? [] : await pastOf(daemon, container, timeoutMs);
-  if (screen.json) for (const step of past) screen.value({ ...step, at: isoNs(step.at) });
-  else {
-    const rows = past.map((step, index) => stepCells(step, past[index - 1]));
-    screen.table(["TIME", "SINCE THE LAST", "TOOK", "WHAT"], rows);
+  const stream = eventStream(daemon, [`namespace==${JSON.stringify(daemon.namespace)}`]);
+  let next = stream.next();
+  next.catch(() => {});
+  const past = async (): Promise<Step[] | undefined> => {
+    const container = await orNone(getContainer(daemon, id));
+    return container && pastOf(daemon, container, timeoutMs);
+  };
+  const before = await past();
+  steps.table(before ?? []);
+  let isThere = before !== undefined;
+  for (let item = await next; item.done !== true; item = await next) {
+    next = stream.next();
+    next.catch(() => {});
+    if (item.value === "away") screen.note("the daemon is away; what it remembers is shown when it is back");
+    else if (item.value === "back") {
+      const now = await patiently(past);
+      for (const step of now ?? []) steps.add(step);
+      if (now === undefined && isThere) return;
+      isThere = now !== undefined;
+    } else {
+      const event = readEvent(item.value);
+      if (containerOf(event) !== id) continue;
+      isThere = true;
+      steps.add(stepOf(event));
+      if (event.topic === "/containers/delete") return;
+    }
   }
-  let last = past.at(-1);
-  for (let next = await first; stream !== undefined && next?.done === false; next = await stream.next()) {
-    const event = readEvent(next.value);
-    if (containerOf(event) !== id) continue;
-    const step = stepOf(event);
-    if (screen.json) screen.value({ ...step, at: isoNs(step.at) });
-    else
-      screen.line(
-        stepCells(step, last)
-          .map((cell, index) => cell.padEnd([12, 14, 7, 0][index] ?? 0))
-          .join("  "),
-      );
-    last = step;
-    if (event.topic === "/containers/delete") return;
+}
+
+/** Steps as they are printed, each once: after a restart of the daemon its memory is read again. */
+class Steps {
+  readonly #screen: Screen;
+  #last: Step | undefined;
+  readonly #seen = new Set<string>();
+
+  constructor(screen: Screen) {
+    this.#screen = screen;
   }
+
+  table(steps: readonly Step[]): void {
+    for (const step of steps) this.#seen.add(keyOf(step));
+    if (this.#screen.json) for (const step of steps) this.#screen.value(describeStep(step));
+    else {
+      const rows = steps.map((step, index) => stepCells(step, steps[index - 1]));
+      this.#screen.table(["TIME", "SINCE THE LAST", "TOOK", "WHAT"], rows);
+    }
+    this.#last = steps.at(-1);
+  }
+
+  add(step: Step): void {
+    if (this.#seen.has(keyOf(step))) return;
+    this.#seen.add(keyOf(step));
+    if (this.#screen.json) this.#screen.value(describeStep(step));
+    else {
+      const cells = stepCells(step, this.#last).map((cell, index) => cell.padEnd(STEP_WIDTHS[index] ?? 0));
+      this.#screen.line(cells.join("  "));
+    }
+    this.#last = step;
+  }
+}
+
+const STEP_WIDTHS: readonly number[] = [12, 14, 7, 0];
+
+/** An event comes with more detail than its memory, at the same time to the nanosecond. */
+function keyOf({ at, what }: Step): string {
+  return `${at} ${what.split(":")[0]}`;
+}
+
+function describeStep({ at, what, tookMs }: Step): Record<string, unknown> {
+  return { at: nsToIso(at), what, tookMs: tookMs ?? null };
 }
 
 function stepOf(event: DaemonEvent): Step {
@@ -113,9 +179,4 @@ function stepCells(step: Step, before: Step | undefined): string[] {
 function clock(ns: bigint): string {
   const date = new Date(Number(ns / 1_000_000n));
   return `${date.toTimeString().slice(0, 8)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
-}
-
-function isoNs(ns: bigint): string {
-  const seconds = nsToIso(ns)?.slice(0, 19) ?? "";
-  return `${seconds}.${(ns % 1_000_000_000n).toString().padStart(9, "0")}Z`;
 }

@@ -17,13 +17,14 @@ export function addInspect(program: Command): void {
   );
 }
 
-async function inspectVerb({ daemon, words, settings: { screen } }: Visit): Promise<void> {
+async function inspectVerb(visit: Visit): Promise<void> {
+  const { daemon, settings } = visit;
   const shims = findShims();
   const found: unknown[] = [];
-  await forEach(words, async (id) => {
+  await forEach(visit, async (id) => {
     found.push(await inspectOne(daemon, id, shims));
   });
-  screen.document(found);
+  settings.screen.document(found);
 }
 
 async function inspectOne(daemon: DaemonClient, id: string, shims: readonly ShimProcess[]): Promise<unknown> {

@@ -1,17 +1,19 @@
 // `holdfast ps`, `logs`, `ns`: what there is.
 import { statSync } from "node:fs";
 import type { Command } from "commander";
+import type { Container } from "../../api/generated/containers.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
+import { podPlaceOf, podText } from "../containers/names.ts";
 import { getContainer, logOf, orNone, processOf, specOf } from "../containers/record.ts";
-import { describeRow, rowsOf, statusText } from "../containers/rows.ts";
+import { describeRow, type Row, rowsOf, statusText } from "../containers/rows.ts";
 import { copyFrom, follow, pathOfUri, tailOffset } from "../session/log-files.ts";
 import { clip, printable } from "../text/printable.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { statusName } from "../text/task-status.ts";
 import { duration, msSince } from "../text/units.ts";
-import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
+import { daemonVerb, failed, firstContainer, type Visit } from "./daemon-verb.ts";
 import { countArgument, examples } from "./options.ts";
 
 const COMMAND_WIDTH = 40;
@@ -20,7 +22,9 @@ export function addListVerbs(program: Command): void {
   const ps = daemonVerb(program, "ps", "list the containers of the daemon", psVerb)
     .option("-a, --all", "those that have ended or never ran, too")
     .option("-q, --quiet", "only ids")
-    .option("-A, --all-namespaces", "of every namespace");
+    .option("-A, --all-namespaces", "of every namespace")
+    .option("-w, --wide", "with image, pod and the whole command")
+    .alias("ls");
   examples(
     ps,
     ["holdfast ps -a", "all of this namespace"],
@@ -49,12 +53,18 @@ export function addListVerbs(program: Command): void {
   );
 }
 
-async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise<void> {
-  const { all, quiet, allNamespaces } = command.opts<{
-    all?: boolean;
-    quiet?: boolean;
-    allNamespaces?: boolean;
-  }>();
+interface PsFlags {
+  readonly all?: boolean;
+  readonly quiet?: boolean;
+  readonly allNamespaces?: boolean;
+  readonly wide?: boolean;
+}
+
+async function psVerb(visit: Visit): Promise<void> {
+  const { daemon, command, settings } = visit;
+  const { screen } = settings;
+  const { all, quiet, allNamespaces, wide } = command.opts<PsFlags>();
+  if (allNamespaces !== true) await demandNamespace(visit);
   const places =
     allNamespaces === true
       ? (await namespaceNames(daemon)).map((name) => daemon.inNamespace(name))
@@ -68,25 +78,61 @@ async function psVerb({ daemon, command, settings: { screen } }: Visit): Promise
     for (const { container } of shown) screen.line(container.id);
     return;
   }
-  const head = [...(allNamespaces ? ["NAMESPACE"] : []), "ID", "STATUS", "PID", "AGE", "SHIM", "COMMAND"];
+  const columns = COLUMNS.filter(
+    ({ when }) => when === undefined || (when === "namespaces" ? allNamespaces : wide) === true,
+  );
   screen.table(
-    head,
-    shown.map((row) => [
-      ...(allNamespaces ? [row.namespace] : []),
-      row.container.id,
-      statusText(row),
-      row.task === undefined || row.task.pid === 0 ? "-" : String(row.task.pid),
-      row.container.createdAt === undefined
-        ? "-"
-        : duration(msSince(nsFromTimestamp(row.container.createdAt))),
-      (row.container.runtime?.name ?? "-").split(".").slice(-2).join("-"),
-      clip(printable(processOf(specOf(row.container)).args.join(" ")), COMMAND_WIDTH),
-    ]),
+    columns.map(({ head }) => head),
+    shown.map((row) => columns.map(({ cell }) => cell(row, wide === true))),
   );
 }
 
-async function logsVerb({ daemon, words, command }: Visit): Promise<void> {
-  const [id = ""] = words;
+interface Column {
+  readonly head: string;
+  readonly when?: "namespaces" | "wide";
+  readonly cell: (row: Row, wide: boolean) => string;
+}
+
+const COLUMNS: readonly Column[] = [
+  { head: "NAMESPACE", when: "namespaces", cell: ({ namespace }) => namespace },
+  { head: "ID", cell: ({ container }) => container.id },
+  { head: "POD", when: "wide", cell: ({ container }) => podCell(container) },
+  { head: "STATUS", cell: statusText },
+  { head: "PID", cell: ({ task }) => (task === undefined || task.pid === 0 ? "-" : String(task.pid)) },
+  { head: "AGE", cell: ageCell },
+  { head: "SHIM", cell: ({ container }) => (container.runtime?.name ?? "-").split(".").slice(-2).join("-") },
+  { head: "IMAGE", when: "wide", cell: ({ container }) => container.image || "-" },
+  {
+    head: "COMMAND",
+    cell: ({ container }, wide) => {
+      const line = printable(processOf(specOf(container)).args.join(" "));
+      return wide ? line : clip(line, COMMAND_WIDTH);
+    },
+  },
+];
+
+function podCell(container: Container): string {
+  const place = podPlaceOf(container);
+  return place === undefined ? "-" : podText(place);
+}
+
+/** Since its last start; of one that never ran, since it was made. */
+function ageCell({ container: { createdAt }, startedAt }: Row): string {
+  const since = startedAt ?? (createdAt && nsFromTimestamp(createdAt));
+  return since === undefined ? "-" : duration(msSince(since));
+}
+
+/** Of a namespace that is asked for but not there an empty list would be no answer. */
+async function demandNamespace({ daemon, settings }: Visit): Promise<void> {
+  const { namespace, namespaceGiven } = settings;
+  if (namespaceGiven && (await orNone(daemon.namespaces.get({ name: namespace }))) === undefined) {
+    throw new Problem(`no namespace is called ${namespace}: "holdfast ns" lists them`);
+  }
+}
+
+async function logsVerb(visit: Visit): Promise<void> {
+  const { daemon, command } = visit;
+  const id = await firstContainer(visit);
   const options = command.opts<{ follow?: boolean; tail?: number }>();
   const container = await getContainer(daemon, id);
   const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
@@ -105,12 +151,12 @@ async function logsVerb({ daemon, words, command }: Visit): Promise<void> {
 async function nsVerb({ daemon, words, command, settings: { screen } }: Visit): Promise<void> {
   const [verb = "list", ...names] = words;
   if (verb === "create") {
-    await forEach(
+    await forEachNamespace(
       names,
       async (name) => void (await daemon.namespaces.create({ namespace: { name, labels: {} } })),
     );
   } else if (verb === "delete") {
-    await forEach(names, async (name) => void (await daemon.namespaces.delete({ name })));
+    await forEachNamespace(names, async (name) => void (await daemon.namespaces.delete({ name })));
   } else if (verb === "list" && command.opts<{ quiet?: boolean }>().quiet === true) {
     for (const name of await namespaceNames(daemon)) screen.line(name);
   } else if (verb === "list") {
@@ -139,6 +185,13 @@ async function nsVerb({ daemon, words, command, settings: { screen } }: Visit): 
         ]),
       );
   } else throw new Problem(`ns knows list, create and delete, not ${verb}`, USAGE);
+}
+
+async function forEachNamespace(
+  names: readonly string[],
+  act: (name: string) => Promise<void>,
+): Promise<void> {
+  for (const name of names) await act(name).catch((error: unknown) => failed(name, error));
 }
 
 export async function namespaceNames(daemon: DaemonClient): Promise<string[]> {

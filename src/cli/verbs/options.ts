@@ -18,6 +18,8 @@ export interface Settings {
   readonly timeoutMs: number;
   /** The same for a daemon, which asks shims for some of it, one after the other. */
   readonly daemonTimeoutMs: number;
+  /** What --timeout says, whatever the environment does. */
+  readonly timeoutGivenMs: number | undefined;
   readonly screen: Screen;
 }
 
@@ -56,6 +58,7 @@ export function settingsOf(command: Command): Settings {
     namespaceGiven: raw.namespace !== undefined,
     timeoutMs: timeout ?? DEFAULT_TIMEOUT_MS,
     daemonTimeoutMs: timeout ?? DEFAULT_DAEMON_TIMEOUT_MS,
+    timeoutGivenMs: raw.timeout,
     screen: new Screen(raw.json === true),
   };
 }

@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
-import { AUTO_REMOVE_LABEL, LOG_LABEL } from "../../api/labels.ts";
+import { AUTO_REMOVE_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
 import { OUR_RUNTIME } from "../../api/runtime-names.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { isAway, patiently } from "../containers/daemon-task.ts";
@@ -24,9 +24,10 @@ import { logFile, removeLog } from "../session/log-files.ts";
 import { demandTerminal, type Outcome } from "../session/session.ts";
 import { runDetached, runInFront } from "../session/task-session.ts";
 import { notStarted, Problem, USAGE } from "../text/problem.ts";
+import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
-import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
-import { collect, examples, type Settings, sizeArgument } from "./options.ts";
+import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
+import { collect, examples, sizeArgument } from "./options.ts";
 
 interface RawFlags {
   readonly name?: string;
@@ -43,6 +44,7 @@ interface RawFlags {
   readonly memory?: number;
   readonly cpus?: number;
   readonly net?: string;
+  readonly stopSignal?: string;
   readonly privileged?: boolean;
   readonly securityOpt?: readonly string[];
   readonly label?: readonly string[];
@@ -131,6 +133,7 @@ function containerFlags(command: Command): Command {
     .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
     .option("--cpus <number>", "how many processors' time it may use, such as 0.5", cpusArgument)
     .option("--net <host|none>", "the host's network, or none (default)")
+    .option("--stop-signal <signal>", "what stop sends it (SIGTERM)")
     .option("--privileged", "give it all capabilities and devices, and no seccomp profile")
     .option(
       "--security-opt <option>",
@@ -205,6 +208,7 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
     ...labelsOf(raw.label ?? []),
     [LOG_LABEL]: log,
     ...(removed && { [AUTO_REMOVE_LABEL]: "true" }),
+    ...(raw.stopSignal !== undefined && { [STOP_SIGNAL_LABEL]: stopSignal(raw.stopSignal) }),
   };
   await createContainer(daemon, { id, runtime: raw.runtime, labels, spec });
   // Of an earlier container of that name.
@@ -212,14 +216,15 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
   return { id, terminal: processOf(spec).terminal, log };
 }
 
-async function createVerb(visit: Visit): Promise<void> {
-  const { id } = await record(visit, false);
-  sayId(visit.settings, id);
+/** Throws a Problem for what is none. */
+function stopSignal(text: string): string {
+  signalNumber(text);
+  return text;
 }
 
-function sayId({ screen }: Settings, id: string): void {
-  if (screen.json) screen.value({ id });
-  else screen.line(id);
+async function createVerb(visit: Visit): Promise<void> {
+  const { id } = await record(visit, false);
+  visit.settings.screen.id(id);
 }
 
 async function runVerb(visit: Visit): Promise<void> {
@@ -238,7 +243,7 @@ async function runVerb(visit: Visit): Promise<void> {
     };
     if (front.detach === true) {
       await runDetached(daemon, id, { log, terminal, input: interactive, created });
-      sayId(settings, id);
+      settings.screen.id(id);
       return;
     }
     const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created };
@@ -282,34 +287,42 @@ async function remove({ daemon, settings }: Visit, id: string): Promise<void> {
 }
 
 async function startVerb(visit: Visit): Promise<void> {
-  const { words, command, daemon, settings } = visit;
+  const { command, words, settings } = visit;
   const front = command.opts<FrontFlags>();
-  const start = async (id: string): Promise<void> => {
-    const container = await getContainer(daemon, id);
-    await clearEnded(daemon, id);
-    const { terminal } = processOf(specOf(container));
-    if (front.attach !== true) {
-      const log = logOf(container) ?? logFile(settings.namespace, id);
-      await runDetached(daemon, id, { log, terminal, input: front.interactive === true, created: noMore });
-      sayId(settings, id);
-      return;
-    }
-    const interactive = front.interactive === true;
-    demandTerminal(terminal, interactive);
-    const detachKeys = parseDetachKeys(front.detachKeys);
-    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created: noMore };
-    finish(visit, id, await runInFront(daemon, id, options));
-  };
-  const [id] = words;
-  if (front.attach !== true) await forEach(words, start);
-  else if (words.length !== 1 || id === undefined) throw new Problem("--attach is for one container", USAGE);
+  if (front.attach !== true) {
+    await forEach(visit, async (id) => {
+      await startAgain(visit, id, front.interactive === true);
+      settings.screen.id(id);
+    });
+  } else if (words.length !== 1) throw new Problem("--attach is for one container", USAGE);
   else {
     try {
-      await start(id);
+      await startInFront(visit, await firstContainer(visit), front);
     } catch (error) {
       throw notStarted(error);
     }
   }
+}
+
+/** Starts a container that does not run, with its output to its log. */
+export async function startAgain({ daemon, settings }: Visit, id: string, input = false): Promise<void> {
+  const container = await getContainer(daemon, id);
+  await clearEnded(daemon, id);
+  const { terminal } = processOf(specOf(container));
+  const log = logOf(container) ?? logFile(settings.namespace, id);
+  await runDetached(daemon, id, { log, terminal, input, created: noMore });
+}
+
+async function startInFront(visit: Visit, id: string, front: FrontFlags): Promise<void> {
+  const { daemon } = visit;
+  const container = await getContainer(daemon, id);
+  await clearEnded(daemon, id);
+  const { terminal } = processOf(specOf(container));
+  const interactive = front.interactive === true;
+  demandTerminal(terminal, interactive);
+  const detachKeys = parseDetachKeys(front.detachKeys);
+  const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created: noMore };
+  finish(visit, id, await runInFront(daemon, id, options));
 }
 
 async function noMore(): Promise<void> {}

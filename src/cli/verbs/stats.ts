@@ -89,9 +89,14 @@ async function topVerb(visit: Visit): Promise<void> {
   const quitting = new Promise<void>((resolve) => {
     quit = resolve;
   });
+  const view: View = { from: 0, height: 1, state: "" };
   process.stdin.on("data", (keys: Buffer) => {
     if (keys.includes("q") || keys.includes("Q") || keys.includes(CTRL_C)) quit();
+    view.from = Math.max(0, view.from + linesOf(keys.toString("latin1"), view.height));
+    draw(visit, history, view);
   });
+  const resized = (): void => draw(visit, history, view);
+  process.on("SIGWINCH", resized);
   let over = false;
   void quitting.then(() => {
     over = true;
@@ -107,14 +112,49 @@ async function topVerb(visit: Visit): Promise<void> {
       for (const id of all === undefined ? [] : history.keys()) {
         if (!all?.some((figures) => figures.id === id)) history.delete(id);
       }
-      const state = all === undefined ? "the daemon is away" : `every ${duration(interval)}`;
-      draw(visit, history, state);
+      view.state = all === undefined ? "the daemon is away" : `every ${duration(interval)}`;
+      draw(visit, history, view);
       await Promise.race([sleep(interval, undefined, { ref: true }), quitting]);
     }
   } finally {
+    process.off("SIGWINCH", resized);
     raw.restore();
     process.stdin.pause();
   }
+}
+
+/** What of the list is on the screen. */
+interface View {
+  /** The first row that is shown. */
+  from: number;
+  /** How many rows there is room for. */
+  height: number;
+  state: string;
+}
+
+/** How far keys scroll: j and k, arrows, pages, home and end. */
+const KEYS: readonly (readonly [keys: string, lines: (page: number) => number])[] = [
+  ["j", () => 1],
+  ["k", () => -1],
+  ["\x1b[B", () => 1],
+  ["\x1b[A", () => -1],
+  [" ", (page) => page],
+  ["\x1b[6~", (page) => page],
+  ["\x1b[5~", (page) => -page],
+  ["g", () => Number.NEGATIVE_INFINITY],
+  ["\x1b[H", () => Number.NEGATIVE_INFINITY],
+  ["G", () => Number.MAX_SAFE_INTEGER],
+  ["\x1b[F", () => Number.MAX_SAFE_INTEGER],
+];
+
+function linesOf(text: string, page: number): number {
+  let lines = 0;
+  for (let rest = text; rest !== ""; ) {
+    const found = KEYS.find(([keys]) => rest.startsWith(keys));
+    lines += found?.[1](page) ?? 0;
+    rest = rest.slice(found?.[0].length ?? 1);
+  }
+  return lines;
 }
 
 type Seen = Map<string, { cpu: History; memory: History; last: Figures }>;
@@ -132,7 +172,10 @@ function note(history: Seen, figures: Figures): void {
   seen.last = figures;
 }
 
-function draw({ daemon, settings: { screen } }: Visit, history: Seen, state: string): void {
+/** Title, an empty line and the table's head above the rows; a line below that says how many are not shown, and the cursor's. */
+const FRAME = 5;
+
+function draw({ daemon, settings: { screen } }: Visit, history: Seen, view: View): void {
   const { colors } = screen;
   const { rows: height, columns } = terminalSize() ?? { rows: 24, columns: 80 };
   const idWidth = Math.max(2, ...[...history.keys()].map(colouredWidth));
@@ -150,9 +193,23 @@ function draw({ daemon, settings: { screen } }: Visit, history: Seen, state: str
       bytes(last.readBytes),
       bytes(last.writtenBytes),
     ]);
-  const title = `holdfast top   ${daemon.namespace}   ${rows.length} containers   ${state}   q quits`;
+  const title = `holdfast top   ${daemon.namespace}   ${rows.length} containers   ${view.state}   q quits`;
   const head = ["ID", "CPU", "", "MEMORY", "", "LIMIT", "PIDS", "READ", "WRITTEN"];
-  const lines = [coloured(colors.bold(title)), "", ...renderTable(head, rows, colors).split("\n")];
+  view.height = Math.max(1, height - FRAME);
+  view.from = Math.max(0, Math.min(view.from, rows.length - view.height));
+  const { from } = view;
+  const table = renderTable(head, rows, colors, columns).split("\n");
+  const below = Math.max(0, rows.length - from - view.height);
+  const hidden = [from > 0 ? `${from} above` : "", below > 0 ? `${below} below` : ""]
+    .filter(Boolean)
+    .join(", ");
+  const lines = [
+    coloured(colors.bold(title)),
+    "",
+    ...table.slice(0, 1),
+    ...table.slice(1 + from, 1 + from + view.height),
+    ...(hidden === "" ? [] : [coloured(colors.dim(`${hidden}: arrow and page keys`))]),
+  ];
   const shown = lines.slice(0, Math.max(1, height - 1));
   process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE}\r\n`).join("")}${CLEAR_REST}`);
 }

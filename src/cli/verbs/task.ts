@@ -1,9 +1,8 @@
-// Verbs for containers that run: exec, attach, kill, pause, resume, update, wait, delete.
+// Verbs for containers that run: exec, attach, kill, pause, resume, update, delete.
 import type { Command } from "commander";
 import { SPEC_LINUX_RESOURCES } from "../../api/any.ts";
 import { Status } from "../../api/generated/process.ts";
 import { DaemonTask, patiently } from "../containers/daemon-task.ts";
-import { describeEnd, endOf, historyOf, waitForEnd } from "../containers/end.ts";
 import { getContainer, logOf, orNone, specOf } from "../containers/record.ts";
 import { deleteEnded } from "../containers/removal.ts";
 import { limited } from "../containers/spec.ts";
@@ -14,7 +13,7 @@ import { attachTo } from "../session/task-session.ts";
 import { stringifyExact } from "../text/exact-json.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
-import { daemonVerb, forEach, processVerb, type Visit } from "./daemon-verb.ts";
+import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { examples, sizeArgument } from "./options.ts";
 import { cpusArgument } from "./run.ts";
@@ -54,13 +53,13 @@ export function addTaskVerbs(program: Command): void {
 
   examples(
     daemonVerb(program, "pause <id...>", "freeze containers", (visit) =>
-      forEach(visit.words, async (id) => void (await visit.daemon.tasks.pause({ containerId: id }))),
+      forEach(visit, async (id) => void (await visit.daemon.tasks.pause({ containerId: id }))),
     ),
     ["holdfast pause web", "its processes stop where they are"],
   );
   examples(
     daemonVerb(program, "resume <id...>", "let frozen containers go on", (visit) =>
-      forEach(visit.words, async (id) => void (await visit.daemon.tasks.resume({ containerId: id }))),
+      forEach(visit, async (id) => void (await visit.daemon.tasks.resume({ containerId: id }))),
     ),
     ["holdfast resume web", "after pause"],
   );
@@ -69,14 +68,6 @@ export function addTaskVerbs(program: Command): void {
     .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
     .option("--cpus <number>", "how many processors' time it may use", cpusArgument);
   examples(update, ["holdfast update --memory 128m --cpus 2 web", "more of both"]);
-
-  const wait = daemonVerb(
-    program,
-    "wait <id...>",
-    "wait for the end; prints the exit status of each",
-    waitVerb,
-  );
-  examples(wait, ["status=$(holdfast wait web)", "in a script"]);
 
   const remove = daemonVerb(
     program,
@@ -94,8 +85,10 @@ export function addTaskVerbs(program: Command): void {
   );
 }
 
-async function execVerb({ daemon, words, command, settings }: Visit): Promise<void> {
-  const [id = "", ...argv] = words;
+async function execVerb(visit: Visit): Promise<void> {
+  const { daemon, words, command, settings } = visit;
+  const id = await firstContainer(visit);
+  const argv = words.slice(1);
   const spec = specOf(await getContainer(daemon, id));
   const flags = readExecFlags(command, argv);
   const outcome = await runExec(new DaemonTask(daemon, id), spec, flags);
@@ -104,8 +97,9 @@ async function execVerb({ daemon, words, command, settings }: Visit): Promise<vo
   else settings.screen.note(`${flags.execId} goes on`);
 }
 
-async function attachVerb({ daemon, words, command, settings }: Visit): Promise<void> {
-  const [id = ""] = words;
+async function attachVerb(visit: Visit): Promise<void> {
+  const { daemon, command, settings } = visit;
+  const id = await firstContainer(visit);
   const { stdin, detachKeys, sigProxy } = command.opts<{
     stdin: boolean;
     detachKeys: string;
@@ -117,7 +111,8 @@ async function attachVerb({ daemon, words, command, settings }: Visit): Promise<
   else process.exitCode = outcome.status;
 }
 
-async function killVerb({ daemon, words, command }: Visit): Promise<void> {
+async function killVerb(visit: Visit): Promise<void> {
+  const { daemon, words, command } = visit;
   const {
     signal,
     all = false,
@@ -125,39 +120,26 @@ async function killVerb({ daemon, words, command }: Visit): Promise<void> {
   } = command.opts<{ signal: string; all?: boolean; execId?: string }>();
   const number = signalNumber(signal);
   if (execId !== "" && words.length > 1) throw new Problem("--exec-id is for one container", USAGE);
-  await forEach(words, (id) => new DaemonTask(daemon, id).kill(execId, number, all));
+  await forEach(visit, (id) => new DaemonTask(daemon, id).kill(execId, number, all));
 }
 
-async function updateVerb({ daemon, words, command }: Visit): Promise<void> {
+async function updateVerb(visit: Visit): Promise<void> {
+  const { daemon, command } = visit;
   const { memory, cpus } = command.opts<{ memory?: number; cpus?: number }>();
   if (memory === undefined && cpus === undefined)
     throw new Problem("change what? Give --memory or --cpus", USAGE);
   const json = stringifyExact(limited({}, { memory, cpus }));
   const resources = { typeUrl: SPEC_LINUX_RESOURCES, value: new TextEncoder().encode(json) };
   await forEach(
-    words,
+    visit,
     async (id) => void (await daemon.tasks.update({ containerId: id, resources, annotations: {} })),
   );
 }
 
-async function waitVerb({ daemon, words, settings: { screen } }: Visit): Promise<void> {
-  // All at once: they end in any order.
-  const ends = new Map(words.map((id) => [id, waitForEnd(daemon, id)]));
-  for (const end of ends.values()) end.catch(() => {});
-  await forEach([...ends.keys()], async (id) => {
-    const end = await ends.get(id);
-    if (end === undefined) return;
-    if (!screen.json) screen.line(String(end.status));
-    else {
-      const history = end.more === undefined ? await historyOf(daemon, id) : undefined;
-      screen.value({ id, ...describeEnd(endOf(undefined, history) ?? end) });
-    }
-  });
-}
-
-async function deleteVerb({ daemon, words, command }: Visit): Promise<void> {
+async function deleteVerb(visit: Visit): Promise<void> {
+  const { daemon, command } = visit;
   const { force, wait } = command.opts<{ force?: boolean; wait?: boolean }>();
-  await forEach(words, async (id) => {
+  await forEach(visit, async (id) => {
     const container = await getContainer(daemon, id);
     if (wait === true) await orNone(new DaemonTask(daemon, id).wait(""));
     const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;

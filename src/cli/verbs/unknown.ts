@@ -1,0 +1,93 @@
+// What is said to words that are no verb of ours: of docker's, nerdctl's and ctr's what does the same here; of others what may have been meant.
+import type { Command } from "commander";
+import { Problem, USAGE } from "../text/problem.ts";
+
+const NO_IMAGES = "holdfast runs root file systems (--rootfs) and OCI bundles (--bundle)";
+const NO_NETWORKS =
+  "a container has no network of its own but the loopback, or the host's with run --net host";
+const NO_VOLUMES = "mount a directory with run --mount type=bind,source=DIR,target=DIR";
+
+/** A sentence, or the command line that does it. */
+const ANSWERS: Readonly<Record<string, string>> = {
+  ...same(
+    [
+      "build",
+      "buildx",
+      "commit",
+      "export",
+      "history",
+      "image",
+      "images",
+      "import",
+      "load",
+      "login",
+      "logout",
+      "pull",
+      "push",
+      "rmi",
+    ],
+    NO_IMAGES,
+  ),
+  ...same(["save", "search", "tag", "snapshot", "snapshots", "content", "diff"], NO_IMAGES),
+  ...same(["network", "port"], NO_NETWORKS),
+  volume: NO_VOLUMES,
+  cp: "copy with \"holdfast exec -i ID sh -c 'cat >FILE' <FILE\", or below its root file system",
+  rename: "a container keeps its id: give run --name",
+  info: '"holdfast doctor" and "holdfast version"',
+  system: '"holdfast doctor"; "holdfast delete $(holdfast ps -aq)" cleans up',
+  unpause: '"holdfast resume"',
+  container: '"holdfast ps", "holdfast inspect", "holdfast delete": the verbs stand alone',
+  containers: '"holdfast ps -a"',
+  c: '"holdfast ps -a"',
+  task: '"holdfast ps", "holdfast exec", "holdfast kill": the verbs stand alone',
+  tasks: '"holdfast ps", "holdfast exec", "holdfast kill": the verbs stand alone',
+  t: '"holdfast ps", "holdfast exec", "holdfast kill": the verbs stand alone',
+  namespace: '"holdfast ns"',
+  namespaces: '"holdfast ns"',
+  remove: '"holdfast delete"',
+  state: '"holdfast inspect"',
+  list: '"holdfast ps"',
+  metrics: '"holdfast stats"',
+  checkpoint: "there is no checkpoint and restore",
+  compose: "there is no compose: one container a command line",
+};
+
+function same(words: readonly string[], answer: string): Record<string, string> {
+  return Object.fromEntries(words.map((word) => [word, answer]));
+}
+
+export function answerUnknown(program: Command): void {
+  program.on("command:*", ([word = ""]: readonly string[]) => {
+    const answer = ANSWERS[word];
+    const near = nearest(word, namesOf(program));
+    const more = answer ?? (near === undefined ? "--help tells the verbs" : `did you mean ${near}?`);
+    throw new Problem(`unknown command '${word}': ${more}`, USAGE);
+  });
+}
+
+function namesOf(program: Command): string[] {
+  return program.commands.flatMap((command) => [command.name(), ...command.aliases()]);
+}
+
+/** The one that a single slip leads from: a letter changed, missing, too many, or two swapped; two of them in a long word. */
+export function nearest(word: string, names: readonly string[]): string | undefined {
+  const most = word.length < 6 ? 1 : 2;
+  const found = names
+    .map((name) => ({ name, slips: slipsBetween(word, name) }))
+    .filter(({ slips }) => slips <= most);
+  return found.sort((a, b) => a.slips - b.slips)[0]?.name;
+}
+
+function slipsBetween(a: string, b: string): number {
+  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, index) => index)];
+  const cell = (row: number, column: number): number => rows[row]?.[column] ?? Number.POSITIVE_INFINITY;
+  for (let i = 1; i <= a.length; i++) {
+    rows.push([i]);
+    for (let j = 1; j <= b.length; j++) {
+      const changed = cell(i - 1, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? cell(i - 2, j - 2) + 1 : changed;
+      rows[i]?.push(Math.min(changed, swapped, cell(i - 1, j) + 1, cell(i, j - 1) + 1));
+    }
+  }
+  return cell(a.length, b.length);
+}

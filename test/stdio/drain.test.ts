@@ -1,0 +1,84 @@
+// The end of an output: nothing is lost that was written, and nobody is waited for who writes nothing.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { Playground } from "../harness/direct-shim.ts";
+import { eventually } from "../harness/eventually.ts";
+import { openFiles } from "../harness/processes.ts";
+import { fifoIn, Running, reading } from "./running.ts";
+
+const place = await Playground.create();
+after(() => place.close());
+
+const inContainer = (name: string): string => join(place.rootfs, "tmp", name);
+
+test("an exec that leaves a silent child behind is deleted long before the child ends", async () => {
+  const running = await Running.start(place, "silent");
+  const stdout = fifoIn(place, "out");
+  const late = "(sleep 7; touch /tmp/late) & echo said; exit 3";
+  await running.exec("e", ["sh", "-c", late], { stdout });
+  const output = reading(stdout);
+  assert.equal((await running.shim.wait("silent", "e")).exitStatus, 3);
+  await running.shim.delete("silent", "e");
+  assert.equal(existsSync(inContainer("late")), false, "Delete has waited for the child");
+  await output.ended;
+  assert.equal(output.text, "said\n");
+  await running.end();
+});
+
+test("what a child still writes after its exec's end is taken, with pauses, before Delete answers", async () => {
+  const running = await Running.start(place, "talks");
+  const stdout = fifoIn(place, "out");
+  const stderr = fifoIn(place, "err");
+  const talks = "(for n in 1 2 3 4 5 6 7 8; do sleep 0.4; echo $n; echo $n >&2; done; sleep 100000) & exit 3";
+  await running.exec("e", ["sh", "-c", talks], { stdout, stderr });
+  const output = reading(stdout);
+  const errors = reading(stderr);
+  await running.shim.wait("talks", "e");
+  await running.shim.delete("talks", "e");
+  await Promise.all([output.ended, errors.ended]);
+  for (const { text } of [output, errors]) assert.equal(text, "1\n2\n3\n4\n5\n6\n7\n8\n");
+  await running.end();
+});
+
+test("Delete waits for a reader that pauses, until it has read everything", async () => {
+  const running = await Running.start(place, "pauses");
+  const stdout = fifoIn(place, "out");
+  // More than the fifo holds; the rest fits into the container's own pipe.
+  const size = 100_000;
+  await running.exec("e", ["head", "-c", String(size), "/dev/zero"], { stdout });
+  const output = reading(stdout);
+  output.socket.pause();
+  await running.shim.wait("pauses", "e");
+  let deleted = false;
+  const gone = running.shim.delete("pauses", "e").then(() => {
+    deleted = true;
+  });
+  // Longer than a silent stranger is waited for.
+  await new Promise((next) => setTimeout(next, 3000));
+  assert.equal(deleted, false, "Delete has not waited");
+  output.socket.resume();
+  await gone;
+  await output.ended;
+  assert.equal(output.text.length, size);
+  await running.end();
+});
+
+test("the last bytes wait for a reader that comes late, and then the shim lets go of the fifo", async () => {
+  const running = await Running.start(place, "late");
+  const stdout = fifoIn(place, "out");
+  await running.exec("e", ["echo", "last words"], { stdout });
+  await running.shim.wait("late", "e");
+  const shim = await running.shimPid();
+  // The container's end of the pipe has come, and the shim holds only one end of the fifo.
+  await eventually("the stream to end", () => openFiles(shim).filter((path) => path === stdout).length === 1);
+  const output = reading(stdout);
+  await output.ended;
+  assert.equal(output.text, "last words\n");
+  await eventually("the fifo to be closed", () => !openFiles(shim).includes(stdout));
+  await running.shim.delete("late", "e");
+  await running.end();
+});
+
+test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

@@ -1,0 +1,43 @@
+// Input, and its end whenever it comes.
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { Playground } from "../harness/direct-shim.ts";
+import { FifoWriter, fifoIn, Running, reading } from "./running.ts";
+
+const place = await Playground.create();
+after(() => place.close());
+
+test("end of input that comes before an exec's Start ends its input (nerdctl 5029)", async () => {
+  const running = await Running.start(place, "early");
+  const stdin = fifoIn(place, "in");
+  const stdout = fifoIn(place, "out");
+  await running.shim.exec("early", "e", ["sh", "-c", "cat; echo over"], { stdin, stdout });
+  await running.shim.closeStdin("early", "e");
+  await running.shim.start("early", "e");
+  const output = reading(stdout);
+  assert.equal((await running.shim.wait("early", "e")).exitStatus, 0);
+  await running.shim.delete("early", "e");
+  await output.ended;
+  assert.equal(output.text, "over\n");
+  await running.end();
+});
+
+test("end of input before the init's Start ends its input, after all that was written", async () => {
+  const stdin = fifoIn(place, "in");
+  const stdout = fifoIn(place, "out");
+  const shim = await place.shim("init", { args: ["sh", "-c", "cat; echo over"] });
+  await shim.create("init", place.bundle("init"), { stdin, stdout });
+  const output = reading(stdout);
+  const input = new FifoWriter(stdin);
+  input.write("a line\n");
+  input.close();
+  await shim.closeStdin("init");
+  await shim.start("init");
+  assert.equal((await shim.wait("init")).exitStatus, 0);
+  await shim.delete("init");
+  await output.ended;
+  assert.equal(output.text, "a line\nover\n");
+  await place.forget(shim, "init");
+});
+
+test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

@@ -1,0 +1,175 @@
+// Terminals: they live as long as their process, whoever holds them meanwhile, and go with it, whoever holds them then.
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { Code } from "../../src/ttrpc/status.ts";
+import { Playground } from "../harness/direct-shim.ts";
+import { eventually } from "../harness/eventually.ts";
+import { openFiles } from "../harness/processes.ts";
+import { refusal, ShimClient } from "../harness/shim-client.ts";
+import { cpuTicks, FifoWriter, fifoIn, Running, reading } from "./running.ts";
+
+const place = await Playground.create();
+after(() => place.close());
+
+const inContainer = (name: string): string => join(place.rootfs, "tmp", name);
+
+/** Closes its terminal, waits for a file, and opens it again. */
+const leaves = (file: string): string =>
+  `exec 0<&- 1>&- 2>&-; until [ -e /tmp/${file} ]; do sleep 0.05; done; exec 0</dev/console 1>/dev/console 2>&1`;
+
+test("a terminal that nobody holds for a while goes on, with all that was typed meanwhile", async () => {
+  const program = `echo first; ${leaves("again")}; echo second; read line; echo "got $line"; ${leaves("last")}; echo third; read line; echo "got $line"; exit 5`;
+  const stdin = fifoIn(place, "in");
+  const stdout = fifoIn(place, "out");
+  const spec = { args: ["sh", "-c", program], terminal: true };
+  const running = await Running.start(place, "reopens", spec, { stdin, stdout, terminal: true });
+  const output = reading(stdout);
+  const keys = new FifoWriter(stdin);
+  const { pid } = await running.shim.state("reopens");
+  const closed = (): Promise<unknown> =>
+    eventually("the terminal to be closed", () => !openFiles(pid).some((path) => /pts|console/.test(path)));
+  await output.until("first", (text) => text.includes("first"));
+  await closed();
+  keys.write("typed\n");
+  writeFileSync(inContainer("again"), "");
+  await output.until("the first answer", (text) => text.includes("got typed"));
+  await closed();
+  keys.write("more\n");
+  writeFileSync(inContainer("last"), "");
+  await output.until("the second answer", (text) => text.includes("got more"));
+  assert.equal((await running.shim.wait("reopens")).exitStatus, 5);
+  await running.shim.delete("reopens");
+  await output.ended;
+  keys.close();
+  await place.forget(running.shim, "reopens");
+});
+
+test("a terminal that nobody holds costs no work", async () => {
+  const stdin = fifoIn(place, "in");
+  const stdout = fifoIn(place, "out");
+  const spec = { args: ["sh", "-c", `echo ready; ${leaves("never")}`], terminal: true };
+  const running = await Running.start(place, "idle", spec, { stdin, stdout, terminal: true });
+  const output = reading(stdout);
+  await output.until("its word", (text) => text.includes("ready"));
+  const { pid } = await running.shim.state("idle");
+  await eventually("the terminal to be closed", () => !openFiles(pid).some((path) => /pts/.test(path)));
+  const shim = await running.shimPid();
+  const before = cpuTicks(shim);
+  await new Promise((next) => setTimeout(next, 1000));
+  // A loop that is woken at every turn uses all of the second.
+  assert.ok(cpuTicks(shim) - before < 20, `${cpuTicks(shim) - before} ticks`);
+  output.close();
+  await running.end();
+});
+
+test("whoever holds the terminal of an ended process is not waited for, and what was written is all there", async () => {
+  const running = await Running.start(place, "held-tty");
+  const stdout = fifoIn(place, "out");
+  // A session of its own: the end of the first one does not hang it up. It ends by itself, and then leaves a mark.
+  const late = "(setsid sh -c 'sleep 5; touch /tmp/late' &) ; seq 1 3000; exit 3";
+  await running.exec("e", ["sh", "-c", late], { stdout, terminal: true });
+  const output = reading(stdout);
+  assert.equal((await running.shim.wait("held-tty", "e")).exitStatus, 3);
+  await running.shim.delete("held-tty", "e");
+  assert.equal(existsSync(inContainer("late")), false, "Delete has waited for the other process");
+  await output.ended;
+  const lines = output.text.replaceAll("\r", "").trimEnd().split("\n");
+  assert.deepEqual(
+    lines,
+    Array.from({ length: 3000 }, (_, n) => String(n + 1)),
+  );
+  await running.end();
+});
+
+test("end of input is told to a program on a terminal, also when it comes before Start", async () => {
+  const running = await Running.start(place, "veof");
+  for (const early of [true, false]) {
+    const stdin = fifoIn(place, "in");
+    const stdout = fifoIn(place, "out");
+    await running.shim.exec("veof", `e-${early}`, ["sh", "-c", "echo ready; cat; echo over; exit 4"], {
+      stdin,
+      stdout,
+      terminal: true,
+    });
+    if (early) await running.shim.closeStdin("veof", `e-${early}`);
+    await running.shim.start("veof", `e-${early}`);
+    const output = reading(stdout);
+    await output.until("its word", (text) => text.includes("ready"));
+    if (!early) {
+      const keys = new FifoWriter(stdin);
+      keys.write("a line\n");
+      await output.until("the line", (text) => text.includes("a line\r\na line"));
+      keys.close();
+      await running.shim.closeStdin("veof", `e-${early}`);
+    }
+    await output.until("the end", (text) => text.includes("over"));
+    assert.equal((await running.shim.wait("veof", `e-${early}`)).exitStatus, 4);
+    await running.shim.delete("veof", `e-${early}`);
+    await output.ended;
+  }
+  await running.end();
+});
+
+test("an exec that was resized before its start has that size from its first moment", async () => {
+  const running = await Running.start(place, "early-size");
+  const stdout = fifoIn(place, "out");
+  await running.shim.exec("early-size", "e", ["stty", "size"], { stdout, terminal: true });
+  await running.shim.resize("early-size", 132, 43, "e");
+  await running.shim.start("early-size", "e");
+  const output = reading(stdout);
+  await running.shim.wait("early-size", "e");
+  await running.shim.delete("early-size", "e");
+  await output.ended;
+  assert.equal(output.text, "43 132\r\n");
+  await running.end();
+});
+
+test("no console socket stays in the bundle, whether the runtime succeeds or fails", async () => {
+  const sockets = (id: string): string[] =>
+    readdirSync(place.bundle(id)).filter((name) => name.startsWith("console"));
+  const stdout = fifoIn(place, "out");
+  const spec = { args: ["sleep", "100000"], terminal: true };
+  const running = await Running.start(place, "sockets", spec, { stdout, terminal: true });
+  assert.deepEqual(sockets("sockets"), []);
+  await running.shim.exec("sockets", "bad", ["/not/there"], { stdout, terminal: true });
+  await refusal(Code.UNKNOWN, running.shim.start("sockets", "bad"));
+  assert.deepEqual(sockets("sockets"), []);
+  await running.end();
+});
+
+test("an exec deleted while it waits for its terminal leaves nothing that touches others' descriptors", async () => {
+  // A runtime that makes a process and never passes its terminal.
+  const runtime = join(place.directory, "no-terminal");
+  const script = `#!/bin/sh
+case " $* " in *" exec "*) ;; *) exec /usr/sbin/runc "$@";; esac
+while [ "$1" != --pid-file ]; do shift; done
+setsid sleep 100000 </dev/null >/dev/null 2>&1 &
+echo $! >"$2.new"; mv "$2.new" "$2"; echo $! >${place.directory}/passed-nothing
+`;
+  writeFileSync(runtime, script, { mode: 0o755 });
+  const running = await Running.start(place, "no-tty", undefined, { options: { binaryName: runtime } });
+  await running.shim.exec("no-tty", "e", ["true"], { stdout: fifoIn(place, "out"), terminal: true });
+  const start = running.shim.start("no-tty", "e").catch((error: Error) => error);
+  const passed = join(place.directory, "passed-nothing");
+  await eventually("the runtime to end", () => existsSync(passed) && readFileSync(passed, "utf8") !== "");
+  const strayPid = Number(readFileSync(passed, "utf8"));
+  const shim = await running.shimPid();
+  await eventually(
+    "only the stray to be left",
+    () => readFileSync(`/proc/${strayPid}/stat`, "utf8").split(" ")[3] === String(shim),
+  );
+  await running.shim.delete("no-tty", "e").catch(() => {});
+  // These take the numbers that have become free.
+  const others = await Promise.all(
+    Array.from({ length: 4 }, () => ShimClient.ofBundle(place.bundle("no-tty"))),
+  );
+  assert.ok((await start) instanceof Error);
+  for (const other of others) assert.equal((await other.state("no-tty")).id, "no-tty");
+  for (const other of others) other.close();
+  process.kill(strayPid, "SIGKILL");
+  await running.end();
+});
+
+test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));
