@@ -123,8 +123,8 @@ export class Images {
       const { kind, directory, parent } = this.snapshot(namespace, snapshotter, name);
       if (kind !== "committed") {
         throw new TtrpcError(
-          Code.FAILED_PRECONDITION,
-          `parent ${name} is not committed: failed precondition`,
+          Code.INVALID_ARGUMENT,
+          `parent ${name} is not committed snapshot: invalid argument`,
         );
       }
       directories.push(directory);

@@ -78,10 +78,11 @@ function validate({ name, labels, target }: Image): void {
   const refuse = (text: string): never => {
     throw new TtrpcError(Code.INVALID_ARGUMENT, `image.Target.${text}: invalid argument`);
   };
-  if (target === undefined || target.digest === "") return refuse("Digest must not be empty");
-  hexOf(target.digest);
-  if (target.size <= 0n) refuse("Size must be greater than zero");
-  if (target.mediaType === "") refuse("MediaType must be set");
+  const { digest = "", size = 0n, mediaType = "" } = target ?? {};
+  if (digest === "") refuse("Digest must not be empty");
+  hexOf(digest);
+  if (size <= 0n) refuse("Size must be greater than zero");
+  if (mediaType === "") refuse("MediaType must be set");
 }
 
 function merge(before: Image, wanted: Image, mask: readonly string[]): Image {
