@@ -8,8 +8,9 @@ set -eu
 cd "$(dirname "$0")/.."
 
 release=$(. /etc/os-release && echo "${VERSION_ID:-13}")
+# lib*-dev, nettle-dev: the program that unpacks layers.
 # gcc, binutils, libc6-dev: the native host. apt, tar, xz-utils, debian-archive-keyring: the engine's source package; gpgv or sqv: apt's check of its signature.
-build="gcc binutils libc6-dev apt tar xz-utils ca-certificates debian-archive-keyring"
+build="gcc binutils libc6-dev libarchive-dev zlib1g-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev libacl1-dev apt tar xz-utils ca-certificates debian-archive-keyring"
 if [ "$release" = 12 ]; then build="$build gpgv"; else build="$build sqv"; fi
 # runc creates the containers, busybox-static is what is in them; mount has umount, with which holdfastd cleans up; util-linux flock and setpriv.
 demo="$build runc busybox-static mount util-linux"

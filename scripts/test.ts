@@ -63,7 +63,7 @@ const steps: readonly Step[] = [
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
   { what: "Testing the sanitizer build the same way", command: nodeTest(testFiles("e2e")), env: sanitizer },
-  { what: "Testing holdfastd", command: nodeTest(testFiles("manager")) },
+  { what: "Testing holdfastd", command: nodeTest(testFiles("manager", "images")) },
   {
     what: "Testing the shim behind holdfastd",
     command: nodeTest([...throughDaemon, ...testFiles("failures")]),

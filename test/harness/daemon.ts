@@ -103,7 +103,6 @@ export class Daemon {
       runtime,
       rootfs: this.rootfs,
       fifoDirectory,
-      hasImages: this.hasImages,
     });
     this.#writeConfig();
   }
@@ -123,10 +122,6 @@ export class Daemon {
   /** The name of the runtime that its containers ask for. */
   get runtime(): string {
     return this.#options.runtime ?? runtimeName;
-  }
-
-  get hasImages(): boolean {
-    return this.kind === "containerd";
   }
 
   get kind(): DaemonKind {
