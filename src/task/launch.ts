@@ -106,9 +106,9 @@ async function withWords(made: Promise<void>, stdio: Stdio): Promise<void> {
   try {
     await made;
   } catch (error) {
-    const cause = error instanceof Error ? error.cause : undefined;
-    const words = cause instanceof RuntimeError && cause.reason === "" ? stdio.runtimeWords() : "";
-    throw words === "" ? error : new Error(`${errorText(error)}: ${words}`, { cause });
+    if (!(error instanceof RuntimeError) || error.reason !== "") throw error;
+    const words = stdio.runtimeWords();
+    throw words === "" ? error : new RuntimeError(error.argv, error.status, words);
   }
 }
 
