@@ -81,7 +81,10 @@ test("clients that go away while they wait leave nothing", { skip: notOurs }, as
   });
   await inParallel(4, Array(200).fill(0), visit);
   await settles(shim, before);
-  assert.deepEqual((await shim.dump()).running.map(({ method }) => method), ["Dump"]);
+  assert.deepEqual(
+    (await shim.dump()).running.map(({ method }) => method),
+    ["Dump"],
+  );
   await place.endContainer(shim, "clients");
   await place.forget(shim, "clients");
 });
