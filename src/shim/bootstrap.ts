@@ -26,6 +26,7 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
   const { self, files, fds } = platform;
   const bundle = self.workingDirectory();
   const request = readRequest(platform, args);
+  const { shimCgroup } = readOptions(platform, request.options);
   const { annotations } = readSpec(platform, bundle);
   const group =
     GROUP_ANNOTATIONS.map((name) => annotations[name]).find((key) => key !== undefined) ?? args.id;
@@ -39,7 +40,7 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
   const listener = await bindSocket(platform, path);
   if (listener !== undefined) {
     try {
-      joinCgroup(platform, readOptions(platform, request.options).shimCgroup);
+      joinCgroup(platform, shimCgroup);
       if (self.environment.SCHED_CORE) enableCoreScheduling(platform);
       const config = serveConfig(platform, args, request, bundle, listener, path);
       // Blocked from before the fork: one that comes before the shim is ready waits, and does not kill it with its socket left behind.
