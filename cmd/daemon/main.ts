@@ -21,7 +21,7 @@ async function main(): Promise<number | undefined> {
     return 0;
   }
   const log = pino({ level: command.config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
-  // lmdb leaves promises of its own behind when a disk is full; whoever called has been told. Containers need us more than a clean exit.
+  // lmdb leaves promises of its own behind when a disk is full; whoever called has got an error. Containers need us more than a clean exit.
   process.on("unhandledRejection", (reason) =>
     log.error({ error: reason instanceof Error ? reason.stack : reason }, "unhandled rejection"),
   );

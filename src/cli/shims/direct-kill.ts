@@ -1,6 +1,7 @@
 // The way out when nobody answers: the runtime's kill hangs, the shim is stopped, the daemon is away. Signals a container's processes by what the
 // kernel says of them alone. Used by `kill --direct` and `shim <id> kill --direct`.
 import { dirname, join } from "node:path";
+import { RUNTIME_ROOTS } from "../../shims/runtime-root.ts";
 import { Problem } from "../text/problem.ts";
 import { ownGroupOf, pause, processesIn, send, signalGroup } from "./control-group.ts";
 import { childrenOf, statOf } from "./proc.ts";
@@ -10,8 +11,6 @@ import { readSmallFile } from "./small-file.ts";
 const SIGKILL = 9;
 const PID_LIMIT = 32;
 const STATE_LIMIT = 4 * 1024 * 1024;
-/** Where runc keeps what it knows of containers, by namespace and id. */
-const RUNTIME_STATES = ["/run/containerd/runc", "/run/holdfast/runc"] as const;
 
 export interface DirectKill {
   /** Its init's pid. */
@@ -56,7 +55,7 @@ function initOf(shim: ShimProcess, id: string): number | undefined {
 
 /** Of a container without a shim: the pid that runc has on record, while the process was started when runc says. */
 function recordedInit(namespace: string, id: string): number | undefined {
-  for (const root of RUNTIME_STATES) {
+  for (const root of RUNTIME_ROOTS) {
     const found = readInit(readSmallFile(join(root, namespace, id, "state.json"), STATE_LIMIT) ?? "");
     if (found !== undefined && statOf(found.pid)?.startTicks === found.startTicks) return found.pid;
   }
