@@ -9,6 +9,8 @@ import {
   childrenOf,
   isOfOurs,
   listeningSockets,
+  type MemoryUse,
+  memoryOf,
   type OpenFile,
   openFilesOf,
   sleepsIn,
@@ -52,6 +54,7 @@ export interface DumpedStack {
 
 export interface Dump {
   readonly shim: ShimProcess | undefined;
+  readonly memory: MemoryUse | undefined;
   readonly socket: string;
   /** Milliseconds to its first answer; undefined if there was none. */
   readonly answerMs: number | undefined;
@@ -75,7 +78,16 @@ export async function dumpShim(
   const pid = shim?.pid ?? asked.inside?.pid;
   const children = pid === undefined ? [] : familyOf(pid);
   const files = pid === undefined ? [] : describeFiles(pid, children, asked.inside, socket);
-  return { shim, socket, ...asked, sleepsIn: pid === undefined ? undefined : sleepsIn(pid), children, files };
+  const memory = pid === undefined ? undefined : memoryOf(pid);
+  return {
+    shim,
+    memory,
+    socket,
+    ...asked,
+    sleepsIn: pid === undefined ? undefined : sleepsIn(pid),
+    children,
+    files,
+  };
 }
 
 type Asked = Pick<Dump, "answerMs" | "silence" | "inside">;

@@ -27,7 +27,7 @@ export function printDump(screen: Screen, dump: Dump): void {
     ],
     [
       "memory",
-      shim?.memory && `${bytes(shim.memory.rssBytes)}, of which ${bytes(shim.memory.privateBytes)} private`,
+      dump.memory && `${bytes(dump.memory.rssBytes)}, of which ${bytes(dump.memory.privateBytes)} private`,
     ],
     ["bundle", shim && `${shim.bundle}${shim.bundleRemoved ? " (removed)" : ""}`],
     ["socket", dump.socket],

@@ -143,7 +143,11 @@ function placeOf(word: string, parent: Command, command: Command): Place {
   const given = { ...parent.optsWithGlobals(), ...command.opts() };
   for (const [name, value] of Object.entries(given)) command.setOptionValue(name, value);
   const settings = settingsOf(command);
-  const target = findTarget(word, settings.namespaceGiven ? settings.namespace : undefined);
+  const target = findTarget(
+    word,
+    settings.namespaceGiven ? settings.namespace : undefined,
+    settings.namespaceSet ? settings.namespace : undefined,
+  );
   return {
     settings,
     target,
