@@ -11,7 +11,7 @@ import { exitOf } from "../shims/task.ts";
 import { exitText } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import type { DaemonClient } from "./daemon-client.ts";
-import { causeText, historyOf } from "./end.ts";
+import { historyOf } from "./end.ts";
 import { orNone } from "./record.ts";
 
 export interface Step {
@@ -33,14 +33,13 @@ export async function pastOf(daemon: DaemonClient, container: Container, timeout
   return steps.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
 }
 
-/** The last end comes with its cause. */
+/** Before the last end stands why. */
 function rememberedSteps({ steps, exit }: GetHistoryResponse): Step[] {
+  const told = steps.map(remembered);
   const end = steps.findLastIndex(({ what, execId }) => what === "/tasks/exit" && execId === "");
-  const cause = causeText(exit);
-  return steps.map((step, index) => {
-    const told = remembered(step);
-    return index === end && cause !== "" ? { ...told, what: `${told.what}: ${cause}` } : told;
-  });
+  const [cause, last] = [exit?.causeDetail ?? "", told[end]];
+  if (cause === "" || last === undefined) return told;
+  return told.toSpliced(end, 0, { at: last.at, what: `why it ended: ${cause}`, tookMs: undefined });
 }
 
 function remembered({ at, what, execId, tookNs, detail }: RememberedStep): Step {
