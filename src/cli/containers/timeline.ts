@@ -18,6 +18,8 @@ export interface Step {
   /** Nanoseconds since 1970. */
   readonly at: bigint;
   readonly what: string;
+  /** What a call asked for, and who asked, where that is told. */
+  readonly detail?: string;
   /** How long it took, in ms, where somebody knows. */
   readonly tookMs: number | undefined;
 }
@@ -43,10 +45,15 @@ function rememberedSteps({ steps, exit }: GetHistoryResponse): Step[] {
 }
 
 function remembered({ at, what, execId, tookNs, detail }: RememberedStep): Step {
-  const told = detail.replace(/exit status (\d+)$/, (_, status) => `exit status ${exitText(Number(status))}`);
+  const asked = what === "tasks.Kill" && /^signal \d+/.test(detail);
+  const told = (asked ? "" : detail).replace(
+    /exit status (\d+)$/,
+    (_, status) => `exit status ${exitText(Number(status))}`,
+  );
   return {
     at: at === undefined ? 0n : nsFromTimestamp(at),
     what: `${what}${execId === "" ? "" : ` ${execId}`}${told === "" ? "" : `: ${told}`}`,
+    ...(asked && { detail }),
     tookMs: tookNs === 0n ? undefined : Number(tookNs) / 1e6,
   };
 }
