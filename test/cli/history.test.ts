@@ -186,5 +186,14 @@ test("why it ended is told: by itself, asked for, by a signal of somebody else, 
     assert.match(lines[why + 1] ?? "", /\/tasks\/exit: exit status 137/);
   }
   assert.match(await cli.do(["ps", "-a"]), /^shimless +ended 137 \(SIGKILL\), shim died, /m);
+  assert.match((await exitOf("asked"))?.causeDetail ?? "", /^signal 9, asked for by holdfast\/\d/);
   await cli.do(["delete", "by-itself", ...ends.map(([id]) => id)]);
+  // Between its end and its deletion somebody may look.
+  daemon.ctr.ids.add("forced");
+  await cli.do(["run", "-d", "--name", "forced", "--rootfs", daemon.rootfs, "--", "sleep", "1000"]);
+  gate.hold("delete");
+  const deleting = cli.do(["delete", "-f", "forced"]);
+  await eventually("the cause", async () => (await exitOf("forced"))?.cause === "deleted by force");
+  gate.release("delete");
+  await deleting;
 });

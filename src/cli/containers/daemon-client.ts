@@ -6,6 +6,7 @@ import { HistoryDefinition } from "../../api/generated/history.ts";
 import { NamespacesDefinition } from "../../api/generated/namespaces.ts";
 import { TasksDefinition } from "../../api/generated/tasks.ts";
 import { VersionDefinition } from "../../api/generated/version.ts";
+import { VERSION } from "../../api/version.ts";
 import { nodeNet } from "../../platform/node.ts";
 import { isSystemError } from "../../platform/platform.ts";
 import type { MethodDefinition, ServiceClient, ServiceDefinition } from "../../ttrpc/definition.ts";
@@ -33,8 +34,10 @@ export class DaemonClient {
   readonly history: ServiceClient<HistoryDefinition>;
   readonly #client: Client;
   readonly #timeoutMs: number;
+  readonly #reason: string;
 
-  private constructor(client: Client, namespace: string, timeoutMs: number) {
+  private constructor(client: Client, namespace: string, timeoutMs: number, reason = "") {
+    this.#reason = reason;
     this.#client = client;
     this.#timeoutMs = timeoutMs;
     this.namespace = namespace;
@@ -52,6 +55,8 @@ export class DaemonClient {
     const client = new Client(`unix://${address}`, credentials.createInsecure(), {
       "grpc.max_receive_message_length": MAX_MESSAGE,
       "grpc.max_send_message_length": MAX_MESSAGE,
+      // holdfastd remembers who has asked for an end.
+      "grpc.primary_user_agent": `holdfast/${VERSION}`,
       // A daemon that restarts is back at once.
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 1000,
@@ -61,7 +66,12 @@ export class DaemonClient {
 
   /** The same connection, for another namespace. */
   inNamespace(namespace: string): DaemonClient {
-    return new DaemonClient(this.#client, namespace, this.#timeoutMs);
+    return new DaemonClient(this.#client, namespace, this.#timeoutMs, this.#reason);
+  }
+
+  /** The same connection, for calls that are part of something larger, such as "delete": holdfastd remembers that too. */
+  because(reason: string): DaemonClient {
+    return new DaemonClient(this.#client, this.namespace, this.#timeoutMs, reason);
   }
 
   service<D extends ServiceDefinition>(definition: D): ServiceClient<D> {
@@ -123,6 +133,7 @@ export class DaemonClient {
   #metadata(): Metadata {
     const metadata = new Metadata();
     metadata.set("containerd-namespace", this.namespace);
+    if (this.#reason !== "") metadata.set("holdfast-reason", this.#reason);
     return metadata;
   }
 }

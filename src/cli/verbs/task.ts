@@ -146,7 +146,7 @@ async function deleteVerb(visit: Visit): Promise<void> {
     const runs = task !== undefined && task.status !== Status.STOPPED && task.status !== Status.CREATED;
     if (runs && force !== true) throw new Problem("it is running: end it first, or give -f");
     if (runs)
-      await endTask(new DaemonTask(daemon, id), task.status === Status.PAUSED, () =>
+      await endTask(new DaemonTask(daemon.because("delete"), id), task.status === Status.PAUSED, () =>
         daemon.tasks.resume({ containerId: id }),
       );
     await patiently(() => deleteEnded(daemon, id));
