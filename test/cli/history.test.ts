@@ -38,6 +38,8 @@ interface Exit {
   oom: boolean;
   startedAt: string;
   exitedAt: string;
+  cause: string | null;
+  causeDetail: string | null;
   usage: { cpuTotalNs: number; memoryPeakBytes: number } | null;
 }
 
@@ -159,4 +161,39 @@ test("timeline tells each call with how long it took, and each event, of execs t
   assert.match(table, /^\d\d:\d\d:\d\d\.\d{3} +\+\S+ \S+ +\S+ (µs|ms|s) +tasks\.Create$/m);
   await cli.do(["delete", "told"]);
   assert.equal(await daemon.leftovers(), "");
+});
+
+test("why it ended is told: by itself, asked for, by a signal of somebody else, by force, its shim died", {
+  skip,
+}, async () => {
+  await past("by-itself", [], "sh", "-c", "exit 5");
+  assert.equal((await exitOf("by-itself"))?.cause, "exited");
+  const ends: readonly (readonly [id: string, cause: string, end: (id: string) => Promise<unknown>])[] = [
+    ["asked", "kill request", (id) => cli.do(["kill", "-s", "KILL", id])],
+    ["killed", "signal", async (id) => process.kill((await daemon.ctr.task(id)).pid, "SIGKILL")],
+    ["shimless", "shim died", async (id) => process.kill(await daemon.shimPid(id), "SIGKILL")],
+  ];
+  for (const [id, cause, end] of ends) {
+    daemon.ctr.ids.add(id);
+    await cli.do(["run", "-d", "--name", id, "--rootfs", daemon.rootfs, "--", "sleep", "1000"]);
+    await end(id);
+    await cli.do(["wait", id]);
+    await eventually(`the cause of ${id}`, async () => (await exitOf(id))?.cause === cause);
+    const detail = (await exitOf(id))?.causeDetail ?? "";
+    assert.notEqual(detail, "");
+    const lines = (await cli.do(["timeline", id])).split("\n");
+    const why = lines.findIndex((line) => line.endsWith(`why it ended: ${detail}`));
+    assert.match(lines[why + 1] ?? "", /\/tasks\/exit: exit status 137/);
+  }
+  assert.match(await cli.do(["ps", "-a"]), /^shimless +ended 137 \(SIGKILL\), shim died, /m);
+  assert.match((await exitOf("asked"))?.causeDetail ?? "", /^signal 9, asked for by holdfast\/\d/);
+  await cli.do(["delete", "by-itself", ...ends.map(([id]) => id)]);
+  // Between its end and its deletion somebody may look.
+  daemon.ctr.ids.add("forced");
+  await cli.do(["run", "-d", "--name", "forced", "--rootfs", daemon.rootfs, "--", "sleep", "1000"]);
+  gate.hold("delete");
+  const deleting = cli.do(["delete", "-f", "forced"]);
+  await eventually("the cause", async () => (await exitOf("forced"))?.cause === "deleted by force");
+  gate.release("delete");
+  await deleting;
 });

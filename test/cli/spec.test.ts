@@ -82,7 +82,7 @@ test("calls that Docker's profile refuses are refused, and unconfined and privil
   const privileged =
     "unshare -m mount -t tmpfs none /tmp && grep -E 'Seccomp:|CapEff|NoNew' /proc/self/status && dd if=/dev/kmsg count=0 && touch /proc/sys/vm/nosuch";
   const output = await cli.run(args("mighty", "--privileged", "--", "sh", "-c", privileged));
-  assert.match(output.stdout, /CapEff:\t[0-9a-f]{9}fffffff\nNoNewPrivs:\t0\nSeccomp:\t0\n/);
+  assert.match(output.stdout, /CapEff:\t[0-9a-f]{10}ffffff\nNoNewPrivs:\t0\nSeccomp:\t0\n/);
   assert.match(output.stderr, /nosuch: (No such file|Permission denied|Operation not permitted)/);
 });
 

@@ -67,7 +67,7 @@ export class DaemonClient {
 
   /** The same connection, for another namespace. */
   inNamespace(namespace: string): DaemonClient {
-    return new DaemonClient(this.#client, namespace, this.#timeoutMs);
+    return new DaemonClient(this.#client, namespace, this.#timeoutMs, this.#reason);
   }
 
   /** The same connection, whose calls say what they are for: holdfastd remembers a container killed for "delete" as deleted by force. */

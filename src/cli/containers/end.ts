@@ -1,6 +1,6 @@
 // How a container's last task ended: told by holdfastd's history where there is one, by the ended task itself otherwise. Used by ps, inspect,
 // wait and timeline.
-import type { Exit, GetHistoryResponse } from "../../api/generated/history.ts";
+import { Cause, type Exit, type GetHistoryResponse } from "../../api/generated/history.ts";
 import type { Process } from "../../api/generated/process.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import { Code } from "../../ttrpc/status.ts";
@@ -13,22 +13,14 @@ import type { DaemonClient } from "./daemon-client.ts";
 import { DaemonTask, patiently } from "./daemon-task.ts";
 import { isNotFound } from "./record.ts";
 
-/** Why it ended, as newer daemons know. */
-interface Reason {
-  readonly cause?: number;
-  readonly causeDetail?: string;
-}
-
-/** By the number of the history's Cause; who is killed for want of memory is told by `oom`, too. */
-const CAUSES: readonly (string | null)[] = [
-  null,
-  "exited",
-  "oom",
-  "signal",
-  "kill request",
-  "shim died",
-  "deleted by force",
-];
+const CAUSES: Readonly<Record<number, string>> = {
+  [Cause.CAUSE_EXITED]: "exited",
+  [Cause.CAUSE_OOM]: "oom",
+  [Cause.CAUSE_SIGNAL]: "signal",
+  [Cause.CAUSE_KILL_REQUEST]: "kill request",
+  [Cause.CAUSE_SHIM_DIED]: "shim died",
+  [Cause.CAUSE_DELETED_BY_FORCE]: "deleted by force",
+};
 
 export interface End {
   /** Exit code, or 128 + signal. */
@@ -36,7 +28,7 @@ export interface End {
   /** Nanoseconds since 1970; undefined if it is not told. */
   readonly at: bigint | undefined;
   /** What only a history knows. */
-  readonly more: (Pick<Exit, "startedAt" | "oom" | "usage"> & Reason) | undefined;
+  readonly more: Pick<Exit, "startedAt" | "oom" | "usage" | "cause" | "causeDetail"> | undefined;
 }
 
 /** What the daemon remembers of a container; undefined if it keeps no history (containerd), or has no such container. */
@@ -93,7 +85,7 @@ export function describeEnd(end: End | undefined): Record<string, unknown> | nul
     startedAt: (more?.startedAt && nsToIso(nsFromTimestamp(more.startedAt))) ?? null,
     exitedAt: nsToIso(at) ?? null,
     usage: more?.usage ?? null,
-    cause: CAUSES[more?.cause ?? 0] ?? null,
+    cause: causeName(more) ?? null,
     causeDetail: more?.causeDetail || null,
   };
 }
@@ -102,19 +94,18 @@ export function describeEnd(end: End | undefined): Record<string, unknown> | nul
 export function endText({ status, at, more }: End): string {
   const parts = [
     `ended ${exitText(status)}`,
-    more?.oom === true ? "out of memory" : reasonText(more),
+    more?.oom === true ? "out of memory" : causeShown(more),
     at === undefined ? "" : `${duration(msSince(at))} ago`,
   ];
   return parts.filter((part) => part !== "").join(", ");
 }
 
-/** What status and signal do not say already. */
-function reasonText(reason: Reason | undefined): string {
-  const cause = CAUSES[reason?.cause ?? 0] ?? null;
-  return cause === "shim died" || cause === "deleted by force" ? cause : "";
+function causeName(more: End["more"]): string | undefined {
+  return CAUSES[more?.cause ?? Cause.CAUSE_UNKNOWN];
 }
 
-/** "signal 15, asked for by …": in a sentence of a timeline; empty if nobody knows. */
-export function causeText(exit: Exit | undefined): string {
-  return (exit as (Exit & Reason) | undefined)?.causeDetail ?? "";
+/** What status and signal do not say already. */
+function causeShown(more: End["more"]): string {
+  const cause = causeName(more);
+  return cause === "shim died" || cause === "deleted by force" ? cause : "";
 }

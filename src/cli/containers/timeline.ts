@@ -11,13 +11,15 @@ import { exitOf } from "../shims/task.ts";
 import { exitText } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import type { DaemonClient } from "./daemon-client.ts";
-import { causeText, historyOf } from "./end.ts";
+import { historyOf } from "./end.ts";
 import { orNone } from "./record.ts";
 
 export interface Step {
   /** Nanoseconds since 1970. */
   readonly at: bigint;
   readonly what: string;
+  /** What a call asked for, and who asked, where that is told. */
+  readonly detail?: string;
   /** How long it took, in ms, where somebody knows. */
   readonly tookMs: number | undefined;
 }
@@ -33,21 +35,25 @@ export async function pastOf(daemon: DaemonClient, container: Container, timeout
   return steps.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
 }
 
-/** The last end comes with its cause. */
+/** Before the last end stands why. */
 function rememberedSteps({ steps, exit }: GetHistoryResponse): Step[] {
+  const told = steps.map(remembered);
   const end = steps.findLastIndex(({ what, execId }) => what === "/tasks/exit" && execId === "");
-  const cause = causeText(exit);
-  return steps.map((step, index) => {
-    const told = remembered(step);
-    return index === end && cause !== "" ? { ...told, what: `${told.what}: ${cause}` } : told;
-  });
+  const [cause, last] = [exit?.causeDetail ?? "", told[end]];
+  if (cause === "" || last === undefined) return told;
+  return told.toSpliced(end, 0, { at: last.at, what: `why it ended: ${cause}`, tookMs: undefined });
 }
 
 function remembered({ at, what, execId, tookNs, detail }: RememberedStep): Step {
-  const told = detail.replace(/exit status (\d+)$/, (_, status) => `exit status ${exitText(Number(status))}`);
+  const asked = what === "tasks.Kill" && /^signal \d+/.test(detail);
+  const told = (asked ? "" : detail).replace(
+    /exit status (\d+)$/,
+    (_, status) => `exit status ${exitText(Number(status))}`,
+  );
   return {
     at: at === undefined ? 0n : nsFromTimestamp(at),
     what: `${what}${execId === "" ? "" : ` ${execId}`}${told === "" ? "" : `: ${told}`}`,
+    ...(asked && { detail }),
     tookMs: tookNs === 0n ? undefined : Number(tookNs) / 1e6,
   };
 }

@@ -159,8 +159,8 @@ function keyOf({ at, what }: Step): string {
   return `${at} ${what.split(":")[0]}`;
 }
 
-function describeStep({ at, what, tookMs }: Step): Record<string, unknown> {
-  return { at: nsToIso(at), what, tookMs: tookMs ?? null };
+function describeStep({ at, what, detail, tookMs }: Step): Record<string, unknown> {
+  return { at: nsToIso(at), what, detail: detail ?? null, tookMs: tookMs ?? null };
 }
 
 function stepOf(event: DaemonEvent): Step {
@@ -172,7 +172,11 @@ function stepOf(event: DaemonEvent): Step {
 
 function stepCells(step: Step, before: Step | undefined): string[] {
   const since = before === undefined ? "" : `+${duration(Math.max(0, Number(step.at - before.at) / 1e6))}`;
-  return [clock(step.at), since, step.tookMs === undefined ? "" : duration(step.tookMs), step.what];
+  return [clock(step.at), since, step.tookMs === undefined ? "" : duration(step.tookMs), whatOf(step)];
+}
+
+function whatOf({ what, detail }: Step): string {
+  return detail === undefined ? what : `${what}: ${detail}`;
 }
 
 /** Local time of day, to the millisecond. */
