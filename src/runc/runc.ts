@@ -184,17 +184,23 @@ export class Runc {
   async #ask(args: readonly string[], bound: number): Promise<string> {
     const [readEnd, writeEnd] = this.#platform.fds.pipe();
     const answer = collect(this.#platform, readEnd, MAX_ANSWER);
+    let isOurs = true;
+    const passedOn = (): void => {
+      if (isOurs) this.#platform.fds.close(writeEnd);
+      isOurs = false;
+    };
     try {
-      await this.#run({ args, bound, fds: [-1, writeEnd, -1] }, () => this.#platform.fds.close(writeEnd));
+      await this.#run({ args, bound, fds: [-1, writeEnd, -1] }, passedOn);
       return await answer;
     } finally {
+      passedOn();
       answer.cancel();
     }
   }
 
   async #run(command: Command, spawned: () => void = () => {}): Promise<void> {
-    const log = this.#takeLog();
     const errors = command.handsOver ? undefined : this.#platform.fds.pipe();
+    const log = this.#takeLog();
     const output = errors && collect(this.#platform, errors[0], MAX_OUTPUT);
     try {
       const argv = [...this.#prefix(log), ...command.args];

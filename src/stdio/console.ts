@@ -3,15 +3,17 @@ import type { Platform, Reception } from "../platform/platform.ts";
 import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
-import type { Stdio, StdioConfig, StdioContext } from "./stdio.ts";
+import type { ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { parseTarget } from "./target.ts";
 
 /** How long the runtime may take to pass the terminal once its command has ended, in ms. */
 const CONSOLE_TIMEOUT = 10_000;
 /** How long nothing must have come from whoever holds the terminal when its process has ended, in ms. */
 const QUIET = 100;
-/** What a terminal takes for "no more input" (VEOF) in its usual mode. */
-const END_OF_INPUT = new Uint8Array([4]);
+/** What a terminal takes for "no more input" (VEOF) in its usual mode: the first only ends a line that has begun. */
+const END_OF_INPUT = new Uint8Array([4, 4]);
+/** How often it is tried again while the terminal is full, in ms. */
+const FULL_RETRY = 100;
 
 let sockets = 0;
 
@@ -31,7 +33,7 @@ export class Terminal implements Stdio {
   #isClosed = false;
   #size: [columns: number, rows: number] | undefined;
 
-  constructor(context: StdioContext, config: StdioConfig) {
+  constructor(context: StdioContext, config: ProcessStdioConfig) {
     const { platform, bundle } = context;
     this.#context = context;
     this.consoleSocket = `console-${platform.self.pid()}-${sockets++}.sock`;
@@ -129,10 +131,12 @@ export class Terminal implements Stdio {
   }
 
   /** Closing the terminal would hang the process up; so it is told in the terminal's own way that no more input comes. */
-  #endInput(): void {
+  #endInput(rest: Uint8Array = END_OF_INPUT): void {
     if (this.#master < 0) return;
+    const { fds, clock } = this.#context.platform;
     try {
-      this.#context.platform.fds.write(this.#master, END_OF_INPUT);
+      const left = rest.subarray(Math.max(fds.write(this.#master, rest), 0));
+      if (left.length > 0) clock.after(FULL_RETRY, () => this.#endInput(left));
     } catch {
       // The process is gone, and nobody is left to be told.
     }

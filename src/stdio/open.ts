@@ -1,9 +1,9 @@
 // Opens a process's stdio: a terminal or pipes. Used by src/task.
 import { Terminal } from "./console.ts";
 import { Pipes } from "./pipes.ts";
-import type { PipeOwner, Stdio, StdioConfig, StdioContext } from "./stdio.ts";
+import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 
 /** Opens a process's stdio in the container's bundle. Throws, with nothing left open, if a path or scheme is wrong. */
-export function openStdio(context: StdioContext, config: StdioConfig, owner: PipeOwner): Stdio {
+export function openStdio(context: StdioContext, config: ProcessStdioConfig, owner: PipeOwner): Stdio {
   return config.terminal ? new Terminal(context, config) : new Pipes(context, config, owner);
 }

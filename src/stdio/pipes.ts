@@ -3,7 +3,7 @@ import { isSystemError } from "../platform/platform.ts";
 import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
-import type { PipeOwner, Stdio, StdioConfig, StdioContext } from "./stdio.ts";
+import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { parseTarget } from "./target.ts";
 
 /** How long nothing must have come from whoever outlives the process and holds its output, in ms: a second's pause is no end yet. */
@@ -22,6 +22,7 @@ export class Pipes implements Stdio {
   readonly consoleSocket = undefined;
   readonly #context: StdioContext;
   readonly #owner: PipeOwner;
+  readonly #mayBeAttachedLater: boolean;
   /** The child's ends, ours until the runtime has passed them on. */
   #childEnds: number[] = [];
   #stdinPipe = -1;
@@ -31,9 +32,10 @@ export class Pipes implements Stdio {
   /** By URI: stdout and stderr may have one together. */
   readonly #loggers = new Map<string, Logger>();
 
-  constructor(context: StdioContext, config: StdioConfig, owner: PipeOwner) {
+  constructor(context: StdioContext, config: ProcessStdioConfig, owner: PipeOwner) {
     this.#context = context;
     this.#owner = owner;
+    this.#mayBeAttachedLater = config.mayBeAttachedLater;
     try {
       this.childFds = [
         this.#openInput(config.stdin),
@@ -59,6 +61,7 @@ export class Pipes implements Stdio {
       stream.output.start({ fd, isTerminal: false, quietMs: QUIET });
     }
     this.#input?.start(this.#stdinPipe, () => this.#closeStdinPipe());
+    if (!this.#mayBeAttachedLater) this.#input?.endIfNeverOpened(this.#stdinPipe);
   }
 
   runtimeWords(): string {

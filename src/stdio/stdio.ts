@@ -10,6 +10,12 @@ export interface StdioConfig {
   readonly terminal: boolean;
 }
 
+/** What the shim knows of the process that the client does not say. */
+export interface ProcessStdioConfig extends StdioConfig {
+  /** Whether a client may come for it long after it was started, as for an init. */
+  readonly mayBeAttachedLater: boolean;
+}
+
 /** Who owns the pipes' inodes, so that a container of another user may reopen /dev/stdout. */
 export interface PipeOwner {
   readonly uid: number;

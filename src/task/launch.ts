@@ -55,7 +55,11 @@ export class Launcher {
     caller: CancelSignal,
   ): Promise<Child> {
     const { platform, reaper } = this.#context;
-    const stdio = openStdio(this.#stdio, process.config, this.#pipeOwner(user));
+    const stdio = openStdio(
+      this.#stdio,
+      { ...process.config, mayBeAttachedLater: process.kind === "init" },
+      this.#pipeOwner(user),
+    );
     process.attach(stdio);
     let release = (): void => {};
     let forget = (): void => {};

@@ -54,4 +54,29 @@ for (const [kind, stdio] of Object.entries(streams)) {
   });
 }
 
+test("a question to the runtime that fails for want of a descriptor leaves none open", async () => {
+  const running = await Running.start(place, "asks");
+  const shim = await running.shimPid();
+  const before = openFiles(shim);
+  let failures = 0;
+  for (const ask of [() => running.shim.pids("asks"), () => running.shim.update("asks", {})]) {
+    for (let spare = 0, failed = true; failed; spare++) {
+      await check(["prlimit", "--pid", String(shim), `--nofile=${before.length + spare}:`]);
+      failed = await ask().then(
+        () => false,
+        () => true,
+      );
+      await check(["prlimit", "--pid", String(shim), "--nofile=1024:"]);
+      if (failed) failures += 1;
+      assert.ok(spare < 64, "it never succeeds");
+      await eventually(
+        `no more open files than before, with ${spare} to spare`,
+        () => openFiles(shim).join("\n") === before.join("\n"),
+      );
+    }
+  }
+  assert.ok(failures > 6, `${failures} failures`);
+  await running.end();
+});
+
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

@@ -40,4 +40,47 @@ test("end of input before the init's Start ends its input, after all that was wr
   await place.forget(shim, "init");
 });
 
+test("an exec's input that its client has closed before there was a process, with no CloseIO, is at its end", async () => {
+  const running = await Running.start(place, "closed");
+  const stdout = fifoIn(place, "out");
+  await running.exec("e", ["sh", "-c", "cat; echo over"], { stdin: fifoIn(place, "in"), stdout });
+  const output = reading(stdout);
+  assert.equal((await running.shim.wait("closed", "e")).exitStatus, 0);
+  await running.shim.delete("closed", "e");
+  await output.ended;
+  assert.equal(output.text, "over\n");
+  await running.end();
+});
+
+test("a client that has an exec's input open and is silent, or has gone again, is no end", async () => {
+  const running = await Running.start(place, "open");
+  const open = ["silent", "gone"].map((name) => ({
+    name,
+    stdin: fifoIn(place, "in"),
+    stdout: fifoIn(place, "out"),
+  }));
+  for (const { name, stdin, stdout } of open) {
+    await running.exec(name, ["sh", "-c", "cat; echo over"], { stdin, stdout });
+  }
+  const writers = open.map(({ stdin }) => new FifoWriter(stdin));
+  writers[1]?.write("first\n");
+  writers[1]?.close();
+  // The time that a client has to come, and more.
+  await new Promise((next) => setTimeout(next, 3000));
+  const again = new FifoWriter(open[1]?.stdin ?? "");
+  for (const [n, writer] of [writers[0], again].entries()) {
+    writer?.write("second\n");
+    writer?.close();
+    await running.shim.closeStdin("open", open[n]?.name);
+  }
+  for (const [n, { name, stdout }] of open.entries()) {
+    const output = reading(stdout);
+    await running.shim.wait("open", name);
+    await running.shim.delete("open", name);
+    await output.ended;
+    assert.equal(output.text, n === 0 ? "second\nover\n" : "first\nsecond\nover\n");
+  }
+  await running.end();
+});
+
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

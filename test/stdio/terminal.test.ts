@@ -115,8 +115,8 @@ test("end of input is told to a program on a terminal, also when it comes before
     await output.until("its word", (text) => text.includes("ready"));
     if (!early) {
       const keys = new FifoWriter(stdin);
-      keys.write("a line\n");
-      await output.until("the line", (text) => text.includes("a line\r\na line"));
+      keys.write("a line\nhalf a line");
+      await output.until("the line", (text) => text.includes("a line\r\nhalf a linea line"));
       keys.close();
       await running.shim.closeStdin("veof", `e-${early}`);
     }
