@@ -67,10 +67,11 @@ test("a client that has an exec's input open and is silent, or has gone again, i
   writers[1]?.close();
   // The time that a client has to come, and more.
   await new Promise((next) => setTimeout(next, 3000));
-  const again = new FifoWriter(open[1]?.stdin ?? "");
-  for (const [n, writer] of [writers[0], again].entries()) {
-    writer?.write("second\n");
-    writer?.close();
+  writers[0]?.close();
+  const again = open.map(({ stdin }) => new FifoWriter(stdin));
+  for (const [n, writer] of again.entries()) {
+    writer.write("second\n");
+    writer.close();
     await running.shim.closeStdin("open", open[n]?.name);
   }
   for (const [n, { name, stdout }] of open.entries()) {

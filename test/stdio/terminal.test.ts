@@ -179,7 +179,7 @@ echo $! >"$2.new"; mv "$2.new" "$2"; echo $! >${place.directory}/passed-nothing
   await running.shim.delete("no-tty");
   // These take the numbers that have become free.
   const others = await Promise.all(
-    Array.from({ length: 4 }, () => ShimClient.ofBundle(place.bundle("no-tty"))),
+    Array.from({ length: 16 }, () => ShimClient.ofBundle(place.bundle("no-tty"))),
   );
   assert.ok((await start) instanceof Error);
   // The bound that the terminal had, and more.
