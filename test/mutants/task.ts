@@ -10,6 +10,7 @@ const inheritance = "test/failures/inheritance.test.ts";
 const numbers = "test/e2e/direct-numbers.test.ts";
 const reaper = "test/reaper/reaper.test.ts";
 const container = "src/task/container.ts";
+const claim = "src/task/claim.ts";
 
 export const mutants: readonly Mutant[] = [
   {
@@ -64,16 +65,16 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a Create does not look who has its id",
-    file: container,
-    text: "    if (!this.#runc.isKnown()) return;\n    const bundle",
-    replacement: "    if (this.init.pid === 0) return;\n    const bundle",
+    file: claim,
+    text: "  if (!runc.isKnown()) return;\n  const bundle",
+    replacement: '  if (id !== "") return;\n  const bundle',
     tests: [shared],
   },
   {
     what: "a failed create deletes whatever has its id",
-    file: container,
-    text: "    if (bundle !== undefined) return this.#runc.isOurs(bundle);",
-    replacement: "    if (bundle !== undefined) return true;",
+    file: claim,
+    text: "  if (bundle !== undefined) return runc.isOurs(bundle);",
+    replacement: "  if (bundle !== undefined) return true;",
     tests: [shared],
   },
   {
@@ -85,9 +86,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "the leftover of an earlier create of the bundle stays",
-    file: container,
-    text: "      await this.#runc.delete(false);\n      if (!this.#runc.isKnown()) return;",
-    replacement: "      if (!this.#runc.isKnown()) return;",
+    file: claim,
+    text: "    await runc.delete(false);\n    if (!runc.isKnown()) return;",
+    replacement: "    if (!runc.isKnown()) return;",
     tests: [shared, hanging],
   },
   {
