@@ -1,8 +1,9 @@
 // Runs the OCI runtime's commands (runc, or any other with its command line) for one container. Used by src/task and src/shim.
 import { within } from "../platform/deadline.ts";
-import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
+import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child, Reaper } from "../reaper/reaper.ts";
 import { collect } from "./collect.ts";
+import { errorOfLine, explainSpawn, RuntimeError } from "./errors.ts";
 import type { RuntimeOptions } from "./options.ts";
 import { PLAIN_OOM_SCORE, plainSurroundings, runtimeEnvironment } from "./surroundings.ts";
 
@@ -16,25 +17,6 @@ const MAX_ANSWER = 4 << 20;
  * `runc delete --force` gives the processes 10 s to die.
  */
 const BOUNDS = { kill: 5_000, delete: 12_000, thaw: 2_000, state: 5_000, ps: 5_000 };
-
-/** A command of the runtime that failed, with all that it said. */
-export class RuntimeError extends Error {
-  readonly argv: readonly string[];
-  /** Exit code, or 128 + signal. */
-  readonly status: number;
-  /** The last error of the runtime's own log; its stderr where the log has none. */
-  readonly reason: string;
-  /** Whether it did not end within its bound, and was killed. */
-  readonly hung: boolean;
-
-  constructor(argv: readonly string[], status: number, reason: string, hung = false) {
-    super(reason === "" ? `${argv.join(" ")} did not complete: exit status ${status}` : reason);
-    this.argv = argv;
-    this.status = status;
-    this.reason = reason;
-    this.hung = hung;
-  }
-}
 
 /** What `create` and `exec` need to hook up the new process. */
 export interface ProcessSetup {
@@ -285,32 +267,10 @@ export class Runc {
     }
     let last = "";
     for (const line of text.split("\n")) {
-      const entry = parseEntry(line);
+      const entry = errorOfLine(line);
       if (entry !== undefined) last = entry;
     }
     return last;
-  }
-}
-
-/** What could not be executed, in the words that Go's programs have for it: people search for them. */
-function explainSpawn(program: string, error: unknown): unknown {
-  if (!isSystemError(error) || error.syscall !== "execve") return error;
-  if (!program.includes("/") && ["ENOENT", "EACCES"].includes(error.code)) {
-    return new Error(`exec: "${program}": executable file not found in $PATH`, { cause: error });
-  }
-  const reason = error.message.slice(error.message.lastIndexOf(": ") + 2).toLowerCase();
-  return new Error(`fork/exec ${program}: ${reason}`, { cause: error });
-}
-
-/** The message of one log line of level "error". Anything else, broken JSON included, is not of interest. */
-function parseEntry(line: string): string | undefined {
-  try {
-    const entry: unknown = JSON.parse(line);
-    if (typeof entry !== "object" || entry === null) return undefined;
-    const { level, msg } = entry as { level?: unknown; msg?: unknown };
-    return level === "error" && typeof msg === "string" ? msg.trim() : undefined;
-  } catch {
-    return undefined;
   }
 }
 
@@ -349,14 +309,4 @@ export async function readFeatures(
   } finally {
     output.cancel();
   }
-}
-
-/** Whether a failed kill means that the process is gone. The texts are those of runc, crun and youki. */
-export function isAlreadyGone(error: unknown): boolean {
-  if (isSystemError(error, "ESRCH")) return true;
-  if (!(error instanceof RuntimeError)) return false;
-  const reason = error.reason.toLowerCase();
-  return ["process already finished", "container not running", "no such process"].some((text) =>
-    reason.includes(text),
-  );
 }

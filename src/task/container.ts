@@ -8,11 +8,13 @@ import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { type Ids, readSpec, type Spec } from "../runc/bundle.ts";
+import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
-import { isAlreadyGone, type ProcessSetup, Runc, RuntimeError } from "../runc/runc.ts";
+import { type ProcessSetup, Runc } from "../runc/runc.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { claimId, isHalfMade } from "./claim.ts";
 import type { ShimContext } from "./context.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeGoShimFiles } from "./go-shim-files.ts";
@@ -80,7 +82,7 @@ export class Container {
     caller: CancelSignal,
   ): Promise<Container> {
     const container = new Container(context, request);
-    await explain("OCI runtime create failed", container.#claimId());
+    await explain("OCI runtime create failed", claimId(container.#runc, request.id));
     container.#save();
     writeGoShimFiles(context.platform, request.bundle, container.#options);
     try {
@@ -270,43 +272,18 @@ export class Container {
     void child.exited.then((exit) => this.#exits.ofInit(exit.status));
   }
 
-  /**
-   * Refuses an id that the runtime has for another container: all daemons of a host share its state. What an earlier, failed create of this bundle
-   * has left there is removed, if it is not alive.
-   */
-  async #claimId(): Promise<void> {
-    if (!this.#runc.isKnown()) return;
-    const bundle = await this.#runc.knownBundle();
-    if (bundle !== undefined && this.#runc.isOurs(bundle)) {
-      await this.#runc.delete(false);
-      if (!this.#runc.isKnown()) return;
-    }
-    const holder = bundle === undefined ? "" : `: its bundle is ${bundle}`;
-    throw new TtrpcError(Code.ALREADY_EXISTS, `container with id ${this.id} exists${holder}`);
-  }
-
   /** Whatever a failed create has left: a runtime that was killed half-way leaves a container that nobody asked for. */
   async #undoCreate(reason: unknown): Promise<void> {
     const { platform, log } = this.#context;
     this.init.deleted();
     try {
-      if (await this.#isHalfMade(reason)) await this.#runc.delete(true);
+      if (await isHalfMade(this.#runc, reason)) await this.#runc.delete(true);
     } catch (error) {
       log.warning("failed to undo a create in the runtime", { id: this.id, error });
     }
     unmountRootfs(platform, this.bundle);
     // runc writes the pid beside its place first, and refuses to write over what one that was killed there has left.
     for (const file of ["init.pid", ".init.pid"]) platform.files.remove(`${this.bundle}/${file}`);
-  }
-
-  /** Whether what the runtime has under our id was made by our create, and not by another daemon's that came first. */
-  async #isHalfMade(reason: unknown): Promise<boolean> {
-    if (!this.#runc.isKnown()) return false;
-    const bundle = await this.#runc.knownBundle();
-    if (bundle !== undefined) return this.#runc.isOurs(bundle);
-    // Not more than a directory yet: ours, unless the runtime has said that it found it there.
-    const cause = reason instanceof Error ? reason.cause : undefined;
-    return !(cause instanceof RuntimeError && cause.reason.includes("exist"));
   }
 
   async #startInit(): Promise<void> {

@@ -6,7 +6,8 @@ import type { Cgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { within } from "../platform/deadline.ts";
 import { SIGKILL } from "../platform/platform.ts";
-import { isAlreadyGone, type Runc } from "../runc/runc.ts";
+import { isAlreadyGone } from "../runc/errors.ts";
+import type { Runc } from "../runc/runc.ts";
 import type { ShimContext } from "./context.ts";
 import type { Process, ProcessExit } from "./process.ts";
 

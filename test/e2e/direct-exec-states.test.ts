@@ -57,14 +57,16 @@ test("an exec whose start failed can be started again, and Wait then waits for i
   skip: failsOnGoShim("it panics when it ends"),
 }, async () => {
   const shim = await running("retried");
-  await shim.exec("retried", "e", ["sh", "-c", "exit 7"]);
+  await shim.exec("retried", "e", ["sleep", "1000"]);
   gate.fail("exec", "not now");
   await refusal(Code.UNKNOWN, shim.start("retried", "e"));
   assert.equal((await shim.wait("retried", "e")).exitStatus, 255);
   gate.fail("exec", undefined);
   await shim.start("retried", "e");
-  assert.equal((await shim.wait("retried", "e")).exitStatus, 7);
-  assert.equal((await shim.delete("retried", "e")).exitStatus, 7);
+  const waiting = shim.wait("retried", "e");
+  await shim.kill("retried", 9, "e");
+  assert.equal((await waiting).exitStatus, 137);
+  assert.equal((await shim.delete("retried", "e")).exitStatus, 137);
   await finish(shim, "retried");
 });
 

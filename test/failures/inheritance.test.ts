@@ -7,7 +7,7 @@ import { after, test } from "node:test";
 import { run } from "../harness/command.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { oomScoreOf } from "../harness/processes.ts";
-import { failsOnGoShim } from "../harness/runtime.ts";
+import { failsOnGoShim, isSanitizerBuild } from "../harness/runtime.ts";
 import { ShimClient } from "../harness/shim-client.ts";
 
 const place = await Playground.create();
@@ -26,7 +26,9 @@ const REPORT = [
 /** Everything unusual that a daemon can be without privileges that the machine of the tests may lack. */
 const UNUSUAL = [
   "umask 077",
-  "ulimit -S -n 600; ulimit -S -s 4096; ulimit -S -p 5000; ulimit -S -v 90000000; ulimit -S -f 100000",
+  "ulimit -S -n 600; ulimit -S -s 4096; ulimit -S -p 5000; ulimit -S -f 100000",
+  // The sanitizers' shadow is larger.
+  isSanitizerBuild ? "" : "ulimit -S -v 90000000",
   "echo 0x7f >/proc/$$/coredump_filter",
   "echo 123456 >/proc/$$/timerslack_ns",
   "echo 77 >/proc/$$/oom_score_adj",
