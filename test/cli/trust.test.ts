@@ -108,7 +108,7 @@ test("a process of our own user and namespaces whose program is called a shim co
 const OTHERS = {
   "another user": { uid: NOBODY },
   "another mount namespace": { wrapper: ["unshare", "--mount"] },
-  "another pid namespace": { wrapper: ["unshare", "--pid", "--fork"] },
+  "another pid namespace": { wrapper: ["unshare", "--pid", "--fork", "--kill-child"] },
   "another user namespace": {
     wrapper: ["setpriv", "--reuid=65533", "--clear-groups", "unshare", "--user", "--map-root-user"],
   },
