@@ -36,7 +36,9 @@ for (const name of Object.keys(constants.signals)) {
     // One that this Node cannot listen to: it stays as it is.
   }
 }
-for (let number = FIRST_REALTIME; number <= LAST_REALTIME; number++) listenByNumber(number);
+withoutWarnings(() => {
+  for (let number = FIRST_REALTIME; number <= LAST_REALTIME; number++) listenByNumber(number);
+});
 
 /** Calls `each` for every signal from now on, and for those that came before. */
 export function onSignal(each: Listener): void {
@@ -48,6 +50,14 @@ interface SignalHandle {
   onsignal: () => void;
   start(signal: number): number;
   unref(): void;
+}
+
+/** Node says on stderr that the way of listenByNumber is an old one, each time. */
+function withoutWarnings(act: () => void): void {
+  const before = process.noDeprecation;
+  Object.assign(process, { noDeprecation: true });
+  act();
+  Object.assign(process, { noDeprecation: before });
 }
 
 /** Caught, not ignored: programs that we start have the default again. Where a Node no longer has this way, the signal ends us, as it always did. */

@@ -42,6 +42,12 @@ async function start(id: string): Promise<number[]> {
   });
 }
 
+interface Child {
+  readonly command: string;
+  readonly sleepsIn?: string;
+  readonly stacks: readonly { readonly frames: readonly string[] }[];
+}
+
 function allGone(pids: readonly number[]): boolean {
   return pids.every((pid) => !isRunning(pid) || processInfo(pid)?.state === "Z");
 }
@@ -52,15 +58,19 @@ test("a container whose runtime hangs at kill ends, and dump shows where the run
   const hung = cli.spawn(["kill", "-s", "KILL", "--all", "stuck"]);
   try {
     await gate.held("kill");
-    const dump = (await cli.json(["shim", "stuck", "dump"])) as {
-      children: { command: string; sleepsIn?: string; stacks: { frames: string[] }[] }[];
-    };
-    const runtime = dump.children.find(({ command }) => command.includes(gate.program));
-    assert.match(runtime?.command ?? "", / kill /);
-    assert.ok(runtime?.sleepsIn);
-    assert.ok(runtime.stacks.some(({ frames }) => frames.length > 0));
-    const text = await cli.do(["shim", "stuck", "dump"]);
-    assert.match(text, /Where \d+ is in the kernel, in system call \d+: .*runc .*kill/);
+    // The runtime is a script that looks again and again: at times it runs.
+    const runtime = await eventually("the runtime asleep", async () => {
+      const { children } = (await cli.json(["shim", "stuck", "dump"])) as { children: Child[] };
+      const found = children.find(({ command }) => command.includes(gate.program));
+      return found?.sleepsIn !== undefined && found.stacks.length > 0 ? found : undefined;
+    });
+    assert.match(runtime.command, / kill /);
+    assert.ok(runtime.stacks.every(({ frames }) => frames.length > 0));
+    await eventually("its place in words", async () =>
+      /Where \d+ is in the kernel, in system call \d+: .*runc .*kill/.test(
+        await cli.do(["shim", "stuck", "dump"]),
+      ),
+    );
     assert.equal(allGone(pids), false);
     await cli.do(["kill", "--direct", "stuck"]);
     assert.ok(allGone(pids));

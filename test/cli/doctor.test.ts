@@ -93,7 +93,15 @@ test("doctor as somebody who is not root gives its findings, and says that root 
       filter: (path) => !path.endsWith("/sanitize") && !path.endsWith("-v2"),
     });
     execFileSync("chmod", ["-R", "a+rX", program]);
-    const line = [join(program, "holdfast"), "doctor", "--json", "--address", join(closed, "c.sock")];
+    const line = [
+      join(program, "holdfast"),
+      "doctor",
+      "--json",
+      "--timeout",
+      "15s",
+      "--address",
+      join(closed, "c.sock"),
+    ];
     const output = await run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", ...line]);
     cli.close();
     assert.equal(output.stderr, "");

@@ -176,7 +176,7 @@ test("what verbs print of shims and the host is as docs/json.md has it", async (
   await cli.do(["kill", "-s", "KILL", "jsonshim"]);
   check(JSON.parse(await cli.do(["shim", "jsonshim", "wait", "--json"])), "shim wait");
   check(JSON.parse(await cli.do(["shim", "jsonshim", "state", "--json"])), "shim state");
-  check(JSON.parse((await cli.run(["doctor", "--json"])).stdout), "doctor");
+  check(JSON.parse((await cli.run(["doctor", "--json", "--timeout", "15s"])).stdout), "doctor");
   await cli.do(["delete", "jsonshim"]);
 });
 

@@ -105,16 +105,16 @@ test("a process of our own user and namespaces whose program is called a shim co
   assert.deepEqual({ bundle: row.bundle, containers: row.containers }, { bundle: "", containers: [] });
 });
 
-const STRANGERS = {
+const OTHERS = {
   "another user": { uid: NOBODY },
   "another mount namespace": { wrapper: ["unshare", "--mount"] },
-  "another pid namespace": { wrapper: ["unshare", "--pid", "--fork"] },
+  "another pid namespace": { wrapper: ["unshare", "--pid", "--fork", "--kill-child"] },
   "another user namespace": {
     wrapper: ["setpriv", "--reuid=65533", "--clear-groups", "unshare", "--user", "--map-root-user"],
   },
 } as const;
 
-for (const [place, options] of Object.entries(STRANGERS)) {
+for (const [place, options] of Object.entries(OTHERS)) {
   test(`a process of ${place} that is called a shim does not count`, async () => {
     const id = `of-${place.replaceAll(" ", "-")}`;
     const pid = await impersonate(id, {
@@ -145,7 +145,7 @@ test("a container's process that is called a shim does not count, and doctor doe
     rows.map(({ pid }) => pid),
     [await daemon.shimPid("liar")],
   );
-  const { stdout } = await cli.run(["doctor", "--json"]);
+  const { stdout } = await cli.run(["doctor", "--json", "--timeout", "15s"]);
   const items = (JSON.parse(stdout) as { items?: string[] }[]).flatMap((finding) => finding.items ?? []);
   assert.deepEqual(
     items.filter((item) => /^\/(usr|tmp\/liar|bin)\//.test(item)),
@@ -174,7 +174,7 @@ test("a directory that is no bundle is not taken for one: doctor lists nothing o
   mkdirSync(ours, { recursive: true });
   const fourth = await impersonate("ours", { cwd: ours });
   assert.equal((await shims()).find((row) => row.pid === fourth)?.bundle, ours);
-  const { stdout } = await cli.run(["doctor", "--json"]);
+  const { stdout } = await cli.run(["doctor", "--json", "--timeout", "15s"]);
   for (const root of ["tree", "open", "theirs"]) assert.ok(!stdout.includes(join(directory, root)), stdout);
 });
 
@@ -198,7 +198,7 @@ test("an address that is a fifo, a device, a link, a directory or endless stops 
       ["shims"],
       ["shim", "web", "dump"],
       ["shim", "web", "state"],
-      ["doctor"],
+      ["doctor", "--timeout", "15s"],
       ["inspect", "web"],
     ]) {
       const output = await cli.run(line, { timeoutMs: 60_000 });
@@ -257,7 +257,7 @@ test("control characters in arguments, ids, labels and errors are shown, not obe
     [
       ["ps"],
       ["shims"],
-      ["doctor"],
+      ["doctor", "--timeout", "15s"],
       ["shim", "nasty", "dump"],
       ["shim", "nasty", "pids"],
       ["shim", "nasty", "state"],
@@ -323,7 +323,7 @@ test("what cannot be written ends with status 1 and a word, whatever the verb", 
     "shim web dump",
     "completion bash",
     "--help",
-    "doctor",
+    "doctor --timeout 15s",
   ]) {
     const { status, stderr } = await runShell(`$H ${verb} > /dev/full`);
     assert.equal(status, 1, verb);
@@ -355,7 +355,7 @@ test("doctor advises nothing against what a daemon has on record, or a living sh
   daemon.ctr.ids.add("recorded");
   await cli.do(["create", "--name", "recorded", "--rootfs", daemon.rootfs, "true"]);
   const found = async (): Promise<{ text: string; items: string[] }> => {
-    const { stdout } = await cli.run(["doctor", "--json"]);
+    const { stdout } = await cli.run(["doctor", "--json", "--timeout", "15s"]);
     const findings = JSON.parse(stdout) as { check: string; items?: string[]; advice?: string }[];
     return { text: stdout, items: findings.flatMap(({ items = [] }) => items) };
   };

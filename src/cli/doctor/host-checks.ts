@@ -49,7 +49,7 @@ export async function hostFindings(daemonAddress: string, timeoutMs: number): Pr
   return Promise.all(checks.map(([check, find]) => guarded(check, find)));
 }
 
-/** Who may not look is told so, and gets the other findings. */
+/** Who may not look at one thing gets the other findings. */
 async function guarded(check: string, find: () => Finding | Promise<Finding>): Promise<Finding> {
   try {
     return await find();

@@ -89,7 +89,7 @@ function rpcText({ code, details }: RpcError): string {
   return details === "" ? codeName(code) : details.replace(/: unknown$/, "");
 }
 
-/** The error of a verb that exits with the status of a process, with an exit status that is told from a process's. */
+/** The error of a verb that exits with the status of a process, with an exit status that differs from a process's. */
 export function notStarted(error: unknown): Problem {
   const text = errorText(error);
   const fault = commandFault(text);

@@ -88,7 +88,13 @@ function bash(program: Command, zsh: boolean): string {
       .join("\n");
   const head = zsh ? "autoload -U +X bashcompinit && bashcompinit\n" : "";
   return `${head}# ${zsh ? "zsh" : "bash"} completion of holdfast
-_holdfast_ask() { holdfast "\${place[@]}" "$@" 2>/dev/null; }
+# The shell expands the words that it is offered: only plain ones are.
+_holdfast_ask() {
+  local word
+  holdfast "\${place[@]}" "$@" 2>/dev/null | while IFS= read -r word; do
+    case "$word" in ""|*[!A-Za-z0-9._:/-]*) ;; *) echo "$word" ;; esac
+  done
+}
 _holdfast() {
 ${zsh ? "  emulate -L ksh\n" : ""}  local current="\${COMP_WORDS[COMP_CWORD]}" verb="" target="" second="" before="" word words=""
   local -a place=()
