@@ -105,10 +105,12 @@ bool relay_uses(int fd);
 
 // --- spawn.c: what children get back ----------------------------------------------------------------------------------
 
-// Remembers the signal mask that the host was started with and ignores SIGPIPE. Called first of all.
+// Default dispositions and an empty mask, whatever the starter had; SIGPIPE ignored. Called first of all.
 void process_start(void);
-// In the child, or before exec: the mask and dispositions as they were.
+// In the child, or before exec: default dispositions and an empty mask.
 void restore_signals(void);
+// Blocks the signals whose bits (1 << number - 1) are set.
+void block_signals(uint64_t signals);
 
 // --- sha256.c ---------------------------------------------------------------------------------------------------------
 

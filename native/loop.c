@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -301,8 +302,7 @@ static JSValue host_on_signals(JSContext *ctx, JSValueConst self, int argc, JSVa
 {
   (void)self;
   (void)argc;
-  sigset_t set;
-  sigemptyset(&set);
+  uint64_t set = 0;
   int64_t count, number;
   JSValue length = JS_GetPropertyStr(ctx, argv[0], "length");
   int failed = JS_IsException(length) ? -1 : arg_int(ctx, length, 0, 64, &count);
@@ -313,10 +313,11 @@ static JSValue host_on_signals(JSContext *ctx, JSValueConst self, int argc, JSVa
     failed = JS_IsException(item) ? -1 : arg_int(ctx, item, 1, SIGRTMAX, &number);
     JS_FreeValue(ctx, item);
     if (failed < 0) return JS_EXCEPTION;
-    sigaddset(&set, (int)number);
+    set |= (uint64_t)1 << (number - 1);
   }
-  if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) return throw_errno(ctx, errno, "sigprocmask", NULL);
-  int fd = signalfd(signal_fd, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  block_signals(set);
+  // The kernel's own call: the C library's sets leave out two signals.
+  int fd = (int)syscall(SYS_signalfd4, signal_fd, &set, sizeof set, SFD_CLOEXEC | SFD_NONBLOCK);
   if (fd < 0) return throw_errno(ctx, errno, "signalfd", NULL);
   signal_fd = fd;
   signal_watcher.ready = signals_ready;

@@ -26,8 +26,6 @@ int main(int argc, char **argv)
 {
   // What a careless parent has left open is none of ours, nor of our children. A kernel older than 5.9 cannot, and that is no harm.
   (void)close_range(3, ~0U, 0);
-  // systemd's, for the daemon that started us. runc would take it for the container's, and `runc start` would wait for its READY=1 (go-runc, command_linux.go).
-  (void)unsetenv("NOTIFY_SOCKET");
   // A small heap that gives back what it can: one arena, and large blocks of their own.
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_THRESHOLD, 64 << 10);

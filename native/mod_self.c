@@ -53,6 +53,14 @@ static JSValue host_executable(JSContext *ctx, JSValueConst self, int argc, JSVa
   return n < 0 ? throw_errno(ctx, errno, "readlink", "/proc/self/exe") : new_text(ctx, path, (size_t)n);
 }
 
+static JSValue host_effective_uid(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  (void)argv;
+  return JS_NewInt64(ctx, geteuid());
+}
+
 static JSValue host_working_directory(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -208,6 +216,7 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("environment", 0, host_environment),
     JS_CFUNC_MAGIC_DEF("pid", 0, host_pid, 0),
     JS_CFUNC_MAGIC_DEF("parentPid", 0, host_pid, 1),
+    JS_CFUNC_DEF("effectiveUid", 0, host_effective_uid),
     JS_CFUNC_DEF("executable", 0, host_executable),
     JS_CFUNC_DEF("workingDirectory", 0, host_working_directory),
     JS_CFUNC_DEF("changeDirectory", 1, host_change_directory),

@@ -9,19 +9,47 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "host.h"
+#include "surroundings.h"
 
 enum { MAX_FDS = 64, MAX_FILE_PATH = 4096 };
 
-static sigset_t first_mask; // the signal mask that the host was started with
+static struct rlimit first_files; // the limit of open files before it was raised
+static bool files_raised;
+
+// The kernel's own calls: the C library hides the two signals that its threads use, and a shim has no threads.
+static void clear_mask(void)
+{
+  uint64_t none = 0;
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
+}
+
+void block_signals(uint64_t signals)
+{
+  syscall(SYS_rt_sigprocmask, SIG_BLOCK, &signals, NULL, sizeof signals);
+}
+
+// What the starter ignores stays ignored across exec, for us and for every container: its choice is not theirs. With SIGCHLD ignored
+// the kernel would even reap our children.
+static void stop_ignoring(void)
+{
+  for (int number = 1; number <= SIGRTMAX; number++) {
+    uint64_t action[4] = {0}; // the kernel's struct sigaction, the handler first
+    if (syscall(SYS_rt_sigaction, number, NULL, action, sizeof(uint64_t)) < 0 || action[0] != (uintptr_t)SIG_IGN) continue;
+    memset(action, 0, sizeof action);
+    syscall(SYS_rt_sigaction, number, action, NULL, sizeof(uint64_t));
+  }
+}
 
 void process_start(void)
 {
-  sigprocmask(SIG_BLOCK, NULL, &first_mask);
+  stop_ignoring();
+  clear_mask();
   // A reader that goes away is an error of one write, never the end of the process.
   signal(SIGPIPE, SIG_IGN);
   // What the starter left open is not for our children.
@@ -31,7 +59,23 @@ void process_start(void)
 void restore_signals(void)
 {
   signal(SIGPIPE, SIG_DFL);
-  sigprocmask(SIG_SETMASK, &first_mask, NULL);
+  clear_mask();
+}
+
+// Raises the soft limit of open files to the hard one, for this process alone.
+static JSValue host_raise_file_limit(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  (void)argv;
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return throw_errno(ctx, errno, "getrlimit", NULL);
+  if (limit.rlim_cur == limit.rlim_max) return JS_UNDEFINED;
+  first_files = limit;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return throw_errno(ctx, errno, "setrlimit", NULL);
+  files_raised = true;
+  return JS_UNDEFINED;
 }
 
 // What a child is to become; all of it made by the parent.
@@ -44,6 +88,7 @@ struct plan {
   int fd_count;
   int death_signal;
   bool new_session;
+  struct surroundings surroundings;
   pid_t parent;
 };
 
@@ -91,7 +136,7 @@ static int place_fds(const struct plan *plan, int report_fd)
   return report_fd;
 }
 
-// execve for each directory of PATH, as execvp does it, with no allocation.
+// execve for each directory of PATH, with no allocation.
 static void search_and_execute(const struct plan *plan)
 {
   char path[MAX_FILE_PATH];
@@ -99,11 +144,11 @@ static void search_and_execute(const struct plan *plan)
   size_t name = strlen(plan->file);
   for (const char *p = plan->search;; p++) {
     size_t length = strcspn(p, ":");
-    // An empty entry is the working directory.
-    if (length + 1 + name + 1 <= sizeof path) {
+    // An empty or relative entry would mean the working directory, which is a container's bundle: never a place for programs.
+    if (*p == '/' && length + 1 + name + 1 <= sizeof path) {
       memcpy(path, p, length);
-      if (length > 0) path[length] = '/';
-      memcpy(path + length + (length > 0), plan->file, name + 1);
+      path[length] = '/';
+      memcpy(path + length + 1, plan->file, name + 1);
       execve(path, plan->argv, plan->env);
       if (errno == EACCES) error = EACCES;
       else if (errno != ENOENT && errno != ENOTDIR) return;
@@ -129,7 +174,11 @@ static _Noreturn void become(const struct plan *plan, int report_fd)
   }
   report_fd = place_fds(plan, report_fd);
   if (plan->cwd != NULL && chdir(plan->cwd) < 0) fail(report_fd, STEP_CHDIR);
+  take_surroundings(&plan->surroundings);
   restore_signals();
+  // Last: the descriptors that were just moved may lie above it.
+  if (files_raised) setrlimit(RLIMIT_NOFILE, &first_files);
+  take_limits(&plan->surroundings);
   if (plan->search != NULL) search_and_execute(plan);
   else execve(plan->file, plan->argv, plan->env);
   fail(report_fd, STEP_EXEC);
@@ -267,6 +316,7 @@ static int read_request(JSContext *ctx, JSValueConst request, struct plan *plan,
   if (present) snprintf(plan->oom_score_adj, sizeof plan->oom_score_adj, "%d", (int)number);
   if (field_int(ctx, request, "deathSignal", 1, SIGRTMAX, &number, &present) < 0) return -1;
   if (present) plan->death_signal = (int)number;
+  if (read_surroundings(ctx, request, &plan->surroundings) < 0) return -1;
   JSValue session = JS_GetPropertyStr(ctx, request, "newSession");
   if (JS_IsException(session)) return -1;
   plan->new_session = JS_ToBool(ctx, session) > 0;
@@ -305,5 +355,6 @@ static JSValue host_spawn(JSContext *ctx, JSValueConst self, int argc, JSValueCo
 
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("spawn", 1, host_spawn),
+    JS_CFUNC_DEF("raiseFileLimit", 0, host_raise_file_limit),
 };
 HOST_EXPORTS(spawn_exports, entries);

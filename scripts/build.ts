@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compileBytecode } from "./bytecode.ts";
 import { cached, hashOf, native, prune, root, run } from "./cache.ts";
-import { hostObjects, quickjs, release, sanitized } from "./compile-c.ts";
+import { hostObjects, layerProgram, quickjs, release, sanitized } from "./compile-c.ts";
 import { buildNodePrograms } from "./node-programs.ts";
 
 export interface BuildOptions {
@@ -29,11 +29,16 @@ export async function buildProgram(entry: string, output: string, options: Build
   const whole = await cached("linked", hashOf(parts), "", (path) =>
     run("gcc", [...variant.link, "-o", path, ...objects, `-DPROGRAM_BYTECODE="${bytecode}"`, source, "-lm"]),
   );
+  await install(whole, output, options.sanitize === true ? "whole" : "stripped");
+}
+
+/** Puts a program into its place; one that runs keeps its own file. */
+async function install(program: string, output: string, form: "whole" | "stripped"): Promise<void> {
   mkdirSync(dirname(output), { recursive: true });
   const fresh = `${output}.${process.pid}`;
-  if (options.sanitize === true) copyFileSync(whole, fresh);
-  else await run("strip", ["-o", fresh, whole]);
-  renameSync(fresh, output); // a running shim keeps its own file
+  if (form === "whole") copyFileSync(program, fresh);
+  else await run("strip", ["-o", fresh, program]);
+  renameSync(fresh, output);
 }
 
 /** Builds the three programs into dist/, or the shim alone into dist/sanitize/. */
@@ -42,6 +47,7 @@ export async function buildAll({ sanitize = false }: BuildOptions = {}): Promise
   await Promise.all([
     buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize }),
     sanitize ? undefined : buildNodePrograms(join(root, "dist")),
+    sanitize ? undefined : install(await layerProgram(), join(root, "dist/holdfast-layer"), "stripped"),
   ]);
   prune();
 }

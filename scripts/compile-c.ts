@@ -55,6 +55,9 @@ export const sanitized: Variant = {
   ],
 };
 
+/** The unpacker's libraries, all of them static: Debian's libarchive and what it needs to read layers. */
+const unpackLibraries = ["-larchive", "-lz", "-lzstd", "-lbz2", "-llzma", "-lnettle", "-lacl"];
+
 /** The bytecode compiler runs on the build machine only. */
 const tool: Variant = { compile: ["-O1"], link: [] };
 
@@ -72,6 +75,20 @@ export function hostObjects(engine: string, variant: Variant): Promise<string[]>
     ...engineFiles.map((name) => compileEngine(engine, name, variant)),
     ...ours.map((name) => compileObject(engine, join(native, name), [...hostFlags, ...variant.compile])),
   ]);
+}
+
+/** The program made from native/layer, not stripped. */
+export async function layerProgram(): Promise<string> {
+  const directory = join(native, "layer");
+  const sources = readdirSync(directory).filter((name) => name.endsWith(".c"));
+  const objects = await Promise.all(
+    sources.map((name) =>
+      compileObject(directory, join(directory, name), [...hostFlags, ...release.compile]),
+    ),
+  );
+  return cached("linked", `layer-${hashOf([...objects, ...unpackLibraries])}`, "", (path) =>
+    run("gcc", [...release.link, "-o", path, ...objects, ...unpackLibraries]),
+  );
 }
 
 /** The program made from scripts/bytecode.c. */

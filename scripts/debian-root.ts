@@ -1,6 +1,6 @@
 // A minimal Debian in a directory, with the host's way to the package archives, and how to run a command in it. Used by clean-system.ts and matrix/.
 import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DEBIAN_KEYRING, debianArchives, securityArchives } from "./apt-sources.ts";
 import { root as repository } from "./cache.ts";
@@ -19,6 +19,8 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /** Fills the empty `directory` with the suite's smallest system. Takes a minute or so; throws what debootstrap said. */
 export function makeDebianRoot(directory: string, suite: Suite): void {
   const archive = debootstrap(directory, suite);
+  // mkdtemp makes a directory for one user alone; the root of a system is everybody's.
+  chmodSync(directory, 0o755);
   const write = (path: string, text: string, mode = 0o644): void =>
     writeFileSync(join(directory, path), text, { mode });
   const lines = [`deb ${archive} ${suite} main`];

@@ -80,7 +80,7 @@ async function show(daemon: Daemon): Promise<void> {
   await cli.do("run", "-d", "--name", "short", "--rootfs", rootfs, ...untilFile);
   await cli.do("ps");
   await cli.do("exec", "demo", "ps");
-  await cli.do("shims");
+  await cli.do("shims", "-n", daemon.namespace);
   const shim = await daemon.shimPid("demo");
 
   step("holdfastd is killed with SIGKILL; meanwhile one container ends, and shims answer without a daemon");

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test | fresh | matrix. Runs before anything else is there, hence plain sh.
+# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test | fresh | matrix | vm. Runs before anything else is there, hence plain sh.
 # Called by the npm scripts. Installs only what is missing. With --list it prints the packages and does nothing.
 #
 # A package is named here for each program that the job calls, unless Debian calls the package essential: "npm test" runs the demo and the build
@@ -7,26 +7,31 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# gcc, binutils, libc6-dev: the native host. apt, tar, xz-utils, debian-archive-keyring: the engine's source package.
-build="gcc binutils libc6-dev apt tar xz-utils ca-certificates debian-archive-keyring"
+release=$(. /etc/os-release && echo "${VERSION_ID:-13}")
+# lib*-dev, nettle-dev: the program that unpacks layers.
+# gcc, binutils, libc6-dev: the native host. apt, tar, xz-utils, debian-archive-keyring: the engine's source package; gpgv or sqv: apt's check of its signature.
+build="gcc binutils libc6-dev libarchive-dev zlib1g-dev libzstd-dev libbz2-dev liblzma-dev nettle-dev libacl1-dev apt tar xz-utils ca-certificates debian-archive-keyring"
+if [ "$release" = 12 ]; then build="$build gpgv"; else build="$build sqv"; fi
 # runc creates the containers, busybox-static is what is in them; mount has umount, with which holdfastd cleans up; util-linux flock and setpriv.
 demo="$build runc busybox-static mount util-linux"
 # containerd, docker.io: the daemons that we stand under and beside, and their clients. systemd: a daemon as its service. procps: docker top.
 # e2fsprogs: mkfs.ext4. bsdutils: script. prometheus: promtool, which checks our metrics. golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
 test="$demo containerd docker.io systemd procps e2fsprogs bsdutils prometheus golang-github-containerd-containerd-dev"
 # Since Debian 13 the client is a package of its own.
-[ "$(. /etc/os-release && echo "${VERSION_ID:-13}")" = 12 ] || test="$test docker-cli"
+[ "$release" = 12 ] || test="$test docker-cli"
 
 case ${1:-test} in
 build) packages=$build ;;
 demo) packages=$demo ;;
 test) packages=$test ;;
 # What makes clean systems, for test:fresh.
-fresh) packages="$build debootstrap gpgv mount util-linux git" ;;
+fresh) packages="$build debootstrap mount util-linux git" ;;
 # What makes the systems that test:matrix runs in.
-matrix) packages="$build debootstrap gpgv mount util-linux" ;;
+matrix) packages="$build debootstrap mount util-linux" ;;
+# What makes the virtual machine of test:vm, and emulates it.
+vm) packages="$build debootstrap mount util-linux e2fsprogs qemu-system-x86" ;;
 *)
-  echo "usage: setup.sh build | demo | test | fresh | matrix [--list]" >&2
+  echo "usage: setup.sh build | demo | test | fresh | matrix | vm [--list]" >&2
   exit 2
   ;;
 esac

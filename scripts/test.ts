@@ -51,6 +51,10 @@ const steps: readonly Step[] = [
     command: ["node", "--import", "tsx", "scripts/check.ts"],
   },
   {
+    what: "Building and showing with the listed packages' programs alone",
+    command: ["node", "--import", "tsx", "scripts/bare-path.ts"],
+  },
+  {
     what: "Testing the parts",
     command: nodeTest(
       testFiles("api", "cgroup", "ttrpc", "runc", "task", "shim", "native", "scripts", "stdio"),
@@ -59,7 +63,7 @@ const steps: readonly Step[] = [
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
   { what: "Testing the sanitizer build the same way", command: nodeTest(testFiles("e2e")), env: sanitizer },
-  { what: "Testing holdfastd", command: nodeTest(testFiles("manager")) },
+  { what: "Testing holdfastd", command: nodeTest(testFiles("manager", "images")) },
   {
     what: "Testing the shim behind holdfastd",
     command: nodeTest([...throughDaemon, ...testFiles("failures")]),

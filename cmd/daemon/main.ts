@@ -1,5 +1,4 @@
 // holdfastd: argv → configuration → the daemon, until a signal ends it.
-import { onSignal } from "../../src/manager/signals.ts";
 
 // Behind it, as it takes a moment to load.
 import { pino } from "pino";
@@ -7,6 +6,7 @@ import { parseCommandLine } from "../../src/manager/command-line.ts";
 import { ConfigError } from "../../src/manager/config.ts";
 import { Daemon } from "../../src/manager/daemon.ts";
 import { notifySystemd } from "../../src/manager/notify.ts";
+import { onSignal } from "../../src/manager/signals.ts";
 import { nameProcess, userArguments } from "../../src/platform/node-launch.ts";
 
 const USAGE = 2;
@@ -21,7 +21,7 @@ async function main(): Promise<number | undefined> {
     return 0;
   }
   const log = pino({ level: command.config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
-  // lmdb leaves promises of its own behind when a disk is full; whoever called has been told. Containers need us more than a clean exit.
+  // lmdb leaves promises of its own behind when a disk is full; whoever called has got an error. Containers need us more than a clean exit.
   process.on("unhandledRejection", (reason) =>
     log.error({ error: reason instanceof Error ? reason.stack : reason }, "unhandled rejection"),
   );

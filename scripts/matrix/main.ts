@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import { cache, root } from "../cache.ts";
 import { type Cell, readResults, type TestResult, toCell, writeResults } from "./results.ts";
 import { debianRoot, inRoot, versionsIn } from "./roots.ts";
-import { GROUPS, type Group, packagesOf, ROWS, type Row, SHORT, SHOWN } from "./rows.ts";
+import { GROUPS, type Group, packagesOf, ROWS, type Row, SHORT, SHOWN, TITLES } from "./rows.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -78,7 +78,7 @@ function record(row: Row, group: Group, cell: Cell): void {
   const all = { ...results, [row.name]: { title: row.title, versions, cells } };
   const order = [...ROWS.map(({ name }) => name), ...Object.keys(all)];
   const sorted = Object.fromEntries(order.flatMap((name) => (all[name] ? [[name, all[name]]] : [])));
-  writeResults(sorted, Object.fromEntries(GROUPS.map(({ name, title }) => [name, title])));
+  writeResults(sorted, TITLES);
 }
 
 const files = values.short === true ? SHORT.files : positionals;

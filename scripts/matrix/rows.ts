@@ -53,6 +53,12 @@ export const GROUPS: readonly Group[] = [
   { name: "runtimes", title: "other runtimes", files: filesIn("runtimes") },
 ].filter(({ files }) => files.length > 0);
 
+/** The columns of the table, in their order; the virtual machine's is filled by scripts/vm. */
+export const TITLES: Readonly<Record<string, string>> = Object.fromEntries([
+  ...GROUPS.map(({ name, title }) => [name, title]),
+  ["vm", "cgroup v2, live"],
+]);
+
 /** A short choice, for every `npm test`: one row, and what differs most between versions. */
 export const SHORT: { readonly row: string; readonly files: readonly string[] } = {
   row: "sid",

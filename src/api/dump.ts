@@ -11,6 +11,8 @@ export interface ShimDump {
   readonly events: readonly string[];
   /** Unread bytes by descriptor, of pipes, fifos and terminals that hold any. */
   readonly fill: Readonly<Record<string, number>>;
+  /** What the engine holds. Older shims do not tell. */
+  readonly memory?: { readonly allocated: number; readonly objects: number };
 }
 
 export interface ProcessDump {

@@ -2,6 +2,7 @@
 import * as any from "./any.ts";
 import { ContainerCreate, ContainerDelete, ContainerUpdate } from "./generated/container_events.ts";
 import type { Any } from "./generated/google/protobuf/any.ts";
+import { ImageCreate, ImageDelete, ImageUpdate } from "./generated/image_events.ts";
 import { NamespaceCreate, NamespaceDelete, NamespaceUpdate } from "./generated/namespace_events.ts";
 import * as task from "./generated/task_events.ts";
 
@@ -11,6 +12,9 @@ export const CONTAINER_DELETE = "containerd.events.ContainerDelete";
 export const NAMESPACE_CREATE = "containerd.events.NamespaceCreate";
 export const NAMESPACE_UPDATE = "containerd.events.NamespaceUpdate";
 export const NAMESPACE_DELETE = "containerd.events.NamespaceDelete";
+export const IMAGE_CREATE = "containerd.services.images.v1.ImageCreate";
+export const IMAGE_UPDATE = "containerd.services.images.v1.ImageUpdate";
+export const IMAGE_DELETE = "containerd.services.images.v1.ImageDelete";
 
 const DECODERS: Readonly<Record<string, { decode(bytes: Uint8Array): object }>> = {
   [any.TASK_CREATE]: task.TaskCreate,
@@ -29,6 +33,9 @@ const DECODERS: Readonly<Record<string, { decode(bytes: Uint8Array): object }>> 
   [NAMESPACE_CREATE]: NamespaceCreate,
   [NAMESPACE_UPDATE]: NamespaceUpdate,
   [NAMESPACE_DELETE]: NamespaceDelete,
+  [IMAGE_CREATE]: ImageCreate,
+  [IMAGE_UPDATE]: ImageUpdate,
+  [IMAGE_DELETE]: ImageDelete,
 };
 
 export type EventFields = Readonly<Record<string, unknown>>;

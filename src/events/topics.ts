@@ -16,10 +16,19 @@ export interface Topic<T> {
   readonly topic: string;
   readonly typeUrl: string;
   readonly codec: Pick<type.Codec<T>, "encode">;
+  /** Events of the same key say the same: while one waits for the daemon, no other has to. */
+  readonly key?: (event: T) => string;
+  /** Whether it must not be lost, whatever it costs. */
+  readonly lasting?: boolean;
 }
 
-function topic<T>(name: string, typeUrl: string, codec: Topic<T>["codec"]): Topic<T> {
-  return { topic: `/tasks/${name}`, typeUrl, codec };
+function topic<T>(
+  name: string,
+  typeUrl: string,
+  codec: Topic<T>["codec"],
+  waiting: Pick<Topic<T>, "key" | "lasting"> = {},
+): Topic<T> {
+  return { topic: `/tasks/${name}`, typeUrl, codec, ...waiting };
 }
 
 export const topics: {
@@ -35,8 +44,8 @@ export const topics: {
 } = {
   create: topic("create", type.TASK_CREATE, TaskCreate),
   start: topic("start", type.TASK_START, TaskStart),
-  oom: topic("oom", type.TASK_OOM, TaskOOM),
-  exit: topic("exit", type.TASK_EXIT, TaskExit),
+  oom: topic("oom", type.TASK_OOM, TaskOOM, { key: ({ containerId }) => `oom ${containerId}` }),
+  exit: topic("exit", type.TASK_EXIT, TaskExit, { lasting: true }),
   delete: topic("delete", type.TASK_DELETE, TaskDelete),
   execAdded: topic("exec-added", type.TASK_EXEC_ADDED, TaskExecAdded),
   execStarted: topic("exec-started", type.TASK_EXEC_STARTED, TaskExecStarted),

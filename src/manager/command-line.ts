@@ -59,8 +59,8 @@ export function parseCommandLine(argv: readonly string[], env: NodeJS.ProcessEnv
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { action: "print", text: printed };
-    const told = error.code === "commander.help" ? NO_COMMAND : error.message.replace(/^error: /, "");
-    throw new ConfigError(told, { cause: error });
+    const message = error.code === "commander.help" ? NO_COMMAND : error.message.replace(/^error: /, "");
+    throw new ConfigError(message, { cause: error });
   }
   if (result === undefined) throw new ConfigError(NO_COMMAND);
   return result;

@@ -16,7 +16,7 @@ export interface Timeouts {
   readonly shimLoad: number;
   /** For a shim binary's `delete`. */
   readonly shimCleanup: number;
-  /** For running calls to end when we are told to stop. */
+  /** For running calls to end when we are to stop. */
   readonly drain: number;
 }
 

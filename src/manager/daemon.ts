@@ -4,13 +4,17 @@ import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-types.ts";
 import { ContainersDefinition } from "../api/generated/containers.ts";
+import { ContentDefinition } from "../api/generated/content.ts";
+import { DiffDefinition } from "../api/generated/diff.ts";
 import { type Envelope, EventsDefinition } from "../api/generated/events.ts";
 import { EventsDefinition as ShimEventsDefinition } from "../api/generated/forward.ts";
 import { HealthDefinition } from "../api/generated/health.ts";
 import { HistoryDefinition } from "../api/generated/history.ts";
+import { ImagesDefinition } from "../api/generated/images.ts";
 import { IntrospectionDefinition } from "../api/generated/introspection.ts";
 import { LeasesDefinition } from "../api/generated/leases.ts";
 import { NamespacesDefinition } from "../api/generated/namespaces.ts";
+import { SnapshotsDefinition } from "../api/generated/snapshots.ts";
 import { TasksDefinition } from "../api/generated/tasks.ts";
 import { VersionDefinition } from "../api/generated/version.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
@@ -19,14 +23,17 @@ import type { Listener } from "../platform/platform.ts";
 import type { ServiceDefinition } from "../ttrpc/definition.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { Code, codeName } from "../ttrpc/status.ts";
-import { registerAbsent } from "./api/absent.ts";
 import { containersService, removeContainer } from "./api/containers.ts";
+import { contentService } from "./api/content.ts";
+import { diffService } from "./api/diff.ts";
 import { eventsService, shimEventsService } from "./api/events.ts";
 import { healthService } from "./api/health.ts";
 import { historyService } from "./api/history.ts";
+import { imagesService } from "./api/images.ts";
 import { introspectionService } from "./api/introspection.ts";
 import { leasesService } from "./api/leases.ts";
 import { namespacesService } from "./api/namespaces.ts";
+import { snapshotsService } from "./api/snapshots.ts";
 import { tasksService } from "./api/tasks.ts";
 import { versionService } from "./api/version.ts";
 import { AutoRemove } from "./auto-remove.ts";
@@ -37,6 +44,7 @@ import { errorText } from "./deferred.ts";
 import { Exchange } from "./exchange.ts";
 import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
 import { Histories } from "./history.ts";
+import { Images } from "./images.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { LogFifos } from "./log-fifos.ts";
 import { type ContainerState, Metrics } from "./metrics.ts";
@@ -81,6 +89,7 @@ export class Daemon {
   readonly #fifos: LogFifos;
   readonly #tasks: Tasks;
   readonly #autoRemove: AutoRemove;
+  readonly #images: Images;
   readonly #grpc: GrpcServer;
   readonly #ttrpc: TtrpcServer;
   readonly #listeners: Listener[] = [];
@@ -125,6 +134,9 @@ export class Daemon {
       },
       log,
     });
+    this.#images = new Images(config.root, this.#store, this.#exchange, (error) =>
+      log.error({ error: errorText(error) }, "a collection failed"),
+    );
     this.#grpc = new GrpcServer((call) => this.#finished(call));
     this.#ttrpc = new TtrpcServer(nodeClock);
   }
@@ -193,12 +205,15 @@ export class Daemon {
       containersService({ store: this.#store, exchange: this.#exchange, histories: this.#histories }),
     );
     serve(TasksDefinition, tasksService(this.#tasks, this.#store));
+    serve(ContentDefinition, contentService(this.#images, this.#store));
+    serve(ImagesDefinition, imagesService(this.#images, this.#store));
+    serve(SnapshotsDefinition, snapshotsService(this.#images, this.#store));
+    serve(DiffDefinition, diffService(this.#images, this.#store));
     serve(EventsDefinition, eventsService(this.#exchange));
-    serve(LeasesDefinition, leasesService(this.#store));
+    serve(LeasesDefinition, leasesService(this.#store, this.#images));
     serve(IntrospectionDefinition, introspectionService(await this.#store.uuid()));
     serve(HistoryDefinition, historyService(this.#histories, this.#tasks, this.#store));
     serve(HealthDefinition, healthService(names));
-    registerAbsent(this.#grpc);
     this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));
     this.#metrics.trackContainers(() => this.#containerStates());
     this.#ttrpc.register(ShimEventsDefinition, shimEventsService(this.#exchange));
@@ -301,6 +316,7 @@ export class Daemon {
     await this.#grpc.drain(timeouts.drain);
     this.#autoRemove.close();
     this.#tasks.close();
+    this.#images.close();
     this.#ttrpc.close();
     await rm(`${address}.ttrpc`, { force: true });
     this.#fifos.close();

@@ -15,7 +15,7 @@ import type { Histories, TaskEnd } from "./history.ts";
 import type { ShimBinary } from "./shim-binary.ts";
 import type { ShimLink } from "./shim-link.ts";
 
-/** How long a shim that is told to end may take to say so, in ms (containerd's 3 s). */
+/** How long a shim may take to answer to Shutdown, in ms (containerd's 3 s). */
 export const SHUTDOWN_TIMEOUT_MS = 3000;
 /** Between attempts to clean up, in ms: the first few while somebody waits, the last for ever. */
 const RETRIES_MS = [250, 1000];
@@ -66,7 +66,7 @@ export class DeadShims {
       // A shim that is cut off in the middle of a Create undoes it.
       await link?.task.shutdown({ id: bundle.id, now: false }, { timeoutMs: SHUTDOWN_TIMEOUT_MS });
     } catch (error) {
-      this.#logOf(bundle).debug({ error: errorText(error) }, "shim does not end when told to");
+      this.#logOf(bundle).debug({ error: errorText(error) }, "shim does not answer to Shutdown");
     }
     link?.close();
     const { failure } = await this.#deletePatiently(bundle, binary);
@@ -86,7 +86,7 @@ export class DeadShims {
     return { end, outcome };
   }
 
-  /** What the shim had told before it died counts more than what its binary makes of the remains. */
+  /** What the shim had published before it died counts more than what its binary makes of the remains. */
   #noteEnd({ namespace, id }: Bundle, answer: DeleteResponse | undefined, began: bigint): TaskEnd {
     const { histories } = this.#context;
     const known = histories.ended(namespace, id);

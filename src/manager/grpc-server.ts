@@ -5,11 +5,13 @@ import { chmod, mkdtemp, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import {
   type ServiceDefinition as GrpcService,
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   Metadata,
   Server,
   ServerCredentials,
+  type ServerDuplexStream,
   type ServerUnaryCall,
   type ServerWritableStream,
   type UntypedServiceImplementation,
@@ -25,6 +27,7 @@ const NAMESPACE_HEADER = "containerd-namespace";
 const CLIENT_HEADER = "user-agent";
 const REASON_HEADER = "holdfast-reason";
 const MAX_SHOWN_HEADER = 100;
+const LEASE_HEADER = "containerd-lease";
 /** containerd's bound, in both directions. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
@@ -36,12 +39,16 @@ export interface Call {
   readonly client: string;
   /** What the call is for, if the caller says so in the header holdfast-reason: "delete", say. */
   readonly reason: string;
+  /** The lease that keeps what this call makes; undefined if there is none. */
+  readonly lease: string | undefined;
   /** Cancelled when nobody waits for the answer any more. */
   readonly signal: CancelSignal;
 }
 
+type Input<M> = M extends { readonly requestStream: true } ? AsyncIterable<RequestOf<M>> : RequestOf<M>;
+
 type Handler<M> = (
-  request: RequestOf<M>,
+  request: Input<M>,
   call: Call,
 ) => M extends { readonly responseStream: true }
   ? AsyncIterable<ResponseOf<M>>
@@ -73,6 +80,8 @@ interface RunningCall {
   readonly start: number;
 }
 
+/** Of a method whose requests are a stream too, the call is that stream. */
+type AnyStream = ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 type AnyHandler = (request: unknown, call: Call) => unknown;
 type StreamHandler = (request: unknown, call: Call) => AsyncIterable<unknown>;
 
@@ -118,8 +127,8 @@ export class GrpcServer {
     service: string,
     method: string,
     handle: AnyHandler,
-  ): handleServerStreamingCall<unknown, unknown> {
-    return (call) => void this.#stream(service, method, handle as StreamHandler, call);
+  ): handleServerStreamingCall<unknown, unknown> & handleBidiStreamingCall<unknown, unknown> {
+    return (call: AnyStream) => void this.#stream(service, method, handle as StreamHandler, call);
   }
 
   /** Serves a unix socket at `path`, for its owner alone. It is made in a directory that nobody else can enter, so it is never open to others. */
@@ -201,19 +210,16 @@ export class GrpcServer {
     }
   }
 
-  async #stream(
-    service: string,
-    method: string,
-    handle: StreamHandler,
-    call: ServerWritableStream<unknown, unknown>,
-  ): Promise<void> {
+  async #stream(service: string, method: string, handle: StreamHandler, call: AnyStream): Promise<void> {
+    // A handler that stops reading must still be able to answer: the stream is not destroyed by it.
+    const request = "request" in call ? call.request : call.iterator({ destroyOnReturn: false });
     const cancellation = new Cancellation();
     const startedAt = Date.now();
     const start = performance.now();
     let error: TtrpcError | undefined;
     this.#begin(cancellation, true, `${service}/${method}`, call.metadata);
     try {
-      const messages = handle(call.request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
+      const messages = handle(request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
       call.once("cancelled", () => cancellation.cancel());
       cancellation.onCancel(() => void messages.return?.());
       // A subscriber knows by this that nothing is missed from here on.
@@ -233,7 +239,7 @@ export class GrpcServer {
       method,
       namespace: namespaceOf(call.metadata) ?? "",
       client: shownHeader(call.metadata, CLIENT_HEADER),
-      request: call.request,
+      request,
       startedAt,
       took: performance.now() - start,
       error,
@@ -263,7 +269,11 @@ function plainBytes(bytes: Buffer): Uint8Array {
 }
 
 function namespaceOf(metadata: Metadata): string | undefined {
-  const [value] = metadata.get(NAMESPACE_HEADER);
+  return header(metadata, NAMESPACE_HEADER);
+}
+
+function header(metadata: Metadata, name: string): string | undefined {
+  const [value] = metadata.get(name);
   return typeof value === "string" && value !== "" ? value : undefined;
 }
 
@@ -278,6 +288,7 @@ function contextOf(metadata: Metadata, signal: CancelSignal): Call {
     },
     client: shownHeader(metadata, CLIENT_HEADER) || "a client",
     reason: shownHeader(metadata, REASON_HEADER),
+    lease: header(metadata, LEASE_HEADER),
     signal,
   };
 }

@@ -150,7 +150,7 @@ export class Histories {
     return this.#entries.get(keyOf(namespace, id))?.task.created === true;
   }
 
-  /** Notes, on disk, how a task ended, before anybody is told; the event comes later. `cause` is for one that only we know. */
+  /** Notes, on disk, how a task ended, before the event is published. `cause` is for one that only we know. */
   noteEnd(
     namespace: string,
     id: string,

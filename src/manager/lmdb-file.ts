@@ -14,7 +14,7 @@ import { open, type RootDatabase } from "lmdb";
 
 export type LmdbKey = [namespace: string, id: string];
 
-const DATABASES = 8;
+const DATABASES = 16;
 /** LMDB's first pages say what it is. */
 const META_MAGIC = 0xbeefc0de;
 const META_MAGIC_OFFSET = 24;

@@ -5,11 +5,33 @@ import type { Database, RootDatabase } from "lmdb";
 import type { Codec } from "../api/any.ts";
 import { Container } from "../api/generated/containers.ts";
 import { HistoryRecord } from "../api/generated/history.ts";
+import { Image } from "../api/generated/images.ts";
 import { type LmdbKey as Key, openLmdb, UnsyncedFile } from "./lmdb-file.ts";
 import { type BadRecord, type RecordCodec, Table } from "./table.ts";
 
 export interface NamespaceRecord {
   readonly labels: Record<string, string>;
+}
+
+export interface ContentRecord {
+  readonly size: number;
+  /** Nanoseconds since 1970, in decimal, as are all times here. */
+  readonly createdAt: string;
+  readonly updatedAt: string;
+  readonly labels: Record<string, string>;
+}
+
+export interface SnapshotRecord {
+  readonly kind: "active" | "view" | "committed";
+  /** Its directory's name. */
+  readonly directory: string;
+  /** The key of a committed one; "" for none. */
+  readonly parent: string;
+  readonly createdAt: string;
+  readonly updatedAt: string;
+  readonly labels: Record<string, string>;
+  /** Of a committed one. */
+  readonly usage?: { readonly size: string; readonly inodes: string };
 }
 
 export interface LeaseRecord {
@@ -24,6 +46,11 @@ export class Store {
   readonly namespaces: Table<NamespaceRecord>;
   readonly containers: Table<Container>;
   readonly leases: Table<LeaseRecord>;
+  readonly images: Table<Image>;
+  /** By digest. */
+  readonly contents: Table<ContentRecord>;
+  /** By `snapshotter/key`. */
+  readonly snapshots: Table<SnapshotRecord>;
   readonly histories: Table<HistoryRecord>;
   readonly #root: RootDatabase<Buffer, Key>;
   readonly #history: UnsyncedFile;
@@ -41,6 +68,9 @@ export class Store {
     this.namespaces = new Table("namespace", database("namespaces"), jsonCodec());
     this.containers = new Table("container", database("containers"), messageCodec(Container));
     this.leases = new Table("lease", database("leases"), jsonCodec());
+    this.images = new Table("image", database("images"), messageCodec(Image));
+    this.contents = new Table("content", database("contents"), jsonCodec());
+    this.snapshots = new Table("snapshot", database("snapshots"), jsonCodec());
     this.histories = new Table(
       "history",
       this.#history.root.openDB<Buffer, Key>({ name: "histories", encoding: "binary" }),
@@ -59,6 +89,9 @@ export class Store {
       namespaces: this.namespaces,
       containers: this.containers,
       leases: this.leases,
+      images: this.images,
+      contents: this.contents,
+      snapshots: this.snapshots,
       histories: this.histories,
     })) {
       bad.push(...(await table.load((key, bytes) => this.#aside.put([...key, kind], bytes))));

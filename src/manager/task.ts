@@ -39,7 +39,7 @@ export class Task {
   readonly address: ShimAddress;
   /** Of the init; 0 while it is not known. */
   pid = 0;
-  /** As its events have told; a metric. */
+  /** By its events; a metric. */
   phase: TaskPhase = "created";
   readonly #closeLog: () => void;
   readonly #waits = new Map<string, SharedAnswer<TaskExit>>();

@@ -305,7 +305,8 @@ function createFailure(
   const what = isConnected ? "failed to create shim task" : "failed to start shim";
   const { code, rawMessage } = TtrpcError.from(error);
   const holder = findRuntimeHolder(root ?? DEFAULT_RUNTIME_ROOT, namespace, id);
-  if (holder === undefined || holder.bundle === path || !/already exists|is already in use/i.test(rawMessage))
+  const isTaken = code === Code.ALREADY_EXISTS || /already exists/.test(rawMessage);
+  if (holder === undefined || holder.bundle === path || !isTaken)
     return new TtrpcError(code, `${what}: ${rawMessage}`, { cause: error });
   const who = `${holder.path} belongs to the bundle ${holder.bundle || "?"}, pid ${holder.pid || "?"}`;
   return new TtrpcError(Code.ALREADY_EXISTS, `${what}: ${rawMessage}: ${who}`, { cause: error });

@@ -25,8 +25,11 @@ declare module "holdfast:host" {
   /** Calls `fire` once after `ms` milliseconds. Returns an id that is never used again. */
   export function setTimer(ms: number, fire: () => void): number;
   export function clearTimer(id: number): void;
-  /** Blocks the given signals and reports them through a signalfd. Children get the mask that the host was started with, and SIGPIPE's default. */
-  export function onSignals(signals: number[], receive: (signal: number) => void): void;
+  /**
+   * Blocks the given signals, the C library's own two (32, 33) too, and reports them through a signalfd. Children get an empty mask and every
+   * signal's default, whatever the host's starter had blocked or ignored.
+   */
+  export function onSignals(signals: readonly number[], receive: (signal: number) => void): void;
   /** Receives every exception that leaves a callback and every promise rejection that nobody handled. Without it, the host prints and aborts. */
   export function onUncaught(receive: (error: unknown) => void): void;
   export function monotonicMs(): number;
@@ -42,6 +45,9 @@ declare module "holdfast:host" {
   export function environment(): Record<string, string>;
   export function pid(): number;
   export function parentPid(): number;
+  export function effectiveUid(): number;
+  /** Raises the soft limit of open files to the hard one. Children get the limit that was there before. */
+  export function raiseFileLimit(): void;
   /** Resolved path of the running executable. */
   export function executable(): string;
   export function workingDirectory(): string;
@@ -145,6 +151,17 @@ declare module "holdfast:host" {
     readonly newSession?: boolean;
     /** Signal the child gets when this process dies (PR_SET_PDEATHSIG). */
     readonly deathSignal?: number;
+    /**
+     * What else it inherits; limits are [RLIMIT_ number, soft, hard], -1 for unlimited. With this field it also gets SCHED_OTHER, every processor, and no
+     * I/O priority, memory policy, personality or PR_SET_THP_DISABLE. What is refused stays as it is, and a hard limit that cannot be raised bounds the soft one.
+     */
+    readonly surroundings?: {
+      readonly umask: number;
+      readonly nice: number;
+      readonly timerSlackNs: number;
+      readonly coredumpFilter: number;
+      readonly limits: readonly (readonly [resource: number, soft: number, hard: number])[];
+    };
   }
   export interface Exit {
     readonly pid: number;

@@ -73,9 +73,12 @@ export interface Net {
 export interface ShimNet extends Net {
   /** Listens on a unix socket whose file has `mode`; returns the descriptor. EADDRINUSE if the path exists. */
   listen(path: string, mode: number): number;
-  /** Hands every connection of a listening descriptor to `accept`. Closing the listener closes the descriptor. */
-  serve(fd: number, accept: (stream: ByteStream) => void): Listener;
-  /** Whether somebody listens at `path`. */
+  /**
+   * Hands every connection of a listening descriptor to `accept`. While none can be taken, for want of descriptors or memory, it rests and tries
+   * again now and then; `failed` is called once for each such time. Closing the listener closes the descriptor.
+   */
+  serve(fd: number, accept: (stream: ByteStream) => void, failed: (error: SystemError) => void): Listener;
+  /** Whether somebody listens at `path`: also one that is busy, stopped, or about to die. Throws where that cannot be told. */
   answers(path: string): boolean;
   /** The first descriptor that a peer passes over a connection to the listening `fd`; closes the connection, not `fd`. */
   receiveDescriptor(fd: number, ms: number): Reception;
@@ -157,6 +160,17 @@ export interface Descriptors {
   unwatch(fd: number): void;
 }
 
+/** What a child inherits beside descriptors, environment and signals. What is refused, for want of privilege, stays as it is. */
+export interface Surroundings {
+  readonly umask: number;
+  readonly nice: number;
+  readonly timerSlackNs: number;
+  /** The bits of /proc/PID/coredump_filter. */
+  readonly coredumpFilter: number;
+  /** Resource limits by their numbers (RLIMIT_ in setrlimit(2)); -1 is unlimited. A hard limit that cannot be raised also bounds the soft one. */
+  readonly limits: readonly (readonly [resource: number, soft: number, hard: number])[];
+}
+
 export interface SpawnRequest {
   readonly argv: readonly string[];
   readonly cwd?: string;
@@ -168,6 +182,8 @@ export interface SpawnRequest {
   readonly oomScoreAdj?: number;
   /** Signal the child gets when this process dies. */
   readonly deathSignal?: number;
+  /** With it the child also gets the ordinary scheduling policy, every processor, and no I/O priority, memory policy or personality. */
+  readonly surroundings?: Surroundings;
 }
 
 export interface Exit {
@@ -230,6 +246,9 @@ export interface ThisProcess {
   readonly environment: Readonly<Record<string, string>>;
   pid(): number;
   parentPid(): number;
+  effectiveUid(): number;
+  /** Allows this process as many open files as it may have at most; its children get the limit that was there before. */
+  raiseFileLimit(): void;
   workingDirectory(): string;
   exit(code: number): never;
   /** Forks without exec; 0 in the child. */
@@ -238,10 +257,13 @@ export interface ThisProcess {
   createSchedulingCore(): void;
   newSession(): void;
   becomeSubreaper(): void;
-  onSignals(signals: number[], receive: (signal: number) => void): void;
+  /** Receives these signals instead of dying of them or stopping. Children are born with every signal's default. */
+  onSignals(signals: readonly number[], receive: (signal: number) => void): void;
   onUncaught(receive: (error: unknown) => void): void;
   /** Collects garbage and gives free memory back to the kernel. */
   trimMemory(): void;
+  /** What the engine holds: bytes, and how many objects. */
+  memoryUsage(): { allocated: number; objects: number };
 }
 
 export interface Platform {
@@ -262,6 +284,8 @@ export interface Platform {
 }
 
 export const SIGINT = 2;
+export const SIGQUIT = 3;
 export const SIGKILL = 9;
+export const SIGUSR1 = 10;
 export const SIGTERM = 15;
 export const SIGCHLD = 17;

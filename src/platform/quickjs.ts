@@ -4,13 +4,13 @@ import {
   type Descriptors,
   type Files,
   isSystemError,
-  type Listener,
   type Platform,
   type Reception,
   type ShimNet,
   type SpawnRequest,
   type ThisProcess,
 } from "./platform.ts";
+import { SocketListener } from "./socket-listener.ts";
 import { SocketStream } from "./socket-stream.ts";
 
 /** Largest file that is read whole: a spec may be megabytes, never more than a ttrpc message by much. */
@@ -152,26 +152,16 @@ const net: ShimNet = {
     return new SocketStream(host.connect(path));
   },
   listen: host.listen,
-  serve(fd, accept): Listener {
-    host.watch(fd, host.READABLE, () => {
-      for (let connection = host.accept(fd); connection >= 0; connection = host.accept(fd)) {
-        accept(new SocketStream(connection));
-      }
-    });
-    return {
-      close() {
-        host.unwatch(fd);
-        host.close(fd);
-      },
-    };
-  },
+  serve: (fd, accept, failed) => new SocketListener(fd, accept, failed),
   answers(path) {
     try {
       host.close(host.connect(path));
       return true;
     } catch (error) {
+      if (isSystemError(error, "ECONNREFUSED") || isSystemError(error, "ENOENT")) return false;
       // A full backlog means a shim that is busy or stopped, not one that is gone.
-      return isSystemError(error, "EAGAIN");
+      if (isSystemError(error, "EAGAIN")) return true;
+      throw error;
     }
   },
   receiveDescriptor,
@@ -229,6 +219,8 @@ function thisProcess(): ThisProcess {
     environment: host.environment(),
     pid: host.pid,
     parentPid: host.parentPid,
+    effectiveUid: host.effectiveUid,
+    raiseFileLimit: host.raiseFileLimit,
     workingDirectory: host.workingDirectory,
     exit: host.exit,
     fork: host.fork,
@@ -238,5 +230,6 @@ function thisProcess(): ThisProcess {
     onSignals: host.onSignals,
     onUncaught: host.onUncaught,
     trimMemory: host.trimMemory,
+    memoryUsage: host.memoryUsage,
   };
 }

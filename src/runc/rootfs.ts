@@ -21,6 +21,9 @@ export function mountRootfs(platform: Platform, bundle: string, mounts: readonly
     platform.files.makeDirectory(root, 0o711);
   } catch (error) {
     if (!isSystemError(error, "EEXIST")) throw error;
+    // A mount would follow a link, to wherever it leads; no unmount would find it there.
+    const kind = platform.files.stat(root)?.kind;
+    if (kind !== "directory") throw new Error(`${root}: is a ${kind}`);
   }
   try {
     for (const mount of mounts) mountOne(platform, bundle, root, mount);

@@ -3,8 +3,8 @@ import { within } from "../platform/deadline.ts";
 import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child, Reaper } from "../reaper/reaper.ts";
 import { collect } from "./collect.ts";
-import { runtimeEnvironment } from "./environment.ts";
 import type { RuntimeOptions } from "./options.ts";
+import { PLAIN_OOM_SCORE, plainSurroundings, runtimeEnvironment } from "./surroundings.ts";
 
 /** Most of a failed command's output that is kept, in bytes. */
 const MAX_OUTPUT = 64 << 10;
@@ -65,7 +65,6 @@ export class Runc {
   readonly #bundle: string;
   readonly #options: RuntimeOptions;
   readonly #root: string;
-  readonly #oomScoreAdj: number;
   /** Log files by number: a command takes the first free one, so that parallel commands never read each other's errors. */
   readonly #logsInUse = new Set<number>();
   readonly #running = new Set<Child>();
@@ -75,7 +74,6 @@ export class Runc {
     reaper: Reaper,
     container: { id: string; bundle: string; namespace: string },
     options: RuntimeOptions,
-    oomScoreAdj: number,
   ) {
     this.#platform = platform;
     this.#reaper = reaper;
@@ -83,7 +81,6 @@ export class Runc {
     this.#bundle = container.bundle;
     this.#options = options;
     this.#root = `${options.root}/${container.namespace}`;
-    this.#oomScoreAdj = oomScoreAdj;
   }
 
   async create(setup: ProcessSetup): Promise<void> {
@@ -238,7 +235,8 @@ export class Runc {
         fds,
         env: runtimeEnvironment(this.#platform.self.environment),
         cwd: this.#bundleThere() ? this.#bundle : "/",
-        oomScoreAdj: this.#oomScoreAdj,
+        oomScoreAdj: PLAIN_OOM_SCORE,
+        surroundings: plainSurroundings(this.#platform),
         deathSignal: SIGKILL,
       });
     } catch (error) {

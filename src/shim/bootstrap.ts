@@ -21,11 +21,12 @@ interface Request {
   readonly options: Any | undefined;
 }
 
-/** Starts the shim. The calling process ends with the answer on stdout; the forked one serves. Throws if the shim cannot be started. */
-export function start(platform: Platform, args: Arguments): void {
+/** Starts the shim. The calling process ends with the answer on stdout; the forked one serves. Rejects if the shim cannot be started. */
+export async function start(platform: Platform, args: Arguments): Promise<void> {
   const { self, files, fds } = platform;
   const bundle = self.workingDirectory();
   const request = readRequest(platform, args);
+  const { shimCgroup } = readOptions(platform, request.options);
   const { annotations } = readSpec(platform, bundle);
   const group =
     GROUP_ANNOTATIONS.map((name) => annotations[name]).find((key) => key !== undefined) ?? args.id;
@@ -36,10 +37,10 @@ export function start(platform: Platform, args: Arguments): void {
     group,
     ...(directory && { directory }),
   });
-  const listener = bindSocket(platform, path);
+  const listener = await bindSocket(platform, path);
   if (listener !== undefined) {
     try {
-      joinCgroup(platform, readOptions(platform, request.options).shimCgroup);
+      joinCgroup(platform, shimCgroup);
       if (self.environment.SCHED_CORE) enableCoreScheduling(platform);
       const config = serveConfig(platform, args, request, bundle, listener, path);
       // Blocked from before the fork: one that comes before the shim is ready waits, and does not kill it with its socket left behind.
@@ -49,8 +50,9 @@ export function start(platform: Platform, args: Arguments): void {
         return;
       }
     } catch (error) {
-      fds.close(listener);
+      // First the name, as whoever comes next must not lose its own.
       files.remove(path);
+      fds.close(listener);
       throw error;
     }
   }
@@ -110,10 +112,15 @@ function serveConfig(
     bundle,
     listener,
     socket,
-    eventsAddress: params?.containerdTtrpcAddress || TTRPC_ADDRESS || derived,
+    eventsAddress: withoutScheme(params?.containerdTtrpcAddress || TTRPC_ADDRESS || derived),
     oomScoreAdj: daemonOomScore(platform),
     debug: args.debug || (params !== undefined && params.logLevel <= LOG_LEVEL_DEBUG),
   };
+}
+
+/** Daemons name their sockets by path, or as unix://path. */
+function withoutScheme(address: string): string {
+  return address.startsWith("unix://") ? address.slice("unix://".length) : address;
 }
 
 /** Who runs `start` is the daemon. */

@@ -1,5 +1,6 @@
 // The text of an internal error, kept where it survives the shim: in its bundle (containerd issue 4274). `delete` hands it to the daemon.
-import { isSystemError, type Platform } from "../platform/platform.ts";
+import type { Platform } from "../platform/platform.ts";
+import { readBundleFile } from "../runc/bundle-file.ts";
 
 const FILE = "holdfast.crash";
 
@@ -14,12 +15,7 @@ export function recordCrash(platform: Platform, bundle: string, error: unknown):
   }
 }
 
-/** The recorded error; empty if there is none. */
+/** The recorded error; empty if there is none. Throws an Error if there is something at its place that is no such file. */
 export function readCrash(platform: Platform, bundle: string): string {
-  try {
-    return platform.files.read(`${bundle}/${FILE}`);
-  } catch (error) {
-    if (isSystemError(error, "ENOENT")) return "";
-    throw error;
-  }
+  return readBundleFile(platform, bundle, FILE) ?? "";
 }

@@ -41,6 +41,7 @@ export class Debug {
       containers: this.#sources.containers(),
       events: this.#sources.waitingEvents(),
       fill: this.#fill(),
+      memory: this.#platform.self.memoryUsage(),
     };
     return { json: JSON.stringify(dump) };
   }

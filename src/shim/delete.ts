@@ -1,44 +1,53 @@
-// `delete`: cleans up after a shim that is dead or does not answer, and tells how its container ended. Called by cmd/shim/main.ts.
+// `delete`: cleans up after a shim that is dead or does not answer, and says how its container ended. Called by cmd/shim/main.ts.
 
 import { DeleteResponse } from "../api/generated/task.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
-import { defaultOptions } from "../runc/options.ts";
+import { readBundleFile } from "../runc/bundle-file.ts";
+import { defaultOptions, type RuntimeOptions } from "../runc/options.ts";
 import { unmountRootfs } from "../runc/rootfs.ts";
-import { Runc, readPidFile } from "../runc/runc.ts";
-import { readJournal } from "../task/journal.ts";
+import { Runc } from "../runc/runc.ts";
+import { type JournalEntry, readJournal } from "../task/journal.ts";
 import type { Arguments } from "./args.ts";
 import { readCrash } from "./crash.ts";
-import { removeDead } from "./socket.ts";
+import { removeIfDead } from "./socket.ts";
 
-/** Frees everything that the container holds and returns the encoded DeleteResponse. What cannot be freed is told to `warn`. */
+/**
+ * Frees everything that the container holds and returns the encoded DeleteResponse. What cannot be read or freed is reported to `warn`, and
+ * keeps nothing else from being freed.
+ */
 export async function deleteContainer(
   platform: Platform,
   args: Arguments,
   warn: (text: string) => void,
 ): Promise<Uint8Array> {
   const bundle = args.bundle || siblingBundle(platform.self.workingDirectory(), args.id);
-  const attempt = async (what: string, work: () => unknown): Promise<void> => {
+  const attempt = async <T>(what: string, work: () => T | Promise<T>): Promise<T | undefined> => {
     try {
-      await work();
+      return await work();
     } catch (error) {
       warn(`${what}: ${errorText(error)}`);
+      return undefined;
     }
   };
-  const crash = readCrash(platform, bundle);
-  if (crash !== "") warn(`the shim had an internal error: ${crash}`);
-  const journal = readJournal(platform, bundle);
+  const crash = await attempt("failed to read the shim's last error", () => readCrash(platform, bundle));
+  if (crash) warn(`the shim had an internal error: ${crash}`);
+  const journal = await attempt("failed to read the shim's journal", () => readJournal(platform, bundle));
   await attempt("failed to delete the container from its runtime", () =>
-    deleteFromRuntime(platform, args, bundle, journal),
+    deleteFromRuntime(platform, args, bundle, journal?.runtime),
   );
   await attempt("failed to unmount the rootfs", () => unmountRootfs(platform, bundle));
   await attempt("failed to remove the socket", () => removeSocket(platform, bundle));
+  const pid = journal?.pid ?? (await attempt("failed to read the pid", () => readInitPid(platform, bundle)));
   // Without a recorded exit the container was alive until now: it died by the runtime's hand.
-  const exit = journal?.exit ?? { status: 128 + SIGKILL, at: platform.clock.realtimeNs() };
-  const pid = journal?.pid || initPid(platform, bundle);
-  return DeleteResponse.encode({ pid, exitStatus: exit.status, exitedAt: timestampFromNs(exit.at) }).finish();
+  const { status = 128 + SIGKILL, at = platform.clock.realtimeNs() } = journal?.exit ?? {};
+  return DeleteResponse.encode({
+    pid: pid ?? 0,
+    exitStatus: status,
+    exitedAt: timestampFromNs(at),
+  }).finish();
 }
 
 function siblingBundle(workingDirectory: string, id: string): string {
@@ -49,12 +58,11 @@ async function deleteFromRuntime(
   platform: Platform,
   { id, namespace }: Arguments,
   bundle: string,
-  journal: ReturnType<typeof readJournal>,
+  runtime: JournalEntry["runtime"] | undefined,
 ): Promise<void> {
-  const options = { ...defaultOptions, ...journal?.runtime };
+  const options: RuntimeOptions = { ...defaultOptions, ...runtime };
   if (platform.files.stat(`${options.root}/${namespace}/${id}`) === null) return;
-  const own = Number(platform.files.read("/proc/self/oom_score_adj", 64));
-  const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options, own);
+  const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options);
   const holder = await runc.knownBundle();
   if (holder !== undefined && !runc.isOurs(holder)) {
     throw new Error(`container ${id} is left alone: its bundle is ${holder}, another daemon's`);
@@ -62,19 +70,23 @@ async function deleteFromRuntime(
   await runc.delete(true);
 }
 
-/** The socket of a group's shim that lives on for other containers is left alone. */
-function removeSocket(platform: Platform, bundle: string): void {
-  const address = platform.files.read(`${bundle}/address`, 4096);
-  if (address.startsWith("unix://")) {
-    const path = address.slice("unix://".length);
-    if (!platform.net.answers(path)) removeDead(platform, path);
-  }
+/** The socket of a group's shim that lives on for other containers is left alone. The later members of a pod have no address of their own. */
+async function removeSocket(platform: Platform, bundle: string): Promise<void> {
+  const address = readBundleFile(platform, bundle, "address")?.trim() ?? "";
+  if (!address.startsWith("unix:///")) return;
+  const path = address.slice("unix://".length);
+  const kind = platform.files.stat(path)?.kind;
+  if (kind === undefined) return;
+  if (kind !== "socket") throw new Error(`${path}: is a ${kind}`);
+  await removeIfDead(platform, path);
 }
 
-function initPid(platform: Platform, bundle: string): number {
-  try {
-    return readPidFile(platform, `${bundle}/init.pid`);
-  } catch {
-    return 0;
-  }
+/** 0 if there is no such file: then there never was a process. */
+function readInitPid(platform: Platform, bundle: string): number {
+  const text = readBundleFile(platform, bundle, "init.pid");
+  if (text === undefined) return 0;
+  const pid = Number(text);
+  if (!Number.isInteger(pid) || pid <= 0 || pid > 0x7fffffff)
+    throw new Error(`${bundle}/init.pid: not a pid`);
+  return pid;
 }

@@ -5,7 +5,15 @@ import { TaskV3Definition } from "../api/task-v3.ts";
 import { Publisher } from "../events/publisher.ts";
 import { createLog, errorText, type Log } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
-import { type Platform, SIGCHLD, SIGINT, SIGTERM, type Timer } from "../platform/platform.ts";
+import {
+  type Platform,
+  SIGCHLD,
+  SIGINT,
+  SIGQUIT,
+  SIGTERM,
+  SIGUSR1,
+  type Timer,
+} from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
 import { withErrorClasses } from "../task/error-classes.ts";
 import { TaskService } from "../task/service.ts";
@@ -19,8 +27,15 @@ const FLUSH_TIMEOUT = 2_000;
 /** How long nothing must have happened before memory is given back, in ms. */
 const TRIM_AFTER = 300;
 
-/** The signals that a serving shim takes. */
-export const SERVED_SIGNALS: number[] = [SIGCHLD, SIGTERM, SIGINT];
+/** Faults of the program itself (ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS), and what nobody can take (KILL, STOP). PIPE is ignored from the start. */
+const NOT_TAKEN = [4, 5, 6, 7, 8, 9, 11, 13, 19, 31];
+/** The signals that a serving shim takes: all others. None of them ends it but those that ask for it; a shim takes its container along. */
+export const SERVED_SIGNALS: readonly number[] = Array.from({ length: 64 }, (_, index) => index + 1).filter(
+  (signal) => !NOT_TAKEN.includes(signal),
+);
+const ENDING: readonly number[] = [SIGINT, SIGQUIT, SIGTERM];
+/** What operators send for a dump. */
+const DUMPING: readonly number[] = [SIGUSR1, SIGQUIT];
 
 export interface ServeConfig {
   readonly namespace: string;
@@ -47,9 +62,14 @@ export function serve(platform: Platform, config: ServeConfig): void {
   });
   self.becomeSubreaper();
   raiseOomScore(platform, log, config.oomScoreAdj);
+  self.raiseFileLimit();
 
   const reaper = new Reaper(platform);
-  const events = new Publisher(platform, log, config.namespace, config.eventsAddress);
+  const events = new Publisher(platform, log, {
+    namespace: config.namespace,
+    address: config.eventsAddress,
+    directory: config.bundle,
+  });
   const idle = new Idle(platform);
   const server = new TtrpcServer(clock, {
     finished(call, ms, error) {
@@ -57,25 +77,35 @@ export function serve(platform: Platform, config: ServeConfig): void {
       debug.finished(call, ms, error);
       idle.touch();
     },
-    connectionsChanged: (count) => lifetime.connectionsChanged(count),
+    connectionsChanged(count) {
+      lifetime.connectionsChanged(count);
+      // Who connects may well be the daemon, back again.
+      events.tryNow();
+    },
   });
+  const inode = platform.files.stat(config.socket)?.inode;
   let leaving = false;
-  /** Takes no more calls, waits for `last`, in bounds, and ends the process. */
-  const leave = async (last: () => Promise<unknown>): Promise<void> => {
+  /** Takes no more calls, answers those that it has, waits for the last events, all in bounds, and ends the process. */
+  const leave = async (): Promise<void> => {
     if (leaving) return;
     leaving = true;
+    // First the name: whoever starts a shim from here on makes a socket of its own, and must find this one's place free, or keep its own.
+    if (platform.files.stat(config.socket)?.inode === inode) platform.files.remove(config.socket);
     listener.close();
-    platform.files.remove(config.socket);
-    await within(clock, FLUSH_TIMEOUT, Promise.all([last(), events.flushed()]));
+    events.hurry();
+    // A daemon's Wait may go on for ever: who leaves does not wait for it.
+    const answered = server.shutdown((call) => call.method === "Wait");
+    await within(
+      clock,
+      FLUSH_TIMEOUT,
+      answered.then(() => events.flushed()),
+    );
     self.exit(0);
   };
-  const answered = (): Promise<void> => server.shutdown();
-  // A daemon's Wait may go on for ever: who is told to end does not wait for it.
-  const atOnce = (): Promise<void> => Promise.resolve();
-  const lifetime = new Lifetime(clock, () => leave(atOnce));
+  const lifetime = new Lifetime(clock, leave);
   const service = new TaskService(
     { platform, reaper, events, log, namespace: config.namespace, oomScoreAdj: config.oomScoreAdj },
-    { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => leave(answered) },
+    { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => void leave() },
   );
   server.register(TaskDefinition, withErrorClasses(TaskDefinition, service), [TaskV3Definition.fullName]);
   const debug = new Debug(platform, {
@@ -87,14 +117,19 @@ export function serve(platform: Platform, config: ServeConfig): void {
   self.onSignals(SERVED_SIGNALS, (signal) => {
     idle.touch();
     if (signal === SIGCHLD) reaper.childChanged();
-    else leave(atOnce);
+    if (DUMPING.includes(signal)) log.info("dump", { signal, dump: debug.dump().json });
+    if (ENDING.includes(signal)) void leave();
   });
-  const owner = platform.files.stat("/proc/self")?.uid;
-  const listener = net.serve(config.listener, (stream) => {
-    // The socket's mode says so already, as long as nobody changes it.
-    if (stream.peer?.uid === owner) server.accept(stream);
-    else stream.close();
-  });
+  const owner = self.effectiveUid();
+  const listener = net.serve(
+    config.listener,
+    (stream) => {
+      // The socket's mode says so already, as long as nobody changes it.
+      if (stream.peer?.uid === owner) server.accept(stream);
+      else stream.close();
+    },
+    (error) => log.error("no connection can be taken for now", { error: errorText(error) }),
+  );
   log.debug("shim serves", { socket: config.socket, pid: self.pid() });
   idle.touch();
 }

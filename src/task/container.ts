@@ -47,7 +47,7 @@ export class Container {
   #execCount = 0;
 
   private constructor(context: ShimContext, request: CreateTaskRequest) {
-    const { platform, reaper, namespace, oomScoreAdj } = context;
+    const { platform, reaper, namespace } = context;
     this.#context = context;
     this.id = request.id;
     this.bundle = request.bundle;
@@ -58,7 +58,6 @@ export class Container {
       reaper,
       { id: request.id, bundle: request.bundle, namespace },
       this.#options,
-      oomScoreAdj,
     );
     this.#spec = readSpec(platform, request.bundle);
     this.#launcher = new Launcher(context, request, this.#spec, this.#options);

@@ -10,6 +10,6 @@ export interface ShimContext {
   readonly events: EventSink;
   readonly log: Log;
   readonly namespace: string;
-  /** The OOM score of whatever the shim starts: its daemon's, not its own (containerd issue 3380). */
+  /** The OOM score of the loggers that the shim starts: its daemon's, not its own (containerd issue 3380). */
   readonly oomScoreAdj: number;
 }

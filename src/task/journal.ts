@@ -1,16 +1,19 @@
 // What outlives the shim: one small file in each container's bundle, replaced in one step. `delete` reads it when the shim is dead, so that
 // the runtime is found and the true exit status told (containerd issues 4769, 6429). Written by src/task.
-import { isSystemError, type Platform } from "../platform/platform.ts";
+import type { Platform } from "../platform/platform.ts";
+import { readBundleFile } from "../runc/bundle-file.ts";
 
 const FILE = "holdfast.state";
 const VERSION = 1;
+const MAX_PID = 0x7fffffff;
 
 export interface JournalEntry {
   /** The OCI runtime's program and state directory. */
   readonly runtime: { readonly binary: string; readonly root: string; readonly systemdCgroup: boolean };
   /** The init's pid; 0 before there is one. */
   readonly pid: number;
-  readonly exit?: { readonly status: number; readonly at: bigint };
+  /** `at` is undefined where it cannot be read any more. */
+  readonly exit?: { readonly status: number; readonly at: bigint | undefined };
 }
 
 /** Replaces the journal of a bundle. Throws a SystemError that names the file. */
@@ -20,22 +23,54 @@ export function writeJournal(platform: Platform, bundle: string, entry: JournalE
   platform.files.replace(`${bundle}/${FILE}`, text, 0o600);
 }
 
-/** The journal of a bundle; undefined if there is none, or none that can be understood. */
-export function readJournal(platform: Platform, bundle: string): JournalEntry | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(platform.files.read(`${bundle}/${FILE}`));
-  } catch (error) {
-    if (isSystemError(error) && !isSystemError(error, "ENOENT")) throw error;
-    return undefined;
-  }
-  const { version, runtime, pid, exit } = value as Record<string, unknown>;
-  if (version !== VERSION || typeof pid !== "number") return undefined;
-  return { runtime: runtime as JournalEntry["runtime"], pid, ...parseExit(exit) };
+/**
+ * The journal of a bundle; undefined if there is none, or none that can be understood. A field that makes no sense is left out, and the rest
+ * used. Throws an Error if there is something at its place that is no such file.
+ */
+export function readJournal(platform: Platform, bundle: string): Partial<JournalEntry> | undefined {
+  const text = readBundleFile(platform, bundle, FILE);
+  const { version, runtime, pid, exit } = objectOf(text === undefined ? undefined : parse(text));
+  if (version !== VERSION) return undefined;
+  return { ...readRuntime(objectOf(runtime)), ...readPid(pid), ...readExit(objectOf(exit)) };
 }
 
-function parseExit(exit: unknown): Pick<JournalEntry, "exit"> {
-  if (typeof exit !== "object" || exit === null) return {};
-  const { status, at } = exit as { status: number; at: string };
-  return { exit: { status, at: BigInt(at) } };
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function objectOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+function readRuntime({ binary, root, systemdCgroup }: Record<string, unknown>): Partial<JournalEntry> {
+  if (!isWord(binary) || !isWord(root) || !root.startsWith("/")) return {};
+  return { runtime: { binary, root, systemdCgroup: systemdCgroup === true } };
+}
+
+function isWord(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && !value.includes("\0");
+}
+
+function readPid(pid: unknown): Partial<JournalEntry> {
+  return isWithin(pid, 1, MAX_PID) ? { pid } : {};
+}
+
+/** A status without a time is worth having; a time without a status is not. */
+function readExit({ status, at }: Record<string, unknown>): Partial<JournalEntry> {
+  if (!isWithin(status, 0, 255)) return {};
+  const time = typeof at === "string" && at.length <= 19 && isDecimal(at) ? BigInt(at) : undefined;
+  return { exit: { status, at: time } };
+}
+
+function isWithin(value: unknown, least: number, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}
+
+function isDecimal(text: string): boolean {
+  for (const digit of text) if (digit < "0" || digit > "9") return false;
+  return text !== "";
 }

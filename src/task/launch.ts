@@ -106,10 +106,9 @@ async function withWords(made: Promise<void>, stdio: Stdio): Promise<void> {
   try {
     await made;
   } catch (error) {
-    if (error instanceof RuntimeError && error.reason === "") {
-      throw new RuntimeError(error.argv, error.status, stdio.runtimeWords());
-    }
-    throw error;
+    if (!(error instanceof RuntimeError) || error.reason !== "") throw error;
+    const words = stdio.runtimeWords();
+    throw words === "" ? error : new RuntimeError(error.argv, error.status, words);
   }
 }
 

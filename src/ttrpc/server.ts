@@ -46,6 +46,7 @@ export class TtrpcServer {
   readonly #connections = new Set<ServerConnection>();
   #stopping = false;
   #settled: (() => void)[] = [];
+  #isIgnored: (call: CallInfo) => boolean = () => false;
 
   constructor(clock: Clock, options: ServerOptions = {}) {
     this.#clock = clock;
@@ -102,9 +103,13 @@ export class TtrpcServer {
     return [...this.#connections].flatMap((connection) => [...connection.calls.values()]);
   }
 
-  /** Takes no more connections or calls; resolves when the running ones are answered and all answers are handed to the kernel. */
-  shutdown(): Promise<void> {
+  /**
+   * Takes no more connections or calls; resolves when the running ones are answered and all answers are handed to the kernel. Calls that are
+   * `ignored` are not waited for.
+   */
+  shutdown(ignored: (call: CallInfo) => boolean = () => false): Promise<void> {
     this.#stopping = true;
+    this.#isIgnored = ignored;
     return new Promise((resolve) => {
       this.#settled.push(resolve);
       this.#checkSettled();
@@ -119,7 +124,7 @@ export class TtrpcServer {
 
   #checkSettled(): void {
     if (this.#settled.length === 0) return;
-    for (const connection of this.#connections) if (connection.busy) return;
+    for (const connection of this.#connections) if (connection.isBusy(this.#isIgnored)) return;
     for (const resolve of this.#settled.splice(0)) resolve();
   }
 
@@ -194,8 +199,8 @@ class ServerConnection implements CallHost {
     return this.#channel.stream.peer;
   }
 
-  get busy(): boolean {
-    return this.calls.size > 0 || this.#channel.stream.queued > 0;
+  isBusy(ignored: (call: CallInfo) => boolean): boolean {
+    return this.#channel.stream.queued > 0 || ![...this.calls.values()].every(ignored);
   }
 
   write(frame: Uint8Array): void {

@@ -47,6 +47,30 @@ const FILES: ReadonlyArray<[ours: string, theirs: string, added?: Record<string,
   ["descriptor.proto", `${CONTAINERD}/api/types/descriptor.proto`],
   ["leases.proto", `${CONTAINERD}/api/services/leases/v1/leases.proto`],
   ["introspection.proto", `${CONTAINERD}/api/services/introspection/v1/introspection.proto`],
+  ["content.proto", `${CONTAINERD}/api/services/content/v1/content.proto`],
+  [
+    "images.proto",
+    `${CONTAINERD}/api/services/images/v1/images.proto`,
+    {
+      CreateImageRequest: { 2: "google.protobuf.Timestamp source_date_epoch" },
+      UpdateImageRequest: { 3: "google.protobuf.Timestamp source_date_epoch" },
+      DeleteImageRequest: { 3: "containerd.types.Descriptor target" },
+    },
+  ],
+  [
+    "snapshots.proto",
+    `${CONTAINERD}/api/services/snapshots/v1/snapshots.proto`,
+    { CommitSnapshotRequest: { 5: "string parent" } },
+  ],
+  [
+    "diff.proto",
+    `${CONTAINERD}/api/services/diff/v1/diff.proto`,
+    {
+      ApplyRequest: { 4: "bool sync_fs" },
+      DiffRequest: { 6: "google.protobuf.Timestamp source_date_epoch" },
+    },
+  ],
+  ["image_events.proto", `${CONTAINERD}/api/events/image.proto`],
   ["platform.proto", `${CONTAINERD}/api/types/platform.proto`],
   ["google/rpc/status.proto", "github.com/gogo/googleapis/google/rpc/status.proto"],
   [

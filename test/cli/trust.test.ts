@@ -65,7 +65,7 @@ interface Row {
 }
 
 async function shims(): Promise<Row[]> {
-  return (await cli.json(["shims"])) as Row[];
+  return (await cli.json(["shims", "-n", daemon.namespace])) as Row[];
 }
 
 /** What the impostor's command line says, as far as it is a shell. */

@@ -41,6 +41,8 @@ export interface ContainerOptions {
 export interface PodOptions {
   readonly handler?: string;
   readonly namespaces?: Message;
+  /** With systemd, a slice. */
+  readonly cgroupParent?: string;
 }
 
 const ON_THE_NODE = { network: "NODE", pid: "CONTAINER", ipc: "POD" };
@@ -97,7 +99,7 @@ export class Kubelet {
       hostname: (options.namespaces ?? ON_THE_NODE).network === "NODE" ? "" : name,
       logDirectory: this.logs,
       linux: {
-        cgroupParent: `/${this.daemon.namespace}`,
+        cgroupParent: options.cgroupParent ?? `/${this.daemon.namespace}`,
         securityContext: { namespaceOptions: options.namespaces ?? ON_THE_NODE },
       },
     };

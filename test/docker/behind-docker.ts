@@ -226,7 +226,7 @@ export async function testBehindDocker(way: Way): Promise<void> {
     assert.equal(ids.length, 2);
     for (const id of ids) assert.equal(await docker.shimProgram(id), "containerd-shim-holdfast-v2");
     await say(["down", "--timeout", "0"]);
-    assert.equal(await docker.do(["ps", "--all", "--quiet"]), "");
+    assert.equal(await docker.do(["ps", "--all", "--quiet", "--filter", "name=three"]), "");
   });
 
   onDocker("nothing is left behind", async (docker) => {

@@ -5,7 +5,6 @@ import { after, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { IMAGE, importImage } from "../harness/image.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
-import { keepsNoImages } from "../harness/runtime.ts";
 
 const daemon = await Daemon.start();
 const events = await daemon.events();
@@ -13,9 +12,7 @@ after(() => daemon.close());
 await importImage(daemon);
 
 for (const snapshotter of ["overlayfs", "native"]) {
-  test(`a container runs from an image with the ${snapshotter} snapshotter, and its mount goes with it`, {
-    skip: keepsNoImages,
-  }, async () => {
+  test(`a container runs from an image with the ${snapshotter} snapshotter, and its mount goes with it`, async () => {
     const id = `image-${snapshotter}`;
     await daemon.ctr.startImage(
       id,
@@ -33,9 +30,7 @@ for (const snapshotter of ["overlayfs", "native"]) {
   });
 }
 
-test("a container that fails to start leaves its root filesystem unmounted", {
-  skip: keepsNoImages,
-}, async () => {
+test("a container that fails to start leaves its root filesystem unmounted", async () => {
   const output = await daemon.ctr.try(daemon.ctr.imageArgs("unstarted", IMAGE, ["nonesuch"], ["--rm"]));
   assert.notEqual(output.status, 0);
   assert.match(output.stderr, /OCI runtime create failed: .*nonesuch/);

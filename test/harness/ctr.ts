@@ -12,8 +12,6 @@ export interface CtrSettings {
   readonly runtime: string;
   readonly rootfs: string;
   readonly fifoDirectory: string;
-  /** Whether the daemon keeps images: holdfastd does not, and gets the same root filesystem as a directory. */
-  readonly hasImages: boolean;
 }
 
 export interface TaskRow {
@@ -93,8 +91,7 @@ export class Ctr {
 
   /** The arguments of `ctr run` for a container on an image. */
   imageArgs(id: string, image: string, command: readonly string[], flags: readonly string[] = []): string[] {
-    const { runtime, fifoDirectory, hasImages } = this.#settings;
-    if (!hasImages) return this.runArgs(id, command, flags);
+    const { runtime, fifoDirectory } = this.#settings;
     this.#note(id, flags);
     return ["run", "--runtime", runtime, "--fifo-dir", fifoDirectory, ...flags, image, id, ...command];
   }

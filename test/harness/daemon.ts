@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readFileSync,
   realpathSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -37,6 +38,10 @@ export interface DaemonOptions {
   readonly cri?: (directory: string) => readonly string[];
   /** The root directory; one in the daemon's own, if left out. */
   readonly root?: string;
+  /** The shim's binary behind the runtime's name; the one of that name, if left out. */
+  readonly shim?: string;
+  /** Words before the daemon's command line, to run it in a namespace of its own, say. They must end by exec. */
+  readonly within?: readonly string[];
   /** Put before the rest of the daemon's PATH, to stand in for runc, say. */
   readonly pathDirectories?: readonly string[];
   readonly env?: Record<string, string>;
@@ -90,11 +95,7 @@ export class Daemon {
     const { runtime } = this;
     const fifoDirectory = join(this.directory, "fifo");
     for (const path of [fifoDirectory, join(this.directory, "bin")]) mkdirSync(path);
-    const shim = shimBinary(runtime);
-    symlinkSync(
-      shim,
-      join(this.directory, "bin", `containerd-shim-${runtime.split(".").slice(-2).join("-")}`),
-    );
+    this.replaceShim(options.shim ?? shimBinary(runtime));
     this.#leftovers = new Leftovers(this.directory, this.address, this.namespace, this.#runtimeRoot);
     this.ctr = new Ctr({
       address: this.address,
@@ -102,7 +103,6 @@ export class Daemon {
       runtime,
       rootfs: this.rootfs,
       fifoDirectory,
-      hasImages: this.hasImages,
     });
     this.#writeConfig();
   }
@@ -122,10 +122,6 @@ export class Daemon {
   /** The name of the runtime that its containers ask for. */
   get runtime(): string {
     return this.#options.runtime ?? runtimeName;
-  }
-
-  get hasImages(): boolean {
-    return this.kind === "containerd";
   }
 
   get kind(): DaemonKind {
@@ -150,6 +146,15 @@ export class Daemon {
         : [...holdfastdConfig(place, this.address, level), ...(this.#options.config ?? [])];
     writeFileSync(join(this.directory, "config.toml"), `${config.join("\n")}\n`);
   }
+
+  /** Puts another binary behind the runtime's name, as an upgrade does. */
+  replaceShim(binary: string): void {
+    const name = `containerd-shim-${this.runtime.split(".").slice(-2).join("-")}`;
+    const link = join(this.directory, "bin", name);
+    symlinkSync(binary, `${link}.new`);
+    renameSync(`${link}.new`, link);
+  }
+
   /** A client of the daemon's API, in the test's namespace. */
   client(): Promise<DaemonClient> {
     return DaemonClient.connect(this.address, this.namespace, CALL_TIMEOUT_MS);
@@ -190,10 +195,13 @@ export class Daemon {
   /** Starts the daemon and resolves when it serves its API. `env` is for this time only. */
   async launch(env: Record<string, string> = {}): Promise<void> {
     // Should this process die, the daemon dies too: nobody would know of it.
-    const daemon = new Running(["setpriv", "--pdeathsig", "KILL", ...this.argv], {
-      env: { ...this.env, ...env },
-      timeoutMs: 3_600_000,
-    });
+    const daemon = new Running(
+      ["setpriv", "--pdeathsig", "KILL", ...(this.#options.within ?? []), ...this.argv],
+      {
+        env: { ...this.env, ...env },
+        timeoutMs: 3_600_000,
+      },
+    );
     this.#process = daemon;
     await daemon.printed(/containerd successfully booted|"msg":"serving"/);
   }

@@ -31,6 +31,8 @@ export interface StartOptions {
   readonly stdin?: Uint8Array;
   readonly env?: Record<string, string>;
   readonly debug?: boolean;
+  /** A command that runs the shim's binary, such as prlimit. */
+  readonly wrapper?: readonly string[];
 }
 
 /** One temporary directory with a root filesystem, an events server in the daemon's place, bundles and their shims. */
@@ -125,7 +127,7 @@ export class Playground {
 
   /** Runs the binary in a bundle with these arguments, to its end. */
   invoke(args: readonly string[], cwd: string, options: StartOptions = {}): Promise<Output> {
-    return run([this.binary, ...args], {
+    return run([...(options.wrapper ?? []), this.binary, ...args], {
       cwd,
       stdin: options.stdin ?? new Uint8Array(0),
       env: {

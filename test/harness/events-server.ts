@@ -34,6 +34,8 @@ function decodeEvent(event: Any | undefined): Record<string, unknown> {
 
 export class EventsServer {
   readonly all: ForwardedEvent[] = [];
+  /** What happens to an event before it is taken: throw to refuse it, never settle to leave it without an answer. */
+  before: (topic: string) => void | Promise<void> = () => {};
   readonly #path: string;
   #server: TtrpcServer | undefined;
   #listener: Listener | undefined;
@@ -53,7 +55,8 @@ export class EventsServer {
   async open(): Promise<void> {
     const server = new TtrpcServer(nodeClock);
     server.register(EventsDefinition, {
-      forward: ({ envelope }) => {
+      forward: async ({ envelope }) => {
+        await this.before(envelope?.topic ?? "");
         const body = decodeEvent(envelope?.event);
         this.all.push({ topic: envelope?.topic ?? "", namespace: envelope?.namespace ?? "", body });
         for (const watcher of [...this.#watchers]) watcher();

@@ -8,13 +8,12 @@ import { buildRootfs } from "./rootfs.ts";
 
 export const IMAGE = "test.invalid/busybox:1";
 
-/** Imports IMAGE, if the daemon keeps images, into a namespace; its files never leave the daemon's directory. `command` is what it runs by default. */
+/** Imports IMAGE into a namespace; its files never leave the daemon's directory. `command` is what it runs by default. */
 export async function importImage(
   daemon: Daemon,
   namespace: string = daemon.namespace,
   command: readonly string[] = [],
 ): Promise<void> {
-  if (!daemon.hasImages) return;
   const directory = join(daemon.directory, "image");
   mkdirSync(directory);
   const rootfs = buildRootfs(join(directory, "rootfs"));

@@ -21,9 +21,6 @@ export const daemonKind: "containerd" | "holdfastd" =
   process.env.HOLDFAST_TEST_DAEMON === "holdfastd" ? "holdfastd" : "containerd";
 export const isHoldfastd: boolean = daemonKind === "holdfastd";
 
-/** For the `skip` of a test that needs a snapshotter. */
-export const keepsNoImages: string | false = isHoldfastd ? "holdfastd keeps no images" : false;
-
 /** The program of our daemon, as built. */
 export const HOLDFASTD: string = join(repository, "dist/holdfastd");
 

@@ -2,6 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pack, RUNC_OPTIONS, SPEC_LINUX_RESOURCES, SPEC_PROCESS } from "../../src/api/any.ts";
+import type { ShimDump } from "../../src/api/dump.ts";
+import { DebugDefinition } from "../../src/api/generated/debug.ts";
 import type { Any } from "../../src/api/generated/google/protobuf/any.ts";
 import type { Mount } from "../../src/api/generated/mount.ts";
 import { Options } from "../../src/api/generated/runc_options.ts";
@@ -134,6 +136,12 @@ export class ShimClient {
   }
   shutdown(id: string, now = false): ReturnType<typeof this.task.shutdown> {
     return this.task.shutdown({ id, now }, this.#limit);
+  }
+
+  /** What the shim is doing, as `holdfast shim … dump` asks for it. */
+  async dump(): Promise<ShimDump> {
+    const { json: text } = await createClient(DebugDefinition, this.connection).dump({}, this.#limit);
+    return JSON.parse(text) as ShimDump;
   }
 
   close(): void {

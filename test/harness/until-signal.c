@@ -35,13 +35,15 @@ int main(int argc, char **argv)
 	sigemptyset(&set);
 	int first = argc > 1 && strpbrk(argv[1], "=:") == NULL ? 2 : 1;
 	for (int n = first; n < argc; n++) {
-		char *word = strchr(argv[n], ':');
+		/* A copy: ps shows the arguments as they are. */
+		char *rule = strdup(argv[n]);
+		char *word = strchr(rule, ':');
 		if (word != NULL)
 			*word++ = '\0';
-		char *status = strchr(argv[n], '=');
+		char *status = strchr(rule, '=');
 		if (status != NULL)
 			*status++ = '\0';
-		int number = number_of(argv[n]);
+		int number = number_of(rule);
 		words[number] = word;
 		statuses[number] = status == NULL ? -1 : atoi(status);
 		sigaddset(&set, number);

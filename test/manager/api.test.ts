@@ -205,7 +205,8 @@ test("the history tells each call with how long it took, each event, an OOM kill
   daemon.ctr.ids.add("greedy");
   const spec = specFor(daemon, "greedy", {
     args: ["sh", "-c", "x=a; while true; do x=$x$x; done"],
-    memoryLimitBytes: 8 * 1024 * 1024,
+    // More than runc needs itself until it has become the program.
+    memoryLimitBytes: 32 * 1024 * 1024,
   });
   await fresh.containers.create({ container: recordOf("greedy", spec) });
   await fresh.tasks.create({

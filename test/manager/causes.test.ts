@@ -51,7 +51,10 @@ test("a signal of a client, a signal from elsewhere, and an end of its own", asy
   await client.tasks.kill({ containerId: "asked", execId: "", signal: 9, all: false });
   const asked = await endOf("asked");
   assert.equal(asked.cause, Cause.CAUSE_KILL_REQUEST);
-  assert.match(asked.causeDetail, /^signal 9, asked for by grpc-node-js/);
+  assert.match(
+    asked.causeDetail,
+    new RegExp(`^signal 9, asked for by holdfast/\\S+ \\(pid ${process.pid}\\)`),
+  );
   const { steps } = await client.history.get({ containerId: "asked" });
   assert.ok(
     steps.some(({ what, detail }) => what === "tasks.Kill" && detail.startsWith("signal 9, asked for by")),
@@ -62,6 +65,13 @@ test("a signal of a client, a signal from elsewhere, and an end of its own", asy
   const itself = await endOf("itself");
   assert.deepEqual([itself.cause, itself.causeDetail], [Cause.CAUSE_EXITED, "exit status 4"]);
   for (const id of ["asked", "elsewhere", "itself"]) await remove(client, id);
+});
+
+test("a container that is killed in order to be deleted was deleted by force", async () => {
+  await start(daemon, client, "forced", SLEEP);
+  await client.forReason("delete").tasks.kill({ containerId: "forced", execId: "", signal: 9, all: true });
+  assert.equal((await endOf("forced")).cause, Cause.CAUSE_DELETED_BY_FORCE);
+  await remove(client, "forced");
 });
 
 test("a shim that is killed leaves a trace, and is the cause of the end", async () => {

@@ -10,6 +10,9 @@ import { after, test } from "node:test";
 import { Metrics } from "../../src/manager/metrics.ts";
 import { isLoopback, serveMetrics } from "../../src/manager/metrics-server.ts";
 import { run } from "../harness/command.ts";
+import { putOnRecord, remove, start } from "../harness/containers.ts";
+import { Daemon } from "../harness/daemon.ts";
+import { eventually } from "../harness/eventually.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-metrics-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -170,4 +173,59 @@ test("a port that is taken is an error that names it", async () => {
     message: new RegExp(`^cannot serve metrics at 127\\.0\\.0\\.1:${port}: .*EADDRINUSE`),
   });
   server.close();
+});
+
+test("promtool finds nothing wrong with them, containers' figures included", async () => {
+  const daemon = await Daemon.start({
+    kind: "holdfastd",
+    config: [`metrics_address = "${join(directory, "d.sock")}"`],
+  });
+  const client = await daemon.client();
+  try {
+    await start(daemon, client, "lives", ["sleep", "1000"]);
+    await start(daemon, client, "ended", ["sh", "-c", "exit 3"]);
+    await client.tasks.wait({ containerId: "ended", execId: "" });
+    await putOnRecord(daemon, client, "idle", ["true"]);
+    const socketPath = join(directory, "d.sock");
+    const body = await eventually("the exit to be counted", async () => {
+      const { body } = await ask({ socketPath }, "/metrics?containers=1");
+      return body.includes("holdfast_task_exits_total{") ? body : undefined;
+    });
+    const file = join(directory, "metrics");
+    writeFileSync(file, body);
+    const checked = await run(["sh", "-c", `promtool check metrics <${file}`]);
+    assert.deepEqual([checked.status, checked.stdout, checked.stderr], [0, "", ""]);
+    const { namespace } = daemon;
+    for (const [name, value] of [
+      [`holdfast_containers{namespace="${namespace}",state="running"}`, "1"],
+      [`holdfast_containers{namespace="${namespace}",state="stopped"}`, "1"],
+      [`holdfast_containers{namespace="${namespace}",state="none"}`, "1"],
+      [`holdfast_task_exits_total{cause="exited",result="failed"}`, "1"],
+      ["holdfast_task_starts_total", "2"],
+      ["holdfast_task_run_seconds_count", "1"],
+    ])
+      assert.ok(body.split("\n").includes(`${name} ${value}`), `${name} ${value}\nis not in\n${body}`);
+    assert.match(
+      body,
+      new RegExp(
+        `^holdfast_container_memory_bytes\\{namespace="${namespace}",container="lives"\\} [1-9]`,
+        "m",
+      ),
+    );
+    assert.match(
+      body,
+      new RegExp(`^holdfast_container_processes\\{namespace="${namespace}",container="lives"\\} 1$`, "m"),
+    );
+    assert.doesNotMatch((await ask({ socketPath })).body, /holdfast_container_/);
+    for (const line of body.split("\n").filter((each) => each !== "" && !each.startsWith("#"))) {
+      const name = /^\w+/.exec(line)?.[0].replace(/_(bucket|sum|count)$/, "") ?? "";
+      assert.match(body, new RegExp(`^# HELP ${name}`, "m"));
+      assert.match(body, new RegExp(`^# TYPE ${name}`, "m"));
+    }
+    for (const id of ["lives", "ended"]) await remove(client, id);
+    await client.containers.delete({ id: "idle" });
+  } finally {
+    client.close();
+    await daemon.close();
+  }
 });

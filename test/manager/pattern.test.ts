@@ -107,7 +107,7 @@ const EXPENSIVE = [
   "^(a*)*b$",
   "(.*)*(.*)*x$",
   "^(([a-z])+.)+[A-Z]([a-z])+$",
-  "a?".repeat(40) + "a".repeat(40) + "b",
+  `${"a?".repeat(40) + "a".repeat(40)}b`,
 ];
 
 for (const source of EXPENSIVE) {

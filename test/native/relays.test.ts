@@ -56,6 +56,16 @@ await forEachBuild("relays", (program) => {
   shows("a reader that dies while the output is full", "readerDiesWhileBlocked", [
     ["write", "EPIPE", "waiting"],
   ]);
+  test("a busy stream leaves the others their turn", async () => {
+    const reports = await program.reports("busyNeighbour", [], { wrapper: ["timeout", "120"] });
+    assert.deepEqual(reports, [["eof", "has its turn"]]);
+  });
+  shows("a reader that leaves while nothing comes costs no work", "readerLeavesIdle", [
+    true,
+    "after the rest",
+    { idle: true },
+    ["write", "EPIPE"],
+  ]);
   shows(
     "a fifo held open outlives its reader, blocks without work, and the next reader gets everything",
     "heldFifo",

@@ -1,6 +1,6 @@
 // The end of an output: nothing is lost that was written, and nobody is waited for who writes nothing.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
@@ -48,8 +48,7 @@ test("Delete waits for a reader that pauses, until it has read everything", asyn
   // More than the fifo holds; the rest fits into the container's own pipe.
   const size = 100_000;
   await running.exec("e", ["head", "-c", String(size), "/dev/zero"], { stdout });
-  const output = reading(stdout);
-  output.socket.pause();
+  const pausing = openSync(stdout, constants.O_RDONLY | constants.O_NONBLOCK);
   await running.shim.wait("pauses", "e");
   let deleted = false;
   const gone = running.shim.delete("pauses", "e").then(() => {
@@ -58,7 +57,8 @@ test("Delete waits for a reader that pauses, until it has read everything", asyn
   // Longer than a silent stranger is waited for.
   await new Promise((next) => setTimeout(next, 3000));
   assert.equal(deleted, false, "Delete has not waited");
-  output.socket.resume();
+  const output = reading(stdout);
+  closeSync(pausing);
   await gone;
   await output.ended;
   assert.equal(output.text.length, size);

@@ -8,7 +8,7 @@ import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { openFiles } from "../harness/processes.ts";
 import { refusal, ShimClient } from "../harness/shim-client.ts";
-import { cpuTicks, FifoWriter, fifoIn, Running, reading } from "./running.ts";
+import { cpuTicks, FifoWriter, fifoIn, Running, reading, SLEEPS } from "./running.ts";
 
 const place = await Playground.create();
 after(() => place.close());
@@ -83,6 +83,22 @@ test("whoever holds the terminal of an ended process is not waited for, and what
   await running.end();
 });
 
+test("what is typed to a process that has ended makes no work", async () => {
+  const running = await Running.start(place, "typed-late");
+  const stdin = fifoIn(place, "in");
+  await running.exec("e", ["true"], { stdin, stdout: fifoIn(place, "out"), terminal: true });
+  await running.shim.wait("typed-late", "e");
+  const keys = new FifoWriter(stdin);
+  keys.write("x".repeat(60_000));
+  const shim = await running.shimPid();
+  const before = cpuTicks(shim);
+  await new Promise((next) => setTimeout(next, 1000));
+  assert.ok(cpuTicks(shim) - before < 20, `${cpuTicks(shim) - before} ticks`);
+  keys.close();
+  await running.shim.delete("typed-late", "e");
+  await running.end();
+});
+
 test("end of input is told to a program on a terminal, also when it comes before Start", async () => {
   const running = await Running.start(place, "veof");
   for (const early of [true, false]) {
@@ -139,7 +155,7 @@ test("no console socket stays in the bundle, whether the runtime succeeds or fai
   await running.end();
 });
 
-test("an exec deleted while it waits for its terminal leaves nothing that touches others' descriptors", async () => {
+test("an exec that goes with its container while it waits for its terminal leaves nothing that touches others' descriptors", async () => {
   // A runtime that makes a process and never passes its terminal.
   const runtime = join(place.directory, "no-terminal");
   const script = `#!/bin/sh
@@ -150,26 +166,29 @@ echo $! >"$2.new"; mv "$2.new" "$2"; echo $! >${place.directory}/passed-nothing
 `;
   writeFileSync(runtime, script, { mode: 0o755 });
   const running = await Running.start(place, "no-tty", undefined, { options: { binaryName: runtime } });
+  // Another container keeps the shim.
+  place.makeBundle("no-tty-too", SLEEPS);
+  await running.shim.create("no-tty-too", place.bundle("no-tty-too"));
   await running.shim.exec("no-tty", "e", ["true"], { stdout: fifoIn(place, "out"), terminal: true });
   const start = running.shim.start("no-tty", "e").catch((error: Error) => error);
   const passed = join(place.directory, "passed-nothing");
   await eventually("the runtime to end", () => existsSync(passed) && readFileSync(passed, "utf8") !== "");
-  const strayPid = Number(readFileSync(passed, "utf8"));
-  const shim = await running.shimPid();
-  await eventually(
-    "only the stray to be left",
-    () => readFileSync(`/proc/${strayPid}/stat`, "utf8").split(" ")[3] === String(shim),
-  );
-  await running.shim.delete("no-tty", "e").catch(() => {});
+  // Its container goes, and the exec with it.
+  await running.shim.kill("no-tty", 9);
+  await running.shim.wait("no-tty");
+  await running.shim.delete("no-tty");
   // These take the numbers that have become free.
   const others = await Promise.all(
     Array.from({ length: 4 }, () => ShimClient.ofBundle(place.bundle("no-tty"))),
   );
   assert.ok((await start) instanceof Error);
-  for (const other of others) assert.equal((await other.state("no-tty")).id, "no-tty");
+  // The bound that the terminal had, and more.
+  await new Promise((next) => setTimeout(next, 10_000));
+  for (const other of others) await other.state("no-tty-too");
   for (const other of others) other.close();
-  process.kill(strayPid, "SIGKILL");
-  await running.end();
+  await place.endContainer(running.shim, "no-tty-too");
+  await place.removeBundle("no-tty-too");
+  await place.forget(running.shim, "no-tty");
 });
 
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

@@ -34,11 +34,12 @@ export class DaemonClient {
   readonly history: ServiceClient<HistoryDefinition>;
   readonly #client: Client;
   readonly #timeoutMs: number;
+  /** What its calls are for, for the daemon's records. */
   readonly #reason: string;
 
   private constructor(client: Client, namespace: string, timeoutMs: number, reason = "") {
-    this.#reason = reason;
     this.#client = client;
+    this.#reason = reason;
     this.#timeoutMs = timeoutMs;
     this.namespace = namespace;
     this.containers = this.service(ContainersDefinition);
@@ -55,8 +56,8 @@ export class DaemonClient {
     const client = new Client(`unix://${address}`, credentials.createInsecure(), {
       "grpc.max_receive_message_length": MAX_MESSAGE,
       "grpc.max_send_message_length": MAX_MESSAGE,
-      // holdfastd remembers who has asked for an end.
-      "grpc.primary_user_agent": `holdfast/${VERSION}`,
+      // holdfastd remembers who has had a container killed.
+      "grpc.primary_user_agent": `holdfast/${VERSION} (pid ${process.pid})`,
       // A daemon that restarts is back at once.
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 1000,
@@ -69,8 +70,8 @@ export class DaemonClient {
     return new DaemonClient(this.#client, namespace, this.#timeoutMs, this.#reason);
   }
 
-  /** The same connection, for calls that are part of something larger, such as "delete": holdfastd remembers that too. */
-  because(reason: string): DaemonClient {
+  /** The same connection, whose calls say what they are for: holdfastd remembers a container killed for "delete" as deleted by force. */
+  forReason(reason: "delete"): DaemonClient {
     return new DaemonClient(this.#client, this.namespace, this.#timeoutMs, reason);
   }
 

@@ -6,6 +6,7 @@ import { BUNDLES } from "../../api/runtime-names.ts";
 import { parseMountinfo } from "../../platform/mountinfo.ts";
 import { nodeNet } from "../../platform/node.ts";
 import { isSystemError } from "../../platform/platform.ts";
+import { RUNTIME_ROOTS } from "../../shims/runtime-root.ts";
 import { list } from "../shims/bundle.ts";
 import { probe } from "../shims/probe.ts";
 import { listeningSockets, statOf } from "../shims/proc.ts";
@@ -19,7 +20,6 @@ import { askRecords, type Records } from "./records.ts";
 
 const STATE_DIRECTORIES = ["/run/containerd", "/run/holdfast"] as const;
 const SOCKETS = "/run/containerd/s";
-const RUNTIME_STATES = ["/run/containerd/runc", "/run/holdfast/runc"] as const;
 const RUNTIME_STATE_LIMIT = 4 * 1024 * 1024;
 /** Younger ones may be on their way to their first container, or out. */
 const SETTLED_MS = 60_000;
@@ -145,7 +145,7 @@ function runtimeState({ shims, records }: Known): Finding {
       [id, ...containers].map((each) => `${namespace}/${each}`),
     ),
   );
-  const dead = RUNTIME_STATES.flatMap((root) => list(root).map((namespace) => join(root, namespace)))
+  const dead = RUNTIME_ROOTS.flatMap((root) => list(root).map((namespace) => join(root, namespace)))
     .flatMap((namespace) => list(namespace).map((id) => join(namespace, id)))
     .filter((path) => {
       const [namespace, id] = [basename(dirname(path)), basename(path)];

@@ -2,8 +2,8 @@
 
 import type { ShimDump } from "../../api/dump.ts";
 import { DebugDefinition } from "../../api/generated/debug.ts";
-import { TaskDefinition } from "../../api/generated/task.ts";
-import { connectShim, taskClient, taskServiceName } from "../../shims/connect.ts";
+import type { TaskDefinition } from "../../api/generated/task.ts";
+import { connectShim, taskClient } from "../../shims/connect.ts";
 import type { TtrpcClient } from "../../ttrpc/client.ts";
 import type { CallOptions, ServiceClient } from "../../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
@@ -30,18 +30,26 @@ export class ShimConnection {
 
   /** Connects and asks for the container `id`, which need not exist. Throws a Problem that names the socket; a hung shim takes `timeoutMs`. */
   static async open(socket: string, id: string, timeoutMs: number): Promise<ShimConnection> {
-    const client = await connect(socket);
-    try {
-      return new ShimConnection(socket, client, await findApi(client, id, timeoutMs), timeoutMs);
-    } catch (error) {
-      client.close();
-      if (error instanceof TtrpcError && error.code === Code.DEADLINE_EXCEEDED) {
-        throw new Problem(`no answer from the shim at ${socket} in ${timeoutMs} ms`, undefined, {
-          cause: error,
-        });
-      }
-      throw error;
-    }
+    // Connect is answered by every shim, for a container that it does not know too: Go's says NOT_FOUND then.
+    const { connection } = await ShimConnection.asking(socket, timeoutMs, (task) =>
+      task.connect({ id }, { timeoutMs }),
+    );
+    return connection;
+  }
+
+  /**
+   * Connects with the first question that there is: `ask` is sent to the version that the shim speaks, and its answer comes with the connection.
+   * Any answer will do, also an error of the shim's own. Throws as open() does.
+   */
+  static async asking<T>(
+    socket: string,
+    timeoutMs: number,
+    ask: (task: ServiceClient<TaskDefinition>) => Promise<T>,
+  ): Promise<{ connection: ShimConnection; answer: T | TtrpcError }> {
+    return reaching(socket, timeoutMs, async (client) => {
+      const { api, answer } = await askVersions((version) => ask(taskClient(client, version)));
+      return { connection: new ShimConnection(socket, client, api, timeoutMs), answer };
+    });
   }
 
   /** For calls that are answered at once. */
@@ -71,18 +79,34 @@ async function connect(socket: string): Promise<TtrpcClient> {
   }
 }
 
-/** Connect is answered by every shim, for a container that it does not know too: Go's says NOT_FOUND then. */
-async function findApi(client: TtrpcClient, id: string, timeoutMs: number): Promise<TaskApi> {
-  const { connect: method } = TaskDefinition.methods;
+/** Closes the connection if `use` fails, and says of a shim that hangs that it does. */
+async function reaching<T>(
+  socket: string,
+  timeoutMs: number,
+  use: (client: TtrpcClient) => Promise<T>,
+): Promise<T> {
+  const client = await connect(socket);
+  try {
+    return await use(client);
+  } catch (error) {
+    client.close();
+    if (!(error instanceof TtrpcError) || error.code !== Code.DEADLINE_EXCEEDED) throw error;
+    const text = `no answer from the shim at ${socket} in ${timeoutMs} ms`;
+    throw new Problem(text, undefined, { cause: error });
+  }
+}
+
+async function askVersions<T>(
+  ask: (version: 2 | 3) => Promise<T>,
+): Promise<{ api: TaskApi; answer: T | TtrpcError }> {
   for (const api of ["v2", "v3"] as const) {
     try {
-      await client.call(taskServiceName(VERSIONS[api]), method, { id }, { timeoutMs });
-      return api;
+      return { api, answer: await ask(VERSIONS[api]) };
     } catch (error) {
       if (!(error instanceof TtrpcError)) throw error;
       if (error.code === Code.UNIMPLEMENTED) continue;
       if (error.code === Code.DEADLINE_EXCEEDED || error.code === Code.UNAVAILABLE) throw error;
-      return api;
+      return { api, answer: error };
     }
   }
   throw new Problem("it serves neither version 2 nor version 3 of the task service");

@@ -1,5 +1,5 @@
 // `holdfast shim … dump`: all that can be learned of a shim, from itself where it is ours and answers, and from /proc in any case.
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import type { ShimDump } from "../../api/dump.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { callCode, errorText } from "../text/problem.ts";
@@ -7,14 +7,24 @@ import { ShimConnection } from "./connection.ts";
 import {
   argumentsOf,
   childrenOf,
+  isOfOurs,
   listeningSockets,
+  type MemoryUse,
+  memoryOf,
   type OpenFile,
   openFilesOf,
+  sleepsIn,
   socketInode,
+  stackOf,
   statOf,
+  syscallOf,
+  threadsOf,
 } from "./proc.ts";
 import type { ShimProcess } from "./processes.ts";
 import { type ShimTarget, stoppedHint } from "./target.ts";
+
+/** runc starts itself anew, and that once more. */
+const RUNTIME_DEPTH = 3;
 
 export interface DumpedFile extends OpenFile {
   /** What the shim uses it for, as far as one can see: "stdout of web". */
@@ -25,13 +35,26 @@ export interface DumpedFile extends OpenFile {
 
 export interface DumpedChild {
   readonly pid: number;
+  readonly parent: number;
   readonly state: string;
   readonly ageMs: number;
   readonly command: string;
+  /** The kernel function that its main thread sleeps in. */
+  readonly sleepsIn: string | undefined;
+  /** The system call that it is in, as /proc/PID/syscall has it: number and arguments. */
+  readonly syscall: string | undefined;
+  /** For a program on the host, such as a runtime that hangs: where its threads are in the kernel, each stack once. Needs root. */
+  readonly stacks: readonly DumpedStack[];
+}
+
+export interface DumpedStack {
+  readonly threads: readonly number[];
+  readonly frames: readonly string[];
 }
 
 export interface Dump {
   readonly shim: ShimProcess | undefined;
+  readonly memory: MemoryUse | undefined;
   readonly socket: string;
   /** Milliseconds to its first answer; undefined if there was none. */
   readonly answerMs: number | undefined;
@@ -53,14 +76,18 @@ export async function dumpShim(
   const { shim, socket } = target;
   const asked = await ask(target, container ?? shim?.id ?? "", timeoutMs);
   const pid = shim?.pid ?? asked.inside?.pid;
-  const children =
-    pid === undefined
-      ? []
-      : childrenOf(pid)
-          .map(describeChild)
-          .filter((child) => child !== undefined);
+  const children = pid === undefined ? [] : familyOf(pid);
   const files = pid === undefined ? [] : describeFiles(pid, children, asked.inside, socket);
-  return { shim, socket, ...asked, sleepsIn: pid === undefined ? undefined : sleepsIn(pid), children, files };
+  const memory = pid === undefined ? undefined : memoryOf(pid);
+  return {
+    shim,
+    memory,
+    socket,
+    ...asked,
+    sleepsIn: pid === undefined ? undefined : sleepsIn(pid),
+    children,
+    files,
+  };
 }
 
 type Asked = Pick<Dump, "answerMs" | "silence" | "inside">;
@@ -88,19 +115,32 @@ async function ask({ socket, shim }: ShimTarget, id: string, timeoutMs: number):
   }
 }
 
+/** The children, and below a program on the host what it has started: a runtime waits for its own. */
+function familyOf(pid: number, depth = RUNTIME_DEPTH): DumpedChild[] {
+  return childrenOf(pid).flatMap((child) => {
+    const described = describeChild(child);
+    if (described === undefined) return [];
+    return [described, ...(depth > 0 && isOfOurs(child) ? familyOf(child, depth - 1) : [])];
+  });
+}
+
 function describeChild(pid: number): DumpedChild | undefined {
   const stat = statOf(pid);
   if (stat === undefined) return undefined;
-  return { pid, state: stat.state, ageMs: stat.ageMs, command: argumentsOf(pid).join(" ") };
+  const { parent, state, ageMs } = stat;
+  const command = argumentsOf(pid).join(" ");
+  const stacks = isOfOurs(pid) ? stacksOf(pid) : [];
+  return { pid, parent, state, ageMs, command, sleepsIn: sleepsIn(pid), syscall: syscallOf(pid), stacks };
 }
 
-function sleepsIn(pid: number): string | undefined {
-  try {
-    const where = readFileSync(`/proc/${pid}/wchan`, "utf8");
-    return where === "" || where === "0" ? undefined : where;
-  } catch {
-    return undefined;
+/** Threads that wait at the same place come together: Go's runtime has many. */
+function stacksOf(pid: number): DumpedStack[] {
+  const found = new Map<string, number[]>();
+  for (const thread of threadsOf(pid)) {
+    const stack = stackOf(pid, thread);
+    if (stack !== "") found.set(stack, [...(found.get(stack) ?? []), thread]);
   }
+  return [...found].map(([stack, threads]) => ({ threads, frames: stack.split("\n") }));
 }
 
 /** A pipe is known by the child that has its other end as stdin, stdout or stderr; a fifo by its name. */

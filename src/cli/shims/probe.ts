@@ -1,4 +1,5 @@
 // Whether a shim answers, how fast, and in which states its containers are. Used by `shims` and `doctor`.
+import type { StateResponse } from "../../api/generated/task.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { callCode, errorText } from "../text/problem.ts";
 import { statusName } from "../text/task-status.ts";
@@ -28,33 +29,41 @@ export async function probe(shim: ShimProcess, timeoutMs: number): Promise<Probe
   const socket = mainSocket(shim);
   if (socket === undefined) return { ...silent, error: "does not listen on any socket" };
   const start = performance.now();
-  let connection: ShimConnection;
+  const [first = shim.id, ...others] = shim.containers;
   try {
-    connection = await ShimConnection.open(socket, shim.containers[0] ?? shim.id, timeoutMs);
+    const { connection, answer } = await ShimConnection.asking(socket, timeoutMs, (task) =>
+      task.state({ id: first, execId: "" }, { timeoutMs }),
+    );
+    const ms = performance.now() - start;
+    try {
+      const left = Math.max(1, timeoutMs - ms);
+      const states = await Promise.all(others.map((id) => stateOf(connection, id, left)));
+      const containers = shim.containers.length === 0 ? [] : [described(first, answer), ...states];
+      return { answers: true, ms, api: connection.api, containers, error: undefined };
+    } finally {
+      connection.close();
+    }
   } catch (error) {
     const hint = shim.stat.state === "T" ? "stopped by a signal" : errorText(error);
     return { ...silent, error: hint };
   }
-  const ms = performance.now() - start;
-  try {
-    const left = Math.max(1, timeoutMs - ms);
-    const containers = await Promise.all(shim.containers.map((id) => stateOf(connection, id, left)));
-    return { answers: true, ms, api: connection.api, containers, error: undefined };
-  } finally {
-    connection.close();
-  }
 }
 
 async function stateOf(connection: ShimConnection, id: string, timeoutMs: number): Promise<ContainerState> {
-  try {
-    const { status, pid } = await connection.task.state({ id, execId: "" }, { timeoutMs });
-    return { id, status: statusName(status), pid };
-  } catch (error) {
-    const code = callCode(error);
-    return {
-      id,
-      status: code === Code.NOT_FOUND ? "none" : code === Code.DEADLINE_EXCEEDED ? "no answer" : "unknown",
-      pid: 0,
-    };
-  }
+  return described(
+    id,
+    await connection.task.state({ id, execId: "" }, { timeoutMs }).catch((error: unknown) => error),
+  );
+}
+
+/** `answer` is the shim's, or the error that it came to. */
+function described(id: string, answer: unknown): ContainerState {
+  if (isState(answer)) return { id, status: statusName(answer.status), pid: answer.pid };
+  const code = callCode(answer);
+  const status = code === Code.NOT_FOUND ? "none" : code === Code.DEADLINE_EXCEEDED ? "no answer" : "unknown";
+  return { id, status, pid: 0 };
+}
+
+function isState(answer: unknown): answer is StateResponse {
+  return typeof answer === "object" && answer !== null && !(answer instanceof Error);
 }

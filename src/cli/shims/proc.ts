@@ -10,6 +10,8 @@ export interface ProcessStat {
   readonly parent: number;
   /** One letter as in ps; T is stopped by a signal. */
   readonly state: string;
+  /** When it was started, in clock ticks since the host was: with the pid the identity of a process. */
+  readonly startTicks: number;
   /** Milliseconds since it was started. */
   readonly ageMs: number;
 }
@@ -68,6 +70,8 @@ export function directoryOf(pid: number): { path: string; removed: boolean } | u
     : { path, removed: false };
 }
 
+let ourMounts: string | undefined;
+
 /**
  * Whether a process is of our user and sees what we see: not one of a container, which has a mount or pid namespace of its own, and not one of
  * another user of this host.
@@ -79,8 +83,16 @@ export function isOfOurs(pid: number): boolean {
   if (real !== user || effective !== user) return false;
   // It has a number in each pid namespace from ours down to its own.
   if (/^NSpid:\t(.*)$/m.exec(status)?.[1]?.includes("\t") !== false) return false;
-  const mounts = link(`/proc/${pid}/ns/mnt`);
-  return mounts !== undefined && mounts === link("/proc/self/ns/mnt");
+  ourMounts ??= link("/proc/self/ns/mnt");
+  return ourMounts !== undefined && link(`/proc/${pid}/ns/mnt`) === ourMounts;
+}
+
+let booted: number | undefined;
+
+/** Milliseconds since the host was started. */
+function uptimeMs(): number {
+  booted ??= performance.now() - Number(text("/proc/uptime")?.split(" ")[0] ?? 0) * 1000;
+  return performance.now() - booted;
 }
 
 /** undefined when there is no such process. */
@@ -89,12 +101,12 @@ export function statOf(pid: number): ProcessStat | undefined {
   if (stat === undefined) return undefined;
   // The name may hold spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const uptime = Number(text("/proc/uptime")?.split(" ")[0] ?? 0);
   const started = Number(fields[19]) / TICKS_PER_SECOND;
   return {
     state: fields[0] ?? "?",
     parent: Number(fields[1]),
-    ageMs: Math.max(0, (uptime - started) * 1000),
+    startTicks: Number(fields[19]),
+    ageMs: Math.max(0, uptimeMs() - started * 1000),
   };
 }
 
@@ -110,6 +122,10 @@ export function memoryOf(pid: number): MemoryUse | undefined {
 }
 
 export function openFilesOf(pid: number): OpenFile[] {
+  return linksOf(pid).sort((a, b) => a.fd - b.fd);
+}
+
+function linksOf(pid: number): OpenFile[] {
   let names: string[];
   try {
     names = readdirSync(`/proc/${pid}/fd`);
@@ -118,19 +134,39 @@ export function openFilesOf(pid: number): OpenFile[] {
   }
   return names
     .map((name) => ({ fd: Number(name), target: link(`/proc/${pid}/fd/${name}`) ?? "" }))
-    .filter(({ target }) => target !== "")
-    .sort((a, b) => a.fd - b.fd);
+    .filter(({ target }) => target !== "");
+}
+
+export function threadsOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map(Number);
+  } catch {
+    return [];
+  }
 }
 
 /** The children of a process, of all its threads. */
 export function childrenOf(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
-      (text(`/proc/${pid}/task/${thread}/children`) ?? "").split(" ").filter(Boolean).map(Number),
-    );
-  } catch {
-    return [];
-  }
+  return threadsOf(pid).flatMap((thread) =>
+    (text(`/proc/${pid}/task/${thread}/children`) ?? "").split(" ").filter(Boolean).map(Number),
+  );
+}
+
+/** The kernel function that the main thread sleeps in; undefined for one that runs. */
+export function sleepsIn(pid: number): string | undefined {
+  const where = text(`/proc/${pid}/wchan`);
+  return where === undefined || where === "" || where === "0" ? undefined : where;
+}
+
+/** Number and arguments of the system call that the main thread is in; undefined for one that runs. */
+export function syscallOf(pid: number): string | undefined {
+  const call = text(`/proc/${pid}/syscall`)?.trim();
+  return call === undefined || !/^\d/.test(call) ? undefined : call;
+}
+
+/** The frames of a thread in the kernel, one a line; empty if there are none or the kernel does not say. */
+export function stackOf(pid: number, thread: number): string {
+  return (text(`/proc/${pid}/task/${thread}/stack`) ?? "").trim();
 }
 
 /** Paths of the unix sockets that take connections, by inode. The path of an abstract one starts with "@". */
@@ -155,8 +191,8 @@ export function socketInode(target: string): string | undefined {
 
 /** The sockets of `sockets` that the process holds. Where an inode has several paths, only what nobody but our user can have made counts. */
 export function socketsOf(pid: number, sockets: SocketPaths): string[] {
-  const held = openFilesOf(pid).flatMap(({ target }) => {
-    const paths = sockets.get(socketInode(target) ?? "") ?? [];
+  const held = linksOf(pid).flatMap(({ target }) => {
+    const paths = target.startsWith("socket:") ? (sockets.get(socketInode(target) ?? "") ?? []) : [];
     return paths.length <= 1 ? paths : paths.filter(isOurSocket);
   });
   return [...new Set(held)];

@@ -8,8 +8,6 @@ import {
   executableOf,
   isOfOurs,
   listeningSockets,
-  type MemoryUse,
-  memoryOf,
   type ProcessStat,
   type SocketPaths,
   socketsOf,
@@ -31,7 +29,6 @@ export interface ShimProcess {
   /** The daemon's socket. */
   readonly daemon: string;
   readonly stat: ProcessStat;
-  readonly memory: MemoryUse | undefined;
   /** Empty if it works elsewhere. */
   readonly bundle: string;
   readonly bundleRemoved: boolean;
@@ -78,7 +75,6 @@ export function shimProcess(pid: number, { sockets, bundles }: Host = host()): S
     namespace: flag(argv, "namespace"),
     daemon: flag(argv, "address"),
     stat,
-    memory: memoryOf(pid),
     bundle,
     bundleRemoved,
     sockets: held,

@@ -12,12 +12,21 @@ export interface ShimTarget {
   readonly container: string | undefined;
 }
 
-/** Throws a Problem if nothing, or more than one thing, is meant. */
-export function findTarget(word: string, namespace: string | undefined): ShimTarget {
+/**
+ * `namespace` is the one that a flag demands; of several shims of that name the one in `preferred` is meant, the namespace that the environment
+ * says. Throws a Problem if nothing, or more than one thing, is meant.
+ */
+export function findTarget(
+  word: string,
+  namespace: string | undefined,
+  preferred: string | undefined,
+): ShimTarget {
   const path = word.replace(/^unix:\/\//, "");
   if (path.startsWith("/") || path.startsWith("@")) return bySocket(path);
   const shims = findShims().filter((shim) => namespace === undefined || shim.namespace === namespace);
-  const named = shims.filter((shim) => shim.id === word || shim.containers.includes(word));
+  const all = shims.filter((shim) => shim.id === word || shim.containers.includes(word));
+  const near = all.filter((shim) => shim.namespace === preferred);
+  const named = near.length > 0 ? near : all;
   if (named.length > 1) throw new Problem(ambiguous(word, named), USAGE);
   const shim = named[0] ?? (/^\d+$/.test(word) ? byPid(Number(word)) : undefined);
   if (shim === undefined) {

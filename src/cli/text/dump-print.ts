@@ -1,6 +1,6 @@
 // A shim's dump as a person reads it: first what it is and whether it answers, then what it is at.
 import type { ShimDump } from "../../api/dump.ts";
-import type { Dump } from "../shims/dump.ts";
+import type { Dump, DumpedChild } from "../shims/dump.ts";
 import type { Screen } from "./screen.ts";
 import { exitText } from "./signals.ts";
 import { bytes, duration } from "./units.ts";
@@ -27,7 +27,7 @@ export function printDump(screen: Screen, dump: Dump): void {
     ],
     [
       "memory",
-      shim?.memory && `${bytes(shim.memory.rssBytes)}, of which ${bytes(shim.memory.privateBytes)} private`,
+      dump.memory && `${bytes(dump.memory.rssBytes)}, of which ${bytes(dump.memory.privateBytes)} private`,
     ],
     ["bundle", shim && `${shim.bundle}${shim.bundleRemoved ? " (removed)" : ""}`],
     ["socket", dump.socket],
@@ -42,14 +42,16 @@ export function printDump(screen: Screen, dump: Dump): void {
   section(
     screen,
     "Children",
-    ["PID", "STATE", "AGE", "COMMAND"],
+    ["PID", "STATE", "SLEEPS IN", "AGE", "COMMAND"],
     dump.children.map((child) => [
       String(child.pid),
       STATES[child.state] ?? child.state,
+      child.sleepsIn ?? "",
       duration(child.ageMs),
       child.command,
     ]),
   );
+  for (const child of dump.children) printStacks(screen, child);
   section(
     screen,
     "Descriptors",
@@ -61,6 +63,17 @@ export function printDump(screen: Screen, dump: Dump): void {
       file.role,
     ]),
   );
+}
+
+function printStacks(screen: Screen, { pid, command, syscall, stacks }: DumpedChild): void {
+  if (stacks.length === 0) return;
+  screen.line();
+  const call = syscall === undefined ? "" : `, in system call ${syscall.split(" ")[0]}`;
+  screen.line(screen.colors.bold(`Where ${pid} is in the kernel${call}: ${command}`));
+  for (const { threads, frames } of stacks) {
+    screen.line(`threads ${threads.join(" ")}`);
+    for (const frame of frames) screen.line(`  ${frame}`);
+  }
 }
 
 function printInside(screen: Screen, inside: ShimDump): void {

@@ -45,7 +45,8 @@ export function processVerb(
   });
 }
 
-async function connected(command: Command, run: (visit: Visit) => Promise<void>): Promise<void> {
+/** Runs a verb with a connection to the daemon for as long as it takes. */
+export async function connected(command: Command, run: (visit: Visit) => Promise<void>): Promise<void> {
   const settings = settingsOf(command);
   const { address, namespace, daemonTimeoutMs } = settings;
   const daemon = await DaemonClient.connect(address, namespace, daemonTimeoutMs);

@@ -4,6 +4,7 @@ import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { getContainer, logOf, orNone, specOf } from "../containers/record.ts";
 import { describeRow, rowOf } from "../containers/rows.ts";
+import { memoryOf } from "../shims/proc.ts";
 import { findShims, type ShimProcess } from "../shims/processes.ts";
 import { nsToIso } from "../text/units.ts";
 import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
@@ -31,6 +32,7 @@ async function inspectOne(daemon: DaemonClient, id: string, shims: readonly Shim
   const container = await getContainer(daemon, id);
   const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
   const shim = shims.find((each) => each.namespace === daemon.namespace && each.containers.includes(id));
+  const memory = shim && memoryOf(shim.pid);
   const { updatedAt, snapshotter, snapshotKey, spec } = container;
   return {
     ...describeRow(await rowOf(daemon, container, task)),
@@ -54,8 +56,8 @@ async function inspectOne(daemon: DaemonClient, id: string, shims: readonly Shim
             executable: shim.executable,
             bundle: shim.bundle,
             sockets: shim.sockets,
-            rssBytes: shim.memory?.rssBytes ?? null,
-            privateBytes: shim.memory?.privateBytes ?? null,
+            rssBytes: memory?.rssBytes ?? null,
+            privateBytes: memory?.privateBytes ?? null,
           },
     snapshotter,
     snapshotKey,

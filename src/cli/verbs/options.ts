@@ -14,6 +14,8 @@ export interface Settings {
   readonly namespace: string;
   /** Whether a flag asks for the namespace; verbs that look at all of them do so otherwise. */
   readonly namespaceGiven: boolean;
+  /** Whether a flag or the environment says it. */
+  readonly namespaceSet: boolean;
   /** How long a shim may take for what should be answered at once, in ms. */
   readonly timeoutMs: number;
   /** The same for a daemon, which asks shims for some of it, one after the other. */
@@ -56,6 +58,7 @@ export function settingsOf(command: Command): Settings {
     address: address.replace(/^unix:\/\//, ""),
     namespace: namespace ?? DEFAULT_NAMESPACE,
     namespaceGiven: raw.namespace !== undefined,
+    namespaceSet: namespace !== undefined,
     timeoutMs: timeout ?? DEFAULT_TIMEOUT_MS,
     daemonTimeoutMs: timeout ?? DEFAULT_DAEMON_TIMEOUT_MS,
     timeoutGivenMs: raw.timeout,

@@ -14,6 +14,7 @@ import { printDump } from "../text/dump-print.ts";
 import { errorText, notStarted, Problem, USAGE } from "../text/problem.ts";
 import { exitText, signalNumber } from "../text/signals.ts";
 import { nsToIso } from "../text/units.ts";
+import { directKill } from "./direct-kill.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { commonFlags, examples, exitsLikeProcess, type Settings, settingsOf } from "./options.ts";
 
@@ -81,11 +82,13 @@ export function shimVerbs(parent: Command, word: string): Command {
   ]);
   addExec(add);
   examples(
-    add("kill", "send a signal to the init, or to an exec", visiting(kill))
+    add("kill", "send a signal to the init, or to an exec", kill)
       .addOption(exec)
-      .option("-s, --signal <signal>", "name or number", "SIGTERM")
-      .option("--all", "to all processes of the container"),
+      .option("-s, --signal <signal>", "name or number (SIGTERM; with --direct SIGKILL, to all processes)")
+      .option("--all", "to all processes of the container")
+      .option("--direct", "without shim and runtime: for what hangs"),
     [`holdfast shim ${word} kill -s KILL --all`, "end everything in it"],
+    [`holdfast shim ${word} kill --direct`, "the same when the shim or the runtime hangs"],
   );
   examples(add("wait", "wait for the end; prints the exit status", visiting(wait)).addOption(exec), [
     `holdfast shim ${word} wait`,
@@ -140,7 +143,11 @@ function placeOf(word: string, parent: Command, command: Command): Place {
   const given = { ...parent.optsWithGlobals(), ...command.opts() };
   for (const [name, value] of Object.entries(given)) command.setOptionValue(name, value);
   const settings = settingsOf(command);
-  const target = findTarget(word, settings.namespaceGiven ? settings.namespace : undefined);
+  const target = findTarget(
+    word,
+    settings.namespaceGiven ? settings.namespace : undefined,
+    settings.namespaceSet ? settings.namespace : undefined,
+  );
   return {
     settings,
     target,
@@ -152,14 +159,8 @@ function placeOf(word: string, parent: Command, command: Command): Place {
 /** Connects for as long as `run` takes. */
 function visiting(run: (visit: Visit) => Promise<void>): (place: Place) => Promise<void> {
   return async (place) => {
-    const { target, settings, container } = place;
-    if (container === undefined) {
-      const several = target.shim?.containers.join(", ") ?? "";
-      throw new Problem(
-        `which container of this shim? Give -c${several === "" ? "" : ` with one of: ${several}`}`,
-        USAGE,
-      );
-    }
+    const { target, settings } = place;
+    const container = oneContainer(place);
     const shim = await openShim(target, container, settings.timeoutMs);
     try {
       await run({ ...place, shim, task: new ShimTask(shim, container) });
@@ -167,6 +168,16 @@ function visiting(run: (visit: Visit) => Promise<void>): (place: Place) => Promi
       shim.close();
     }
   };
+}
+
+/** Throws a Problem if it is not clear which is meant. */
+function oneContainer({ container, target }: Place): string {
+  if (container !== undefined) return container;
+  const several = target.shim?.containers.join(", ") ?? "";
+  throw new Problem(
+    `which container of this shim? Give -c${several === "" ? "" : ` with one of: ${several}`}`,
+    USAGE,
+  );
 }
 
 async function openShim(target: ShimTarget, container: string, timeoutMs: number): Promise<ShimConnection> {
@@ -232,9 +243,16 @@ async function runCommand({ task, command, settings: { screen } }: Visit): Promi
   else screen.note(`${flags.execId} goes on`);
 }
 
-async function kill({ task, command }: Visit): Promise<void> {
-  const { signal, all } = command.opts<{ signal: string; all?: boolean }>();
-  await task.kill(execIdOf(command), signalNumber(signal), all);
+async function kill(place: Place): Promise<void> {
+  const { command, target, settings } = place;
+  const flags = command.opts<{ signal?: string; all?: boolean; execId?: string; direct?: boolean }>();
+  if (flags.direct === true) {
+    const namespace = target.shim?.namespace ?? settings.namespace;
+    await directKill(namespace, oneContainer(place), flags, settings.timeoutMs);
+    return;
+  }
+  const number = signalNumber(flags.signal ?? "SIGTERM");
+  await visiting(({ task }) => task.kill(execIdOf(command), number, flags.all))(place);
 }
 
 async function wait({ task, command, settings: { screen } }: Visit): Promise<void> {

@@ -2,6 +2,7 @@
 // one delays nobody.
 import type { Command } from "commander";
 import { type ContainerState, type Probe, probe } from "../shims/probe.ts";
+import { memoryOf } from "../shims/proc.ts";
 import { findShims, mainSocket, type ShimProcess } from "../shims/processes.ts";
 import { bytes, duration } from "../text/units.ts";
 import { commonFlags, examples, type Settings, settingsOf } from "./options.ts";
@@ -37,7 +38,8 @@ export function addShims(program: Command): void {
 
 /** One shim as JSON. */
 function describe(shim: ShimProcess, probe: Probe): Record<string, unknown> {
-  const { stat, memory, sockets, ...rest } = shim;
+  const { stat, sockets, ...rest } = shim;
+  const memory = memoryOf(shim.pid);
   return {
     ...rest,
     parent: stat.parent,
@@ -64,13 +66,18 @@ function show({ screen }: Settings, probed: readonly { shim: ShimProcess; probe:
     String(shim.pid),
     shim.kind,
     duration(shim.stat.ageMs),
-    bytes(shim.memory?.rssBytes),
-    bytes(shim.memory?.privateBytes),
+    ...memoryCells(shim.pid),
     containersText(shim, probe.containers),
     probe.answers ? colors.green(duration(probe.ms)) : colors.red(`no: ${probe.error}`),
   ]);
   screen.table(head, rows);
   if (rows.length === 0) screen.note("no shim runs on this host (or you may not see it: root sees all)");
+}
+
+/** Not known before it is shown: the kernel takes its time to add it up. */
+function memoryCells(pid: number): string[] {
+  const memory = memoryOf(pid);
+  return [bytes(memory?.rssBytes), bytes(memory?.privateBytes)];
 }
 
 /** "running" for the one container that the shim is named after; "3: 2 running, 1 stopped" for a pod. */

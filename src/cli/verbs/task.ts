@@ -13,9 +13,18 @@ import { attachTo } from "../session/task-session.ts";
 import { stringifyExact } from "../text/exact-json.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
-import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
+import {
+  connected,
+  daemonVerb,
+  failed,
+  firstContainer,
+  forEach,
+  processVerb,
+  type Visit,
+} from "./daemon-verb.ts";
+import { directKill } from "./direct-kill.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
-import { examples, sizeArgument } from "./options.ts";
+import { commonFlags, examples, settingsOf, sizeArgument } from "./options.ts";
 import { cpusArgument } from "./run.ts";
 
 const SIGKILL = 9;
@@ -45,11 +54,20 @@ export function addTaskVerbs(program: Command): void {
     .option("--no-sig-proxy", "do not pass signals on to it");
   examples(attach, ["holdfast attach web", "back to a container after ctrl-p ctrl-q"]);
 
-  const kill = daemonVerb(program, "kill <id...>", "send a signal to containers", killVerb)
-    .option("-s, --signal <signal>", "name or number", "SIGTERM")
+  const kill = program.command("kill <id...>").description("send a signal to containers");
+  commonFlags(kill)
+    .option("-s, --signal <signal>", "name or number (SIGTERM; with --direct SIGKILL, to all processes)")
     .option("--all", "to all processes of the container, not only its init")
-    .option("--exec-id <id>", "to this exec (of one container)");
-  examples(kill, ["holdfast kill -s KILL web db", "end two containers"]);
+    .option("--exec-id <id>", "to this exec (of one container)")
+    .option("--direct", "without daemon, shim and runtime: for what hangs")
+    .action(() =>
+      kill.opts<KillFlags>().direct === true ? killDirectVerb(kill) : connected(kill, killVerb),
+    );
+  examples(
+    kill,
+    ["holdfast kill -s KILL web db", "end two containers"],
+    ["holdfast kill --direct web", "end one whose shim or runtime hangs"],
+  );
 
   examples(
     daemonVerb(program, "pause <id...>", "freeze containers", (visit) =>
@@ -111,16 +129,28 @@ async function attachVerb(visit: Visit): Promise<void> {
   else process.exitCode = outcome.status;
 }
 
+interface KillFlags {
+  readonly signal?: string;
+  readonly all?: boolean;
+  readonly execId?: string;
+  readonly direct?: boolean;
+}
+
 async function killVerb(visit: Visit): Promise<void> {
   const { daemon, words, command } = visit;
-  const {
-    signal,
-    all = false,
-    execId = "",
-  } = command.opts<{ signal: string; all?: boolean; execId?: string }>();
+  const { signal = "SIGTERM", all = false, execId = "" } = command.opts<KillFlags>();
   const number = signalNumber(signal);
   if (execId !== "" && words.length > 1) throw new Problem("--exec-id is for one container", USAGE);
   await forEach(visit, (id) => new DaemonTask(daemon, id).kill(execId, number, all));
+}
+
+/** Asks nobody: the daemon may hang too. */
+async function killDirectVerb(command: Command): Promise<void> {
+  const { namespace, timeoutMs } = settingsOf(command);
+  const flags = command.opts<KillFlags>();
+  for (const id of command.args) {
+    await directKill(namespace, id, flags, timeoutMs).catch((error: unknown) => failed(id, error));
+  }
 }
 
 async function updateVerb(visit: Visit): Promise<void> {
@@ -146,7 +176,7 @@ async function deleteVerb(visit: Visit): Promise<void> {
     const runs = task !== undefined && task.status !== Status.STOPPED && task.status !== Status.CREATED;
     if (runs && force !== true) throw new Problem("it is running: end it first, or give -f");
     if (runs)
-      await endTask(new DaemonTask(daemon.because("delete"), id), task.status === Status.PAUSED, () =>
+      await endTask(new DaemonTask(daemon.forReason("delete"), id), task.status === Status.PAUSED, () =>
         daemon.tasks.resume({ containerId: id }),
       );
     await patiently(() => deleteEnded(daemon, id));

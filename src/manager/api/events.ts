@@ -20,7 +20,7 @@ export function eventsService(exchange: Exchange): Handlers<EventsDefinition> {
   };
 }
 
-/** An event is thanked for when it is on record: then its shim may forget it. */
+/** An event is acknowledged when it is on record: then its shim may forget it. */
 export function shimEventsService(exchange: Exchange): ServiceImplementation<ShimEventsDefinition> {
   return {
     async forward({ envelope }) {

@@ -7,11 +7,15 @@ import type { Handlers } from "../grpc-server.ts";
 const SERVICE_TYPE = "io.containerd.grpc.v1";
 const SERVICES = [
   "containers",
+  "content",
+  "diff",
   "events",
   "healthcheck",
+  "images",
   "introspection",
   "leases",
   "namespaces",
+  "snapshots",
   "tasks",
   "version",
 ];

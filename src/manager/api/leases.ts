@@ -1,4 +1,4 @@
-// The leases service. holdfastd collects no garbage, so leases keep nothing alive; clients take and give them back around their work.
+// The leases service: a lease keeps what is on it from being collected, until it is deleted or has expired. Clients take one around their work.
 import { randomBytes } from "node:crypto";
 import type { Lease, LeasesDefinition, Resource } from "../../api/generated/leases.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
@@ -7,10 +7,11 @@ import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { parseFilters } from "../filters.ts";
 import type { Handlers } from "../grpc-server.ts";
 import { validateLabels } from "../identifiers.ts";
+import type { Images } from "../images.ts";
 import type { LeaseRecord, Store } from "../store.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
-export function leasesService(store: Store): Handlers<LeasesDefinition> {
+export function leasesService(store: Store, images: Images): Handlers<LeasesDefinition> {
   const { leases } = store;
   return {
     async create({ id: wanted, labels }, call) {
@@ -23,8 +24,10 @@ export function leasesService(store: Store): Handlers<LeasesDefinition> {
       return { lease: describe(id, record) };
     },
 
-    async delete({ id }, call) {
+    async delete({ id, sync }, call) {
       await leases.remove(call.namespace, id);
+      if (sync) await images.collect();
+      else images.collectSoon();
       return {};
     },
 

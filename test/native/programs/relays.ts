@@ -296,6 +296,40 @@ export const relayCases = {
       report([host.reapPidfd(pidfd)?.status, readNow(sink)]);
     });
   },
+  /** One relay that never comes to an end of its input must leave the other its turn. */
+  busyNeighbour(): void {
+    host.startRelay(host.open("/dev/zero", host.O_RDONLY), host.open("/dev/null", host.O_WRONLY), noop);
+    const [from, feed] = host.pipe();
+    const [sink, to] = host.pipe();
+    host.startRelay(from, to, (why) => {
+      report([why, readNow(sink)]);
+      host.exit(0);
+    });
+    host.write(feed, text("has its turn"));
+    host.close(feed);
+  },
+  /** Blocked once, and then its reader goes while nothing is there to move. */
+  readerLeavesIdle(): void {
+    const [from, feed] = host.pipe();
+    const [sink, to] = host.pipe();
+    const filled = fill(to);
+    host.write(feed, text("after the rest"));
+    const relay = host.startRelay(from, to, (why, code) => report([why, code]));
+    host.setTimer(50, () => {
+      report(host.relayState(relay).blocked);
+      for (let left = filled; left > 0; ) left -= host.read(sink, Math.min(left, 65536))?.length ?? 0;
+      host.watch(sink, host.READABLE, () => {
+        host.unwatch(sink);
+        report(readNow(sink));
+        host.close(sink);
+        const before = cpuTicks();
+        host.setTimer(300, () => {
+          report({ idle: cpuTicks() - before < 10 });
+          host.write(feed, text("lost"));
+        });
+      });
+    });
+  },
   idleRelays(count: string): void {
     const [from, feed] = host.pipe();
     const [, to] = host.pipe();

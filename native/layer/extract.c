@@ -1,0 +1,203 @@
+// Entries of a layer to files below the root, in the way of the OCI image specification (layer.md): whiteouts take away what lower layers have, an entry
+// takes the place of what is there. The process has no other root, so no link leads anywhere else.
+#define _GNU_SOURCE
+#include <archive.h>
+#include <archive_entry.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "layer.h"
+
+#define WHITEOUT ".wh."
+#define OPAQUE ".wh..wh..opq"
+#define RESERVED ".wh..wh."
+
+enum { TREE_DESCRIPTORS = 32, LINK_DEPTH = 40 };
+
+// `path` as it stands below the root: no leading slash, no "." and no ".."; "" for the root. Ends the program if it is too long.
+static void clean(const char *path, char result[PATH_MAX])
+{
+  size_t length = 0;
+  if (path == NULL) path = "";
+  while (*path != 0) {
+    while (*path == '/') path++;
+    size_t part = strcspn(path, "/");
+    if (part == 0 || (part == 1 && path[0] == '.')) {
+    } else if (part == 2 && path[0] == '.' && path[1] == '.') {
+      while (length > 0 && result[--length] != '/') continue;
+    } else {
+      if (length + part + 2 > PATH_MAX || part > NAME_MAX) fail("a path of the layer is too long: %.64s…", path);
+      if (length > 0) result[length++] = '/';
+      memcpy(result + length, path, part);
+      length += part;
+    }
+    path += part;
+  }
+  result[length] = 0;
+}
+
+static int remove_one(const char *path, const struct stat *about, int kind, struct FTW *walk)
+{
+  (void)about;
+  (void)kind;
+  (void)walk;
+  return remove(path);
+}
+
+void remove_tree(const char *path)
+{
+  if (unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR) return;
+  if (nftw(path, remove_one, TREE_DESCRIPTORS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0 && errno != ENOENT)
+    fail("cannot remove %s: %s", path, strerror(errno));
+}
+
+// Takes away all in a directory that this layer did not make.
+static void make_opaque(const char *directory)
+{
+  DIR *entries = opendir(directory[0] == 0 ? "." : directory);
+  if (entries == NULL) {
+    if (errno == ENOENT || errno == ENOTDIR) return;
+    fail("cannot read %s: %s", directory, strerror(errno));
+  }
+  for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    char path[PATH_MAX];
+    int length = snprintf(path, sizeof path, "%s%s%s", directory, directory[0] == 0 ? "" : "/", entry->d_name);
+    if (length < 0 || length >= (int)sizeof path) fail("a path below %s is too long", directory);
+    if (!seen_has(path)) remove_tree(path);
+    else if (entry->d_type == DT_DIR) make_opaque(path);
+  }
+  closedir(entries);
+}
+
+// Whether the entry is a whiteout, which is then done. `path` is changed.
+static int whiteout(char path[PATH_MAX])
+{
+  char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+  if (strncmp(name, WHITEOUT, sizeof WHITEOUT - 1) != 0) return 0;
+  if (strcmp(name, OPAQUE) == 0) {
+    *(slash == NULL ? path : slash) = 0;
+    make_opaque(path);
+    return 1;
+  }
+  if (strncmp(name, RESERVED, sizeof RESERVED - 1) == 0) return 1; // aufs' own
+  const char *hidden = name + sizeof WHITEOUT - 1;
+  if (hidden[0] == 0 || strcmp(hidden, ".") == 0 || strcmp(hidden, "..") == 0) fail("a whiteout of nothing: %s", path);
+  memmove(name, hidden, strlen(hidden) + 1);
+  remove_tree(path);
+  return 1;
+}
+
+// A directory may be there already and stays; anything else makes way.
+static void make_way(const char *path, mode_t kind)
+{
+  struct stat there;
+  if (lstat(path, &there) < 0) return;
+  if (!(S_ISDIR(there.st_mode) && kind == AE_IFDIR)) remove_tree(path);
+}
+
+static void make_parents(const char *path, int depth);
+
+// A link that leads to a directory which is not there yet, such as /var/run -> /run before /run: the directory is made.
+static void make_link_target(const char *link, int depth)
+{
+  char target[PATH_MAX], joined[PATH_MAX], path[PATH_MAX];
+  ssize_t length = readlink(link, target, sizeof target - 1);
+  if (length < 0) fail("%s is in the way: it is no directory", link);
+  target[length] = 0;
+  const char *slash = target[0] == '/' ? NULL : strrchr(link, '/');
+  int count = snprintf(joined, sizeof joined, "%.*s/%s", slash == NULL ? 0 : (int)(slash - link), link, target);
+  if (count < 0 || count >= (int)sizeof joined - 2 || depth > LINK_DEPTH) fail("%s: too many levels of symbolic links", link);
+  clean(joined, path);
+  if (path[0] == 0) return;
+  strcat(path, "/.");
+  make_parents(path, depth + 1);
+}
+
+// Archives may leave out the directories that lead to a file.
+static void make_parents(const char *path, int depth)
+{
+  char parent[PATH_MAX];
+  struct stat there;
+  strcpy(parent, path);
+  for (char *slash = strchr(parent, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    *slash = 0;
+    if (mkdir(parent, 0755) < 0 && errno != EEXIST) fail("cannot make %s: %s", parent, strerror(errno));
+    if (stat(parent, &there) < 0) make_link_target(parent, depth);
+    seen_add(parent);
+    *slash = '/';
+  }
+}
+
+void copy_data(struct archive *from, struct archive *to, const char *path)
+{
+  const void *block;
+  size_t size;
+  la_int64_t offset;
+  int status;
+  while ((status = archive_read_data_block(from, &block, &size, &offset)) == ARCHIVE_OK)
+    if (archive_write_data_block(to, block, size, offset) < ARCHIVE_OK) fail("cannot write %s: %s", path, archive_error_string(to));
+  if (status != ARCHIVE_EOF) fail("%s in the layer: %s", path, archive_error_string(from));
+}
+
+// A file system without extended attributes is no reason to stop, as for containerd.
+int is_well(struct archive *to, int status)
+{
+  return status == ARCHIVE_OK || (status == ARCHIVE_WARN && archive_errno(to) == ENOTSUP);
+}
+
+static void extract_one(struct archive *from, struct archive *to, struct archive_entry *entry)
+{
+  char path[PATH_MAX], target[PATH_MAX];
+  const char *name = archive_entry_pathname(entry), *link = archive_entry_hardlink(entry);
+  if (name == NULL) fail("an entry of the layer has no name");
+  clean(name, path);
+  if (path[0] != 0 && whiteout(path)) return;
+  if (path[0] == 0 && (link != NULL || archive_entry_filetype(entry) != AE_IFDIR)) fail("the layer's root is no directory");
+  if (link != NULL) {
+    clean(link, target);
+    if (strcmp(target, path) == 0) return; // to itself
+    archive_entry_set_hardlink(entry, target);
+  }
+  archive_entry_set_pathname(entry, path[0] == 0 ? "." : path);
+  if (path[0] != 0) {
+    make_parents(path, 0);
+    make_way(path, link == NULL ? archive_entry_filetype(entry) : 0);
+    seen_add(path);
+  }
+  // Names are looked up by nobody: an image's numbers are what counts.
+  archive_entry_set_uname(entry, NULL);
+  archive_entry_set_gname(entry, NULL);
+  if (!is_well(to, archive_write_header(to, entry))) fail("cannot make %s: %s", path, archive_error_string(to));
+  if (link == NULL && archive_entry_size(entry) > 0) copy_data(from, to, path);
+  if (!is_well(to, archive_write_finish_entry(to))) fail("cannot finish %s: %s", path, archive_error_string(to));
+}
+
+uint64_t extract_all(struct stream *stream, const struct limits *limits)
+{
+  struct archive *disk = archive_write_disk_new();
+  if (disk == NULL) fail("out of memory");
+  archive_write_disk_set_options(disk, EXTRACT_FLAGS);
+  uint64_t count = 0;
+  struct archive_entry *entry;
+  int status;
+  while ((status = archive_read_next_header(stream->tar, &entry)) == ARCHIVE_OK || status == ARCHIVE_WARN) {
+    count++;
+    if (limits->entries != 0 && count > limits->entries)
+      fail("the layer has more than the %" PRIu64 " entries that it may have", limits->entries);
+    if (archive_entry_size(entry) < 0) fail("%s in the layer has a negative size", archive_entry_pathname(entry));
+    extract_one(stream->tar, disk, entry);
+  }
+  if (status != ARCHIVE_EOF) fail("cannot read the layer: %s", archive_error_string(stream->tar));
+  // Times of directories are set last.
+  if (archive_write_free(disk) != ARCHIVE_OK) fail("cannot finish the layer: %s", strerror(errno));
+  return count;
+}

@@ -1,0 +1,138 @@
+// The virtual machine's disks: a Debian with its kernel, made once and kept, and a small one with the shim and the tests, made each time. Used by main.ts.
+import { execFileSync } from "node:child_process";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { build } from "esbuild";
+import { root } from "../cache.ts";
+import { debianRoot, versionsIn } from "../matrix/roots.ts";
+import { SHOWN } from "../matrix/rows.ts";
+
+/** A system that boots, with all that the tests call. Its containerd does not start by itself. */
+const PACKAGES = [
+  ...["linux-image-cloud-amd64", "initramfs-tools", "systemd", "systemd-sysv", "dbus"],
+  ...["containerd", "runc", "busybox-static", "procps", "bsdutils", "mount", "util-linux", "kmod"],
+];
+const SUITE = "trixie";
+/** Where the second disk is mounted. */
+const MOUNT = "/holdfast";
+
+export interface Machine {
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly disk: string;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** The machine's own disk, kernel and initial RAM disk. */
+export function machine(): Machine {
+  const system = debianRoot(SUITE, PACKAGES);
+  const boot = (prefix: string): string => {
+    const name = readdirSync(join(system, "boot")).find((each) => each.startsWith(prefix));
+    if (name === undefined) throw new Error(`${system} has no ${prefix} in /boot`);
+    return join(system, "boot", name);
+  };
+  const disk = `${system}.ext4`;
+  if (!existsSync(disk)) {
+    prepare(system);
+    makeDisk(system, `${disk}.${process.pid}`, 1800);
+    renameSync(`${disk}.${process.pid}`, disk);
+  }
+  const kernel = boot("vmlinuz-");
+  const release = basename(kernel).replace("vmlinuz-", "").replace(/-.*/, "");
+  const versions = { linux: release, ...versionsIn(system, [...SHOWN, "systemd"]) };
+  return { kernel, initrd: boot("initrd.img-"), disk, versions };
+}
+
+/** Lets the system run the tests when it has booted, and nothing else. */
+function prepare(system: string): void {
+  const units = join(system, "etc/systemd/system");
+  const unit = [
+    "[Unit]",
+    "Description=Holdfast's tests",
+    "[Service]",
+    "Type=oneshot",
+    "StandardOutput=tty",
+    "StandardError=tty",
+    "TTYPath=/dev/ttyS0",
+    `ExecStart=/bin/sh ${MOUNT}/run`,
+    "ExecStopPost=/bin/systemctl poweroff --force",
+  ];
+  writeFileSync(join(units, "holdfast-tests.service"), `${unit.join("\n")}\n`);
+  writeFileSync(join(system, "etc/fstab"), `/dev/vdb ${MOUNT} ext4 ro 0 0\n`);
+  mkdirSync(join(system, MOUNT), { recursive: true });
+  for (const name of ["default.target.wants", "multi-user.target.wants"]) {
+    mkdirSync(join(units, name), { recursive: true });
+  }
+  const want = join(units, "multi-user.target.wants/holdfast-tests.service");
+  if (!existsSync(want)) symlinkSync("../holdfast-tests.service", want);
+  for (const name of [
+    "containerd.service",
+    "getty@tty1.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+  ]) {
+    const mask = join(units, name);
+    rmSync(mask, { force: true });
+    symlinkSync("/dev/null", mask);
+  }
+  // A default target of its own, without a login on the console.
+  const target = join(units, "default.target");
+  rmSync(target, { force: true });
+  symlinkSync("/usr/lib/systemd/system/multi-user.target", target);
+}
+
+/** An ext4 of `megabytes` with what is in a directory. */
+function makeDisk(directory: string, path: string, megabytes: number): void {
+  rmSync(path, { force: true });
+  const args = ["-q", "-t", "ext4", "-O", "^has_journal", "-d", directory, path, `${megabytes}M`];
+  execFileSync("mke2fs", args, { stdio: ["ignore", "ignore", "inherit"] });
+}
+
+/** The disk with Node.js, the shim and these test files, each bundled: an emulated processor is slow at compiling. Returns its path. */
+export async function testDisk(files: readonly string[], scratch: string): Promise<string> {
+  const stage = join(scratch, "stage");
+  const repository = join(stage, "repository");
+  mkdirSync(join(repository, "dist"), { recursive: true });
+  copyFileSync(realpathSync(process.execPath), join(stage, "node"));
+  copyFileSync(
+    join(root, "dist/containerd-shim-holdfast-v2"),
+    join(repository, "dist/containerd-shim-holdfast-v2"),
+  );
+  copyFileSync(join(root, "scripts/matrix/reporter.mjs"), join(repository, "reporter.mjs"));
+  const bundles: string[] = [];
+  for (const file of files) {
+    // At the same depth: the harness finds the repository from where it is itself.
+    const outfile = join(repository, file.replace(/\.ts$/, ".mjs"));
+    await build({
+      entryPoints: [join(root, file)],
+      outfile,
+      bundle: true,
+      platform: "node",
+      target: "node20",
+      format: "esm",
+      logLevel: "error",
+      banner: {
+        js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+      },
+    });
+    // What client.ts reads stands beside the bundle that it has become a part of.
+    copyFileSync(join(root, "test/cri/cri.proto"), join(dirname(outfile), "cri.proto"));
+    bundles.push(file.replace(/\.ts$/, ".mjs"));
+  }
+  const script = readFileSync(join(import.meta.dirname, "run.sh"), "utf8");
+  writeFileSync(join(stage, "run"), script.replaceAll("@FILES@", bundles.join(" ")));
+  const disk = join(scratch, "tests.ext4");
+  makeDisk(stage, disk, 260);
+  return disk;
+}

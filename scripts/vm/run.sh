@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs the tests in the virtual machine: its second disk has this, with the names of the test files filled in. Results go to the second serial port.
+cd /holdfast/repository
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+# The emulated processor is some ten times slower than the real one.
+export HOLDFAST_TEST_PATIENCE=10
+stty -F /dev/ttyS1 raw
+echo "booted: $(cut -d ' ' -f 1 /proc/uptime) s, init $(cat /proc/1/comm), control groups: $(stat -f -c %T /sys/fs/cgroup)"
+/holdfast/node --test --test-concurrency=1 --test-timeout=600000 \
+  --test-reporter=spec --test-reporter-destination=stdout \
+  --test-reporter=./reporter.mjs --test-reporter-destination=/tmp/results @FILES@
+status=$?
+cat /tmp/results >/dev/ttyS1
+echo "{\"status\": $status}" >/dev/ttyS1

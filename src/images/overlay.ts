@@ -1,0 +1,38 @@
+// Snapshots as overlayfs wants them: snapshots/<id>/{fs,work} (containerd's snapshots/overlay).
+import { chmodSync, chownSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { bind, type SnapshotKind, type SnapshotMount, Snapshotter } from "./snapshotter.ts";
+
+export class Overlay extends Snapshotter {
+  /** Makes the directories of a snapshot. Its root has the parent's owner and mode, as what is written at the top of a layer stays. */
+  override async make(id: string, kind: SnapshotKind, parents: readonly string[]): Promise<void> {
+    mkdirSync(this.snapshots, { recursive: true, mode: 0o700 });
+    const fresh = join(this.snapshots, `new-${id}`);
+    rmSync(fresh, { recursive: true, force: true });
+    mkdirSync(join(fresh, "fs"), { recursive: true, mode: 0o755 });
+    if (kind === "active") mkdirSync(join(fresh, "work"), { mode: 0o711 });
+    chmodSync(join(fresh, "fs"), 0o755);
+    const [parent] = parents;
+    if (parent !== undefined) {
+      const { uid, gid, mode } = statSync(this.files(parent));
+      chownSync(join(fresh, "fs"), uid, gid);
+      chmodSync(join(fresh, "fs"), mode & 0o7777);
+    }
+    renameSync(fresh, join(this.snapshots, id));
+  }
+
+  /** `parents` from the nearest to the first layer. */
+  override mounts(id: string, kind: SnapshotKind, parents: readonly string[]): SnapshotMount[] {
+    const [nearest] = parents;
+    if (nearest === undefined) return [bind(this.files(id), kind === "view" ? "ro" : "rw")];
+    if (kind === "view" && parents.length === 1) return [bind(this.files(nearest), "ro")];
+    const lower = `lowerdir=${parents.map((parent) => this.files(parent)).join(":")}`;
+    const upper = [`workdir=${join(this.snapshots, id, "work")}`, `upperdir=${this.files(id)}`];
+    const options = ["index=off", ...(kind === "active" ? upper : []), lower];
+    return [{ type: "overlay", source: "overlay", target: "", options }];
+  }
+
+  protected override files(id: string): string {
+    return join(this.snapshots, id, "fs");
+  }
+}

@@ -1,0 +1,32 @@
+// Labels of records, changed by a field mask: the same for blobs, images and snapshots (containerd's metadata/content.go, images.go, snapshot.go).
+import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { validateLabels } from "../identifiers.ts";
+
+type Labels = Readonly<Record<string, string>>;
+
+/** What `mask` makes of the labels `before`; an empty value takes a label away. Without a mask the wanted ones replace all. Throws INVALID_ARGUMENT. */
+export function changeLabels(
+  what: string,
+  before: Labels,
+  wanted: Labels,
+  mask: readonly string[],
+): Record<string, string> {
+  let labels: Record<string, string> = mask.length === 0 ? { ...wanted } : { ...before };
+  for (const path of mask) {
+    const key = path.startsWith("labels.") ? path.slice("labels.".length) : undefined;
+    if (key !== undefined) labels[key] = wanted[key] ?? "";
+    else if (path === "labels") labels = { ...wanted };
+    else {
+      const text = `cannot update ${JSON.stringify(path)} field on ${what}: invalid argument`;
+      throw new TtrpcError(Code.INVALID_ARGUMENT, text);
+    }
+  }
+  labels = Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
+  validateLabels(`${what}.Labels`, labels);
+  return labels;
+}
+
+/** The current time as records keep it. */
+export function nowText(): string {
+  return (BigInt(Date.now()) * 1_000_000n).toString();
+}

@@ -1,0 +1,172 @@
+// The snapshots service: names, parents and labels of the layers that src/images keeps on disk (containerd's metadata/snapshot.go).
+import { type Info, Kind, type SnapshotsDefinition } from "../../api/generated/snapshots.ts";
+import { timestampFromNs } from "../../api/timestamp.ts";
+import type { SnapshotMount } from "../../images/snapshotter.ts";
+import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { parseFilters } from "../filters.ts";
+import type { Call, Handlers } from "../grpc-server.ts";
+import { validateLabels } from "../identifiers.ts";
+import { type Images, snapshotId } from "../images.ts";
+import type { SnapshotRecord, Store } from "../store.ts";
+import { changeLabels, nowText } from "./labels.ts";
+import { ensureNamespace } from "./namespaces.ts";
+
+const LIST_BATCH = 100;
+const KINDS = { active: Kind.ACTIVE, view: Kind.VIEW, committed: Kind.COMMITTED } as const;
+/** A client names the snapshot that it unpacks by this: the one that is there already is taken (containerd's snapshots/snapshotter.go). */
+const TARGET_LABEL = "containerd.io/snapshot.ref";
+
+interface Making {
+  readonly snapshotter: string;
+  readonly key: string;
+  readonly parent: string;
+  readonly labels: Record<string, string>;
+}
+
+export function snapshotsService(images: Images, store: Store): Handlers<SnapshotsDefinition> {
+  const { snapshots } = store;
+
+  const make = async (kind: "active" | "view", request: Making, call: Call): Promise<SnapshotMount[]> => {
+    const { snapshotter, key, parent, labels } = request;
+    const { namespace, lease } = call;
+    const disk = images.snapshotter(snapshotter);
+    if (key === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot key is required: invalid argument");
+    validateLabels("snapshot.Labels", labels);
+    await ensureNamespace(store, namespace);
+    const release = await images.share();
+    try {
+      const id = snapshotId(snapshotter, key);
+      if (snapshots.find(namespace, id) !== undefined) throw exists(key);
+      const target = labels[TARGET_LABEL];
+      if (target !== undefined && snapshots.find(namespace, snapshotId(snapshotter, target)) !== undefined) {
+        await images.keep(namespace, lease, { id: target, type: `snapshots/${snapshotter}` });
+        throw new TtrpcError(
+          Code.ALREADY_EXISTS,
+          `target snapshot ${JSON.stringify(target)}: already exists`,
+        );
+      }
+      const parents = parent === "" ? [] : images.chain(namespace, snapshotter, parent);
+      const directory = images.nextDirectory();
+      await disk.make(directory, kind, parents);
+      const now = nowText();
+      const record: SnapshotRecord = { kind, directory, parent, createdAt: now, updatedAt: now, labels };
+      await images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` });
+      await snapshots.insert(namespace, id, record);
+      return disk.mounts(directory, kind, parents);
+    } finally {
+      release();
+    }
+  };
+
+  return {
+    prepare: async (request, call) => ({ mounts: await make("active", request, call) }),
+    view: async (request, call) => ({ mounts: await make("view", request, call) }),
+
+    mounts({ snapshotter, key }, call) {
+      return { mounts: images.mountsOf(call.namespace, snapshotter, key) };
+    },
+
+    async commit({ snapshotter, name, key, labels }, call) {
+      const { namespace, lease } = call;
+      images.snapshotter(snapshotter);
+      if (name === "")
+        throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot name is required: invalid argument");
+      validateLabels("snapshot.Labels", labels);
+      const release = await images.share();
+      try {
+        const active = images.snapshot(namespace, snapshotter, key);
+        if (active.kind !== "active") {
+          throw new TtrpcError(
+            Code.FAILED_PRECONDITION,
+            `snapshot ${key} is not active: failed precondition`,
+          );
+        }
+        if (snapshots.find(namespace, snapshotId(snapshotter, name)) !== undefined) throw exists(name);
+        const { size, inodes } = await images.snapshotter(snapshotter).usage(active.directory);
+        const now = nowText();
+        const record: SnapshotRecord = {
+          ...active,
+          kind: "committed",
+          createdAt: now,
+          updatedAt: now,
+          labels,
+          usage: { size: String(size), inodes: String(inodes) },
+        };
+        await images.keep(namespace, lease, { id: name, type: `snapshots/${snapshotter}` });
+        await snapshots.insert(namespace, snapshotId(snapshotter, name), record);
+        await snapshots.remove(namespace, snapshotId(snapshotter, key));
+        return {};
+      } finally {
+        release();
+      }
+    },
+
+    async remove({ snapshotter, key }, call) {
+      await images.removeSnapshot(call.namespace, snapshotter, key);
+      images.collectSoon();
+      return {};
+    },
+
+    stat({ snapshotter, key }, call) {
+      return { info: describe(key, images.snapshot(call.namespace, snapshotter, key)) };
+    },
+
+    async update({ snapshotter, info, updateMask }, call) {
+      const { name, labels } = info ?? { name: "", labels: {} };
+      images.snapshot(call.namespace, snapshotter, name);
+      const record = await snapshots.update(call.namespace, snapshotId(snapshotter, name), (before) => ({
+        ...before,
+        updatedAt: nowText(),
+        labels: changeLabels("snapshot", before.labels, labels, updateMask ?? []),
+      }));
+      return { info: describe(name, record) };
+    },
+
+    async *list({ snapshotter, filters }, call) {
+      images.snapshotter(snapshotter);
+      const matches = parseFilters(filters);
+      const infos = images
+        .snapshotKeys(call.namespace, snapshotter)
+        .map((key) => describe(key, images.snapshot(call.namespace, snapshotter, key)))
+        .filter((info) => matches((path) => fieldOf(info, path)));
+      for (let at = 0; at < infos.length; at += LIST_BATCH) yield { info: infos.slice(at, at + LIST_BATCH) };
+    },
+
+    async usage({ snapshotter, key }, call) {
+      const { usage, directory } = images.snapshot(call.namespace, snapshotter, key);
+      if (usage !== undefined) return { size: BigInt(usage.size), inodes: BigInt(usage.inodes) };
+      return images.snapshotter(snapshotter).usage(directory);
+    },
+
+    async cleanup({ snapshotter }) {
+      images.snapshotter(snapshotter);
+      await images.collect();
+      return {};
+    },
+  };
+}
+
+function exists(key: string): TtrpcError {
+  return new TtrpcError(Code.ALREADY_EXISTS, `snapshot ${JSON.stringify(key)}: already exists`);
+}
+
+function describe(name: string, { kind, parent, createdAt, updatedAt, labels }: SnapshotRecord): Info {
+  return {
+    name,
+    parent,
+    kind: KINDS[kind],
+    createdAt: timestampFromNs(BigInt(createdAt)),
+    updatedAt: timestampFromNs(BigInt(updatedAt)),
+    labels,
+  };
+}
+
+function fieldOf(
+  { name, parent, kind, labels }: Info,
+  [first, ...rest]: readonly string[],
+): string | undefined {
+  if (first === "name") return name;
+  if (first === "parent") return parent;
+  if (first === "kind") return kind === Kind.COMMITTED ? "committed" : kind === Kind.VIEW ? "view" : "active";
+  return first === "labels" ? labels[rest.join(".")] : undefined;
+}

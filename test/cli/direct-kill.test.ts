@@ -1,0 +1,130 @@
+// `kill --direct`: a container ends although its runtime hangs, its shim is stopped or gone, or the daemon is away; and what `dump` shows of that.
+import assert from "node:assert/strict";
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { ownGroupOf } from "../../src/cli/shims/control-group.ts";
+import { Daemon } from "../harness/daemon.ts";
+import { eventually } from "../harness/eventually.ts";
+import { RuncGate } from "../harness/gate.ts";
+import { isRunning, processInfo } from "../harness/processes.ts";
+import { Cli } from "./cli.ts";
+
+let daemon: Daemon;
+let cli: Cli;
+let gate: RuncGate;
+let directory: string;
+
+before(async () => {
+  directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-direct-kill-")));
+  gate = new RuncGate(directory);
+  daemon = await Daemon.start({ pathDirectories: [gate.directory] });
+  cli = new Cli(daemon);
+});
+
+after(async () => {
+  cli.close();
+  await daemon.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** A container of three processes, one of them in a session of its own; none minds SIGTERM. Resolves to their pids on the host. */
+async function start(id: string): Promise<number[]> {
+  daemon.ctr.ids.add(id);
+  const script = "trap '' TERM; sleep 1000 & setsid sleep 1000 & echo up; while :; do sleep 1000; done";
+  await cli.do(["run", "-d", "--name", id, "--rootfs", daemon.rootfs, "sh", "-c", script]);
+  return eventually("its processes", async () => {
+    const pids = (await cli.json(["shim", id, "pids"])) as { pid: number; command: string }[];
+    return pids.length === 4 && pids.every(({ command }) => /sleep|sh/.test(command))
+      ? pids.map(({ pid }) => pid)
+      : undefined;
+  });
+}
+
+function allGone(pids: readonly number[]): boolean {
+  return pids.every((pid) => !isRunning(pid) || processInfo(pid)?.state === "Z");
+}
+
+test("a container whose runtime hangs at kill ends, and dump shows where the runtime is", async () => {
+  const pids = await start("stuck");
+  gate.hold("kill");
+  const hung = cli.spawn(["kill", "-s", "KILL", "--all", "stuck"]);
+  try {
+    await gate.held("kill");
+    const dump = (await cli.json(["shim", "stuck", "dump"])) as {
+      children: { command: string; sleepsIn?: string; stacks: { frames: string[] }[] }[];
+    };
+    const runtime = dump.children.find(({ command }) => command.includes(gate.program));
+    assert.match(runtime?.command ?? "", / kill /);
+    assert.ok(runtime?.sleepsIn);
+    assert.ok(runtime.stacks.some(({ frames }) => frames.length > 0));
+    const text = await cli.do(["shim", "stuck", "dump"]);
+    assert.match(text, /Where \d+ is in the kernel, in system call \d+: .*runc .*kill/);
+    assert.equal(allGone(pids), false);
+    await cli.do(["kill", "--direct", "stuck"]);
+    assert.ok(allGone(pids));
+  } finally {
+    gate.release("kill");
+    await hung.exited;
+  }
+  assert.equal(await cli.do(["wait", "stuck"]), "137\n");
+});
+
+test("a container whose shim is stopped ends, with daemon and without", async () => {
+  const [first, second] = [await start("frozen-1"), await start("frozen-2")];
+  const shims = [await daemon.shimPid("frozen-1"), await daemon.shimPid("frozen-2")];
+  for (const pid of shims) process.kill(pid, "SIGSTOP");
+  try {
+    await cli.do(["kill", "--direct", "frozen-1"]);
+    assert.ok(allGone(first));
+    assert.equal(allGone(second), false);
+    process.kill(daemon.pid, "SIGSTOP");
+    try {
+      await cli.do(["shim", "frozen-2", "kill", "--direct"]);
+    } finally {
+      process.kill(daemon.pid, "SIGCONT");
+    }
+    assert.ok(allGone(second));
+  } finally {
+    for (const pid of shims) process.kill(pid, "SIGCONT");
+  }
+  for (const id of ["frozen-1", "frozen-2"]) assert.equal(await cli.do(["wait", id]), "137\n");
+});
+
+test("a signal of one's own goes to the init alone, unless --all", async () => {
+  daemon.ctr.ids.add("polite");
+  const script =
+    "trap 'exit 7' USR1; (trap 'echo child; exit' USR1; echo up; while :; do sleep 0.1; done) & while :; do sleep 0.1; done";
+  await cli.do(["run", "-d", "--name", "polite", "--rootfs", daemon.rootfs, "sh", "-c", script]);
+  await eventually("both traps", async () => (await cli.do(["logs", "polite"])).includes("up"));
+  await cli.do(["kill", "--direct", "-s", "USR1", "polite"]);
+  assert.equal(await cli.do(["wait", "polite"]), "7\n");
+  assert.doesNotMatch(await cli.do(["logs", "polite"]), /child/);
+});
+
+test("a container without shim and daemon ends", async () => {
+  const pids = await start("alone");
+  const shim = await daemon.shimPid("alone");
+  await daemon.kill();
+  try {
+    process.kill(shim, "SIGKILL");
+    await eventually("the shim to be gone", () => !isRunning(shim));
+    assert.equal(allGone(pids), false);
+    await cli.do(["kill", "--direct", "alone"]);
+    await eventually("its processes to be gone", () => allGone(pids));
+  } finally {
+    await daemon.launch();
+  }
+});
+
+test("what is not known is not killed, and said", async () => {
+  const { status, stderr } = await cli.run(["kill", "--direct", "nosuch"]);
+  assert.equal(status, 1);
+  assert.match(stderr, /nosuch: no process of nosuch in namespace .* is known/);
+});
+
+test("a control group that holds more than the container is not used", () => {
+  assert.equal(ownGroupOf(process.pid, [process.pid]), undefined);
+  assert.equal(ownGroupOf(process.pid, [process.ppid, process.pid]), undefined);
+});

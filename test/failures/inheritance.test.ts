@@ -1,0 +1,112 @@
+// What a container has of its own must not depend on how its daemon was started: a daemon with unusual values for all that a process inherits, and init
+// and exec have what a plain host gives them.
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { run } from "../harness/command.ts";
+import { Playground } from "../harness/direct-shim.ts";
+import { oomScoreOf } from "../harness/processes.ts";
+import { failsOnGoShim } from "../harness/runtime.ts";
+import { ShimClient } from "../harness/shim-client.ts";
+
+const place = await Playground.create();
+after(() => place.close());
+
+const REPORT = [
+  "grep -E '^(Umask|Cpus_allowed):' /proc/self/status",
+  "for name in oom_score_adj coredump_filter timerslack_ns personality; do echo $name $(cat /proc/self/$name); done",
+  "echo priority, nice, policy: $(cut -d ' ' -f 18,19,40,41 /proc/self/stat)",
+  "ionice",
+  "echo descriptors: $(ls /proc/self/fd | wc -l)",
+  "env | sort",
+  "cat /proc/self/limits",
+].join("; ");
+
+/** Everything unusual that a daemon can be without privileges that the machine of the tests may lack. */
+const UNUSUAL = [
+  "umask 077",
+  "ulimit -S -n 600; ulimit -S -s 4096; ulimit -S -p 5000; ulimit -S -v 90000000; ulimit -S -f 100000",
+  "echo 0x7f >/proc/$$/coredump_filter",
+  "echo 123456 >/proc/$$/timerslack_ns",
+  "echo 77 >/proc/$$/oom_score_adj",
+  "exec 7</dev/null",
+  "export LISTEN_FDS=1 LISTEN_PID=$$ NOTIFY_SOCKET=/nonexistent LISTEN_FDNAMES=x ODD=1",
+  'exec setarch -R nice -n 7 ionice -c 2 -n 7 chrt --batch 0 taskset 1 "$@"',
+].join("\n");
+
+const SPEC = { args: ["sleep", "1000"] };
+
+/** The report of a process that runs in the container, and of its init. */
+async function reports(id: string, start: (id: string) => Promise<string>): Promise<[string, string]> {
+  const said = (name: string): string => readFileSync(join(place.directory, name), "utf8");
+  place.makeBundle(id, { args: ["sh", "-c", `${REPORT}; exec sleep 1000`] });
+  const shim = await ShimClient.connect(await start(id));
+  const stdout = (name: string) => ({ stdout: `file://${join(place.directory, name)}` });
+  await shim.create(id, place.bundle(id), stdout(`${id}-init`));
+  await shim.start(id);
+  await shim.exec(id, "e", ["sh", "-c", REPORT], stdout(`${id}-exec`));
+  await shim.start(id, "e");
+  await shim.wait(id, "e");
+  await shim.delete(id, "e");
+  await place.endContainer(shim, id);
+  await place.forget(shim, id);
+  return [said(`${id}-init`), said(`${id}-exec`)];
+}
+
+/** The lines that do not come of the host's limits. */
+const settings = (report: string): string => report.slice(0, report.indexOf("Limit "));
+
+async function startOddly(id: string): Promise<string> {
+  const script = join(place.directory, "odd-start");
+  writeFileSync(script, UNUSUAL);
+  const env = { TTRPC_ADDRESS: `${place.address}.ttrpc`, NAMESPACE: place.namespace };
+  const argv = ["sh", script, place.binary, ...place.flags(id), "start"];
+  const output = await run(argv, { cwd: place.bundle(id), stdin: new Uint8Array(0), env });
+  assert.deepEqual([output.status, output.stderr], [0, ""]);
+  return output.stdout;
+}
+
+test("init and exec of a daemon with unusual settings have a plain host's", {
+  skip: failsOnGoShim("it hands nearly all of them on"),
+}, async () => {
+  const [init, exec] = await reports("usual", (id) => place.start(id));
+  assert.match(init, /Max open files/);
+  const [oddInit, oddExec] = await reports("odd", startOddly);
+  assert.equal(oddInit, init);
+  assert.equal(oddExec, exec);
+});
+
+test("they are what the runtime gives them that is run by hand", {
+  skip: failsOnGoShim("see above"),
+}, async () => {
+  assert.equal(oomScoreOf(process.pid), 0, "the tests are run by a plain host");
+  const [, exec] = await reports("shim", (id) => place.start(id));
+  const bundle = place.makeBundle("hand", { args: ["sh", "-c", REPORT] });
+  const byHand = await run(
+    ["runc", "--root", join(place.directory, "hand-root"), "run", `${place.namespace}-hand`],
+    {
+      cwd: bundle,
+    },
+  );
+  assert.equal(byHand.status, 0, byHand.stderr);
+  assert.equal(settings(exec), settings(byHand.stdout));
+  await place.removeBundle("hand");
+});
+
+test("a limit that the container's specification names is the container's", async () => {
+  const shim = await place.shim("named", SPEC);
+  const path = join(place.bundle("named"), "config.json");
+  const spec = JSON.parse(readFileSync(path, "utf8"));
+  spec.process.rlimits = [{ type: "RLIMIT_NOFILE", soft: 333, hard: 444 }];
+  spec.process.user.umask = 0o77;
+  writeFileSync(path, JSON.stringify(spec));
+  await shim.create("named", place.bundle("named"));
+  const pid = await shim.start("named");
+  assert.match(readFileSync(`/proc/${pid}/limits`, "utf8"), /Max open files +333 +444/);
+  assert.match(readFileSync(`/proc/${pid}/status`, "utf8"), /Umask:\t0077/);
+  await place.endContainer(shim, "named");
+  await place.forget(shim, "named");
+});
+
+test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

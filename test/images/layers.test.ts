@@ -1,0 +1,312 @@
+// Layers, also such as somebody made to do harm, unpacked by the real program: what must be there after it, and that nothing outside of it was touched.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { LayerProgram, type UnpackLimits } from "../../src/images/layer-program.ts";
+import { Overlay } from "../../src/images/overlay.ts";
+import type { SnapshotMount } from "../../src/images/snapshotter.ts";
+import { type Entry, entryBytes, gnuLongName, gzip, tar } from "./tar.ts";
+
+const PROGRAM = join(import.meta.dirname, "../../dist/holdfast-layer");
+const scratch = mkdtempSync(join(tmpdir(), "holdfast-layers-"));
+after(() => rmSync(scratch, { recursive: true, force: true }));
+
+let count = 0;
+const fresh = (name: string): string => {
+  const path = join(scratch, `${name}-${count++}`);
+  mkdirSync(path);
+  return path;
+};
+const bindOf = (directory: string): SnapshotMount => ({
+  type: "bind",
+  source: directory,
+  target: "",
+  options: ["rw", "rbind"],
+});
+
+function unpack(layer: Buffer, mounts: readonly SnapshotMount[], limits?: UnpackLimits) {
+  const file = join(scratch, `layer-${count++}`);
+  writeFileSync(file, layer);
+  return new LayerProgram(PROGRAM, join(scratch, "scratch"), limits).unpack(file, mounts);
+}
+
+/** Unpacks into an empty directory, which it returns. */
+async function into(layer: Buffer, limits?: UnpackLimits): Promise<string> {
+  const directory = fresh("root");
+  await unpack(layer, [bindOf(directory)], limits);
+  return directory;
+}
+
+/** Unpacks a layer on top of another one, and gives the directory of what it made. */
+async function onTopOf(lower: readonly Entry[], layer: Buffer): Promise<{ upper: string }> {
+  const overlay = new Overlay(fresh("overlay"));
+  await overlay.make("1", "active", []);
+  await unpack(tar(lower), overlay.mounts("1", "active", []));
+  await overlay.make("2", "active", ["1"]);
+  const mounts = overlay.mounts("2", "active", ["1"]);
+  await unpack(layer, mounts);
+  return { upper: mounts[0]?.options.find((option) => option.startsWith("upperdir="))?.slice(9) ?? "" };
+}
+
+test("files, modes, owners, times, links and devices are as the layer has them; the digest is of the uncompressed archive", async () => {
+  const entries: Entry[] = [
+    { name: "dir/", type: "5", mode: 0o1777, uid: 7, gid: 8, mtime: 1_000_000_000 },
+    { name: "dir/file", data: "text", mode: 0o4755, uid: 1000, gid: 1001, mtime: 1_111_111_111 },
+    { name: "dir/hard", type: "1", link: "dir/file" },
+    { name: "soft", type: "2", link: "/dir/file" },
+    { name: "null", type: "3", major: 1, minor: 3, mode: 0o666 },
+    { name: "pipe", type: "6" },
+  ];
+  const directory = fresh("root");
+  const { digest, size, entries: number } = await unpack(gzip(entries), [bindOf(directory)]);
+  assert.equal(digest, `sha256:${createHash("sha256").update(tar(entries)).digest("hex")}`);
+  assert.deepEqual([size, number], [tar(entries).length, entries.length]);
+  const file = statSync(join(directory, "dir/file"));
+  assert.deepEqual(
+    [file.mode & 0o7777, file.uid, file.gid, file.mtimeMs],
+    [0o4755, 1000, 1001, 1_111_111_111_000],
+  );
+  const dir = statSync(join(directory, "dir"));
+  assert.deepEqual([dir.mode & 0o7777, dir.uid, dir.gid, dir.mtimeMs], [0o1777, 7, 8, 1_000_000_000_000]);
+  assert.equal(statSync(join(directory, "dir/hard")).ino, file.ino);
+  assert.equal(readlinkSync(join(directory, "soft")), "/dir/file");
+  const device = lstatSync(join(directory, "null"));
+  assert.ok(device.isCharacterDevice());
+  assert.equal(device.rdev, 0x103);
+  assert.ok(lstatSync(join(directory, "pipe")).isFIFO());
+});
+
+test("whatever the names, nothing outside the root is touched", async () => {
+  const outside = fresh("outside");
+  writeFileSync(join(outside, "victim"), "whole");
+  const victim = join(outside, "victim");
+  const names = ["../victim", `${"../".repeat(40)}${victim.slice(1)}`, victim, `./../..//.${victim}`];
+  for (const path of names) await into(tar([{ name: "x", data: "broken", pax: { path } }]));
+  await into(
+    tar([
+      { name: "out", type: "2", link: outside },
+      { name: "out/victim", data: "broken" },
+      { name: "up", type: "2", link: "../../../../../../../../../../" },
+      { name: `up${victim}`, data: "broken" },
+    ]),
+  );
+  await into(
+    tar([
+      { name: "a", type: "2", link: "b" },
+      { name: "b", type: "2", link: victim },
+      { name: "a", data: "broken" },
+      { name: "c", type: "2", link: victim },
+      { name: "d/.wh.x" },
+    ]),
+  );
+  assert.equal(readFileSync(victim, "utf8"), "whole");
+  assert.deepEqual(readdirSync(outside), ["victim"]);
+});
+
+test("a hard link to something outside is one to the same name inside, or refused", async () => {
+  await assert.rejects(
+    into(tar([{ name: "passwd", type: "1", link: "../../../../../../etc/passwd" }])),
+    /cannot make passwd/,
+  );
+});
+
+test("a link that leads in a circle is an error, not the end of the program", async () => {
+  await assert.rejects(
+    into(
+      tar([
+        { name: "a", type: "2", link: "b" },
+        { name: "b", type: "2", link: "a" },
+        { name: "a/file", data: "x" },
+      ]),
+    ),
+    /too many levels of symbolic links/,
+  );
+});
+
+test("a link to a directory that comes later is followed inside the root", async () => {
+  const directory = await into(
+    tar([
+      { name: "var/run", type: "2", link: "/run" },
+      { name: "var/run/x", data: "1" },
+    ]),
+  );
+  assert.equal(readFileSync(join(directory, "run/x"), "utf8"), "1");
+});
+
+test("a file takes the place of a link, a directory and a file of the same name; directories stay", async () => {
+  const directory = await into(
+    tar([
+      { name: "a/", type: "5" },
+      { name: "a/old", data: "old" },
+      { name: "a/", type: "5", mode: 0o700 },
+      { name: "b/", type: "5" },
+      { name: "b/old", data: "old" },
+      { name: "b", data: "file now" },
+      { name: "c", type: "2", link: "a/old" },
+      { name: "c", data: "no link" },
+      { name: "self", data: "kept" },
+      { name: "self", type: "1", link: "./self" },
+    ]),
+  );
+  assert.equal(readFileSync(join(directory, "a/old"), "utf8"), "old");
+  assert.equal(statSync(join(directory, "a")).mode & 0o777, 0o700);
+  assert.equal(readFileSync(join(directory, "b"), "utf8"), "file now");
+  assert.equal(readFileSync(join(directory, "c"), "utf8"), "no link");
+  assert.equal(readFileSync(join(directory, "self"), "utf8"), "kept");
+});
+
+const lower: Entry[] = [
+  { name: "d/", type: "5" },
+  { name: "d/one", data: "1" },
+  { name: "d/two", data: "2" },
+  { name: "e/", type: "5" },
+  { name: "e/f/", type: "5" },
+  { name: "e/f/g", data: "g" },
+  { name: "keep", data: "keep" },
+];
+
+test("a whiteout hides a file or a directory of the layer below", async () => {
+  const { upper } = await onTopOf(lower, tar([{ name: "d/.wh.one" }, { name: ".wh.e" }]));
+  assert.ok(lstatSync(join(upper, "d/one")).isCharacterDevice());
+  assert.ok(lstatSync(join(upper, "e")).isCharacterDevice());
+  assert.ok(!existsSync(join(upper, "d/two")));
+});
+
+test("an opaque directory hides all below it, and keeps what its own layer has made, before and after", async () => {
+  const { upper } = await onTopOf(
+    lower,
+    tar([
+      { name: "d/", type: "5" },
+      { name: "d/early", data: "e" },
+      { name: "d/.wh..wh..opq" },
+      { name: "d/late", data: "l" },
+      { name: "e/f/own", data: "o" },
+      { name: "e/.wh..wh..opq" },
+    ]),
+  );
+  assert.deepEqual(readdirSync(join(upper, "d")).sort(), ["early", "late", "one", "two"]);
+  assert.ok(lstatSync(join(upper, "d/one")).isCharacterDevice());
+  assert.ok(lstatSync(join(upper, "e/f/g")).isCharacterDevice());
+  assert.equal(readFileSync(join(upper, "e/f/own"), "utf8"), "o");
+});
+
+for (const name of [".wh.", ".wh..", ".wh...", "d/.wh..."]) {
+  test(`a whiteout called ${name} is refused`, async () => {
+    await assert.rejects(into(tar([{ name }])), /whiteout of nothing/);
+  });
+}
+
+test("long names, of pax and of GNU, and attributes are read; what is longer than a path may be is refused", async () => {
+  const long = `${"n".repeat(120)}/${"m".repeat(200)}`;
+  const directory = await into(
+    Buffer.concat([
+      entryBytes({
+        name: "short",
+        data: "pax",
+        pax: { path: `p${long}`, "SCHILY.xattr.user.mark": "there" },
+      }),
+      gnuLongName(`g${long}`),
+      entryBytes({ name: "short", data: "gnu" }),
+      Buffer.alloc(1024),
+    ]),
+  );
+  assert.equal(readFileSync(join(directory, `p${long}`), "utf8"), "pax");
+  assert.equal(readFileSync(join(directory, `g${long}`), "utf8"), "gnu");
+  for (const path of ["x".repeat(300), `${"d/".repeat(3000)}f`]) {
+    await assert.rejects(into(tar([{ name: "s", data: "", pax: { path } }])), /too long/);
+  }
+});
+
+test("sizes that are negative or huge are refused", async () => {
+  const negative = Buffer.from("ffffffffffffffffffffff00", "hex");
+  const huge = Buffer.from("800000000fffffffffffffff", "hex");
+  for (const size of [negative, huge]) await assert.rejects(into(tar([{ name: "f", data: "x", size }])));
+});
+
+test("a layer that is cut off, or followed by rubbish, or no archive, is refused", async () => {
+  const whole = gzip([{ name: "file", data: Buffer.alloc(100_000, "abc") }]);
+  for (const length of [1, 9, 20, whole.length >> 1, whole.length - 4]) {
+    await assert.rejects(into(whole.subarray(0, length)), `cut after ${length}`);
+  }
+  await assert.rejects(into(Buffer.from("this is no archive, whatever it is called".repeat(100))));
+});
+
+test("several gzip members are one layer", async () => {
+  const whole = tar([{ name: "file", data: "x".repeat(5000) }]);
+  const directory = await into(
+    Buffer.concat([gzipSync(whole.subarray(0, 700)), gzipSync(whole.subarray(700))]),
+  );
+  assert.equal(readFileSync(join(directory, "file"), "utf8").length, 5000);
+});
+
+test("an empty layer is one", async () => {
+  assert.deepEqual(readdirSync(await into(tar([]))), []);
+  assert.deepEqual(readdirSync(await into(gzipSync(tar([])))), []);
+});
+
+test("a million entries, a bomb and too many bytes are refused in bounds", async () => {
+  const limits: UnpackLimits = { entries: 1000, bytes: 300 * 1024 ** 2, ratio: 500 };
+  const many = Array.from({ length: 1001 }, (_, index): Entry => ({ name: `f${index}` }));
+  await assert.rejects(into(tar(many), limits), /more than the 1000 entries/);
+  const zeros = gzipSync(tar([{ name: "zeros", data: Buffer.alloc(200 * 1024 ** 2) }]), { level: 9 });
+  await assert.rejects(into(zeros, limits), /more than 500 times its size/);
+  await assert.rejects(
+    into(zeros, { ...limits, ratio: 0, bytes: 10 * 1024 ** 2 }),
+    /more than the 10485760 bytes/,
+  );
+});
+
+test("attributes that only the kernel's overlay may set are refused", async () => {
+  const pax = { "SCHILY.xattr.trusted.overlay.opaque": "y" };
+  await assert.rejects(into(tar([{ name: "d/", type: "5", pax }])), /cannot (make|finish) d/);
+});
+
+test("a layer that cannot be mounted, or a program that is not there, is an error that says so, and leaves no directory", async () => {
+  await assert.rejects(
+    unpack(tar([]), [bindOf(join(scratch, "nowhere"))]),
+    /mount bind .*nowhere: No such file/,
+  );
+  const absent = new LayerProgram(join(scratch, "no-program"), join(scratch, "scratch"));
+  const file = join(scratch, "any");
+  writeFileSync(file, tar([]));
+  await assert.rejects(absent.unpack(file, []), /cannot run .*no-program/);
+  assert.deepEqual(readdirSync(join(scratch, "scratch")), []);
+});
+
+test("a copy has what the tree has: owners, modes, hard links, links and holes", async () => {
+  const from = await into(
+    tar([
+      { name: "d/", type: "5", mode: 0o2750, uid: 3, gid: 4 },
+      { name: "d/f", data: "text", mode: 0o4711, uid: 5, gid: 6 },
+      { name: "h", type: "1", link: "d/f" },
+    ]),
+  );
+  symlinkSync("/nowhere", join(from, "l"));
+  chmodSync(from, 0o711);
+  const to = fresh("copy");
+  await new LayerProgram(PROGRAM, join(scratch, "scratch")).copy(from, to);
+  assert.deepEqual(readdirSync(to).sort(), ["d", "h", "l"]);
+  const file = statSync(join(to, "d/f"));
+  assert.deepEqual([file.mode & 0o7777, file.uid, file.gid, file.nlink], [0o4711, 5, 6, 2]);
+  assert.equal(statSync(join(to, "h")).ino, file.ino);
+  assert.equal(statSync(join(to, "d")).mode & 0o7777, 0o2750);
+  assert.equal(statSync(to).mode & 0o777, 0o711);
+  assert.equal(readlinkSync(join(to, "l")), "/nowhere");
+});
