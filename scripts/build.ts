@@ -1,15 +1,27 @@
-// Builds the programs into dist/ (npm run build). `--sanitize` builds the shim with ASan, UBSan and forced collection into dist/sanitize/.
+// Builds the programs into dist/ (npm run build). `--sanitize` builds the shim with ASan, UBSan and forced collection into dist/sanitize/;
+// `--arch arm64` builds the shim for that processor into dist/arm64/.
 import { copyFileSync, mkdirSync, renameSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compileBytecode } from "./bytecode.ts";
 import { cached, hashOf, native, prune, root, run } from "./cache.ts";
-import { hostObjects, layerProgram, quickjs, release, sanitized } from "./compile-c.ts";
+import {
+  ARCHITECTURES,
+  type Architecture,
+  hostObjects,
+  layerProgram,
+  quickjs,
+  releaseFor,
+  sanitized,
+  tool,
+} from "./compile-c.ts";
 import { buildNodePrograms } from "./node-programs.ts";
 
 export interface BuildOptions {
   /** ASan, UBSan, leak checks and forced garbage collection. */
   readonly sanitize?: boolean;
+  /** The build machine's own, if left out. */
+  readonly architecture?: Architecture | undefined;
 }
 
 /**
@@ -17,41 +29,58 @@ export interface BuildOptions {
  * Several processes may build at once. What was built before is taken from build/.
  */
 export async function buildProgram(entry: string, output: string, options: BuildOptions = {}): Promise<void> {
-  const variant = options.sanitize === true ? sanitized : release;
+  const variant = options.sanitize === true ? sanitized : releaseFor(options.architecture);
   const engine = quickjs();
   const [objects, bytecode] = await Promise.all([
     hostObjects(engine, variant),
     compileBytecode(engine, resolve(entry)),
   ]);
   const source = join(native, "bytecode.S");
-  const parts = [...variant.link, ...objects, bytecode, source];
+  const gcc = tool(variant, "gcc");
+  const parts = [gcc, ...variant.link, ...objects, bytecode, source];
   // The one with symbols stays in build/, for a debugger.
   const whole = await cached("linked", hashOf(parts), "", (path) =>
-    run("gcc", [...variant.link, "-o", path, ...objects, `-DPROGRAM_BYTECODE="${bytecode}"`, source, "-lm"]),
+    run(gcc, [...variant.link, "-o", path, ...objects, `-DPROGRAM_BYTECODE="${bytecode}"`, source, "-lm"]),
   );
-  await install(whole, output, options.sanitize === true ? "whole" : "stripped");
+  await install(whole, output, options.sanitize === true ? undefined : tool(variant, "strip"));
 }
 
-/** Puts a program into its place; one that runs keeps its own file. */
-async function install(program: string, output: string, form: "whole" | "stripped"): Promise<void> {
+/** Puts a program into its place, its symbols taken out by `strip`; one that runs keeps its own file. */
+async function install(program: string, output: string, strip: string | undefined): Promise<void> {
   mkdirSync(dirname(output), { recursive: true });
   const fresh = `${output}.${process.pid}`;
-  if (form === "whole") copyFileSync(program, fresh);
-  else await run("strip", ["-o", fresh, program]);
+  if (strip === undefined) copyFileSync(program, fresh);
+  else await run(strip, ["-o", fresh, program]);
   renameSync(fresh, output);
 }
 
-/** Builds the three programs into dist/, or the shim alone into dist/sanitize/. */
-export async function buildAll({ sanitize = false }: BuildOptions = {}): Promise<void> {
-  const shim = join(root, "dist", sanitize ? "sanitize" : "", "containerd-shim-holdfast-v2");
+async function buildLayerProgram(): Promise<void> {
+  await install(await layerProgram(), join(root, "dist/holdfast-layer"), "strip");
+}
+
+/** Builds the three programs into dist/, or the shim alone into dist/sanitize/ or the directory of its processor. */
+export async function buildAll({ sanitize = false, architecture }: BuildOptions = {}): Promise<void> {
+  const directory = join(root, "dist", sanitize ? "sanitize" : (architecture ?? ""));
+  const shim = join(directory, "containerd-shim-holdfast-v2");
   await Promise.all([
-    buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize }),
-    sanitize ? undefined : buildNodePrograms(join(root, "dist")),
-    sanitize ? undefined : install(await layerProgram(), join(root, "dist/holdfast-layer"), "stripped"),
+    buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize, architecture }),
+    ...(sanitize || architecture !== undefined
+      ? []
+      : [buildNodePrograms(join(root, "dist")), buildLayerProgram()]),
   ]);
   prune();
 }
 
+/** Throws unless what follows --arch is a processor that we build for. */
+function architectureIn(args: readonly string[]): Architecture | undefined {
+  const at = args.indexOf("--arch");
+  if (at < 0) return undefined;
+  const found = ARCHITECTURES.find((each) => each === args[at + 1]);
+  if (found === undefined) throw new Error(`--arch takes one of ${ARCHITECTURES.join(", ")}`);
+  return found;
+}
+
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  await buildAll({ sanitize: process.argv.includes("--sanitize") });
+  const args = process.argv.slice(2);
+  await buildAll({ sanitize: args.includes("--sanitize"), architecture: architectureIn(args) });
 }

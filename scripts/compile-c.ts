@@ -5,8 +5,14 @@ import { basename, join } from "node:path";
 import { cache, cached, hashOf, native, run } from "./cache.ts";
 import { quickjsSource } from "./quickjs.ts";
 
+/** Processors that the shim is built for. */
+export const ARCHITECTURES = ["amd64", "arm64"] as const;
+export type Architecture = (typeof ARCHITECTURES)[number];
+
 /** One way to compile and link C. */
 export interface Variant {
+  /** The compiler's prefix, such as "aarch64-linux-gnu-"; none for the build machine's own. */
+  readonly cross?: string;
   readonly compile: readonly string[];
   readonly link: readonly string[];
 }
@@ -36,6 +42,18 @@ export const release: Variant = {
   link: ["-static-pie", "-Wl,--gc-sections", "-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--build-id=none"],
 };
 
+/** The release for a processor: by Debian's cross compiler if it is another than the build machine's. */
+export function releaseFor(architecture: Architecture | undefined): Variant {
+  const own = process.arch === "arm64" ? "arm64" : "amd64";
+  if (architecture === undefined || architecture === own) return release;
+  return { ...release, cross: architecture === "arm64" ? "aarch64-linux-gnu-" : "x86_64-linux-gnu-" };
+}
+
+/** A program of the compiler's. */
+export function tool(variant: Variant, name: "gcc" | "strip"): string {
+  return `${variant.cross ?? ""}${name}`;
+}
+
 export const sanitized: Variant = {
   compile: [
     "-O1",
@@ -59,7 +77,7 @@ export const sanitized: Variant = {
 const unpackLibraries = ["-larchive", "-lz", "-lzstd", "-lbz2", "-llzma", "-lnettle", "-lacl"];
 
 /** The bytecode compiler runs on the build machine only. */
-const tool: Variant = { compile: ["-O1"], link: [] };
+const compiler: Variant = { compile: ["-O1"], link: [] };
 
 const engineFiles = ["quickjs.c", "libregexp.c", "libunicode.c", "cutils.c", "dtoa.c"];
 
@@ -73,7 +91,7 @@ export function hostObjects(engine: string, variant: Variant): Promise<string[]>
   const ours = readdirSync(native).filter((name) => name.endsWith(".c"));
   return Promise.all([
     ...engineFiles.map((name) => compileEngine(engine, name, variant)),
-    ...ours.map((name) => compileObject(engine, join(native, name), [...hostFlags, ...variant.compile])),
+    ...ours.map((name) => compileObject(engine, variant, join(native, name), hostFlags)),
   ]);
 }
 
@@ -82,9 +100,7 @@ export async function layerProgram(): Promise<string> {
   const directory = join(native, "layer");
   const sources = readdirSync(directory).filter((name) => name.endsWith(".c"));
   const objects = await Promise.all(
-    sources.map((name) =>
-      compileObject(directory, join(directory, name), [...hostFlags, ...release.compile]),
-    ),
+    sources.map((name) => compileObject(directory, release, join(directory, name), hostFlags)),
   );
   return cached("linked", `layer-${hashOf([...objects, ...unpackLibraries])}`, "", (path) =>
     run("gcc", [...release.link, "-o", path, ...objects, ...unpackLibraries]),
@@ -96,8 +112,8 @@ export async function bytecodeCompiler(engine: string): Promise<string> {
   const source = join(import.meta.dirname, "bytecode.c");
   const included = "quickjs.c";
   const objects = await Promise.all([
-    compileObject(engine, source, [...engineFlags, ...tool.compile], [join(engine, included)]),
-    ...engineFiles.filter((name) => name !== included).map((name) => compileEngine(engine, name, tool)),
+    compileObject(engine, compiler, source, engineFlags, [join(engine, included)]),
+    ...engineFiles.filter((name) => name !== included).map((name) => compileEngine(engine, name, compiler)),
   ]);
   return cached("objects", `compile-${hashOf(objects)}`, "", (path) =>
     run("gcc", ["-o", path, ...objects, "-lm"]),
@@ -105,22 +121,24 @@ export async function bytecodeCompiler(engine: string): Promise<string> {
 }
 
 function compileEngine(engine: string, name: string, variant: Variant): Promise<string> {
-  return compileObject(engine, join(engine, name), [...engineFlags, ...variant.compile]);
+  return compileObject(engine, variant, join(engine, name), engineFlags);
 }
 
 /** Compiles one file, which may include further `sources` beside the headers. */
 function compileObject(
   engine: string,
+  variant: Variant,
   source: string,
   flags: readonly string[],
   sources: readonly string[] = [],
 ): Promise<string> {
   // The engine's headers are the system's in the eyes of the compiler: their warnings are not ours.
-  const args = [...flags, "-isystem", engine, "-c"];
+  const gcc = tool(variant, "gcc");
+  const args = [...flags, ...variant.compile, "-isystem", engine, "-c"];
   const inputs = [source, ...sources, ...headersIn(engine), ...headersIn(native)];
-  const hash = hashOf([compilerVersion(), ...args, ...inputs.map((file) => readFileSync(file))]);
+  const hash = hashOf([gcc, compilerVersion(gcc), ...args, ...inputs.map((file) => readFileSync(file))]);
   return cached("objects", `${basename(source, ".c")}-${hash}`, ".o", (path) =>
-    run("gcc", [...args, "-o", path, source]),
+    run(gcc, [...args, "-o", path, source]),
   );
 }
 
@@ -130,8 +148,18 @@ function headersIn(directory: string): string[] {
     .map((name) => join(directory, name));
 }
 
-let knownVersion = "";
-function compilerVersion(): string {
-  knownVersion ||= execFileSync("gcc", ["-dumpfullversion", "-dumpmachine"], { encoding: "utf8" });
-  return knownVersion;
+const knownVersions = new Map<string, string>();
+/** Throws and names the package if the compiler is not there. */
+function compilerVersion(gcc: string): string {
+  const known = knownVersions.get(gcc);
+  if (known !== undefined) return known;
+  let version: string;
+  try {
+    version = execFileSync(gcc, ["-dumpfullversion", "-dumpmachine"], { encoding: "utf8" });
+  } catch (error) {
+    const packages = "gcc-aarch64-linux-gnu and libc6-dev-arm64-cross";
+    throw new Error(`${gcc} is not there: for arm64 install ${packages}`, { cause: error });
+  }
+  knownVersions.set(gcc, version);
+  return version;
 }

@@ -9,6 +9,7 @@ import { readBundleFile } from "../runc/bundle-file.ts";
 import { defaultOptions, type RuntimeOptions } from "../runc/options.ts";
 import { unmountRootfs } from "../runc/rootfs.ts";
 import { Runc } from "../runc/runc.ts";
+import { readGoShimFiles } from "../task/go-shim-files.ts";
 import { type JournalEntry, readJournal } from "../task/journal.ts";
 import type { Arguments } from "./args.ts";
 import { readCrash } from "./crash.ts";
@@ -60,7 +61,10 @@ async function deleteFromRuntime(
   bundle: string,
   runtime: JournalEntry["runtime"] | undefined,
 ): Promise<void> {
-  const options: RuntimeOptions = { ...defaultOptions, ...runtime };
+  const options: RuntimeOptions = {
+    ...defaultOptions,
+    ...(runtime ?? readGoShimFiles(platform, bundle)),
+  };
   if (platform.files.stat(`${options.root}/${namespace}/${id}`) === null) return;
   const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options);
   const holder = await runc.knownBundle();

@@ -15,6 +15,7 @@ import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
+import { writeGoShimFiles } from "./go-shim-files.ts";
 import { writeJournal } from "./journal.ts";
 import { explain, Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
@@ -81,6 +82,7 @@ export class Container {
     const container = new Container(context, request);
     await explain("OCI runtime create failed", container.#claimId());
     container.#save();
+    writeGoShimFiles(context.platform, request.bundle, container.#options);
     try {
       mountRootfs(context.platform, request.bundle, request.rootfs);
       const command = (setup: ProcessSetup): Promise<void> => container.#runc.create(setup);

@@ -1,8 +1,8 @@
 // The shim's binary is replaced under running containers: Go's by ours, and ours by Go's. What one has started, the other must be able to clean up, and
 // the daemon must not notice.
 import assert from "node:assert/strict";
-import { readlinkSync } from "node:fs";
-import { basename } from "node:path";
+import { readdirSync, readlinkSync } from "node:fs";
+import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { exitStatusOf } from "../harness/events.ts";
@@ -40,7 +40,7 @@ for (const [before, next, title] of [
     test("what runs goes on under the shim that started it; what starts gets the new one", async () => {
       daemon = await Daemon.start({ runtime: GO_RUNTIME, shim: before ?? "" });
       await daemon.ctr.start("goes-on", OBEYS);
-      await daemon.ctr.start("is-killed", SLEEP);
+      await daemon.ctr.start("is-killed", SLEEP, { flags: ["--runc-root", join(daemon.directory, "runc")] });
       await daemon.ctr.start("in-group", SLEEP, { flags: GROUP });
       daemon.replaceShim(next ?? "");
       await daemon.ctr.start("is-new", SLEEP);
@@ -72,6 +72,7 @@ for (const [before, next, title] of [
       process.kill(await daemon.shimPid("is-killed"), "SIGKILL");
       assert.equal(exitStatusOf(await events.exitOf("is-killed")), 137);
       await eventually("its process to end", () => !isRunning(pid));
+      assert.deepEqual(readdirSync(join(daemon.directory, "runc", daemon.namespace)), []);
       await daemon.ctr.try(["tasks", "delete", "is-killed"]);
       await daemon.ctr.do(["containers", "delete", "is-killed"]);
       await daemon.ctr.kill("goes-on", "SIGTERM");
@@ -81,7 +82,13 @@ for (const [before, next, title] of [
 
     test("nothing is left behind", async () => {
       try {
-        assert.equal(await daemon.leftovers(), "");
+        const left = (await daemon.leftovers()).split("\n");
+        // Go's delete leaves the socket of a shim that was killed.
+        const known = (line: string): boolean => line === "" || (next === go && line.startsWith("socket "));
+        assert.deepEqual(
+          left.filter((line) => !known(line)),
+          [],
+        );
       } finally {
         await daemon.close();
       }

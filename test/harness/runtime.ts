@@ -62,8 +62,8 @@ export const signalsInitOnly: string | false =
 
 /** For the `skip` of a test of an ended task that the daemon finds at its restart. */
 export const forgetsEndedTasks: string | false =
-  !isHoldfastd && containerdVersion >= 1.7
-    ? "containerd since 1.7 deletes an ended task when it restarts"
+  isGoShim && containerdVersion >= 1.7
+    ? "containerd since 1.7 deletes an ended task of the Go shim when it restarts: it tells no pids"
     : false;
 
 /** For the `skip` of a test that states something the Go shim is known to get wrong: the reason there, false with our shim. */

@@ -64,7 +64,7 @@ export async function testRuntime(
   onRuntime("signals, and 128 + the signal as the status", async () => {
     await start("traps", ["sh", "-c", "trap 'exit 23' TERM; while true; do sleep 0.02; done"]);
     await eventually("its trap", async () => {
-      await daemon.ctr.kill("traps", "SIGTERM");
+      await daemon.ctr.try(["tasks", "kill", "--signal", "SIGTERM", "traps"]);
       return (await daemon.ctr.task("traps")).status === "STOPPED";
     });
     assert.equal(exitStatusOf(await events.exitOf("traps")), 23);
