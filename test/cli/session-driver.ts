@@ -1,7 +1,6 @@
 // A session in front of a process that a test plays: calls are told on stderr, a line each, and lines on stdin answer. Run by session.test.ts.
 import { createWriteStream } from "node:fs";
 import { createInterface } from "node:readline";
-import { setTimeout } from "node:timers/promises";
 import { Fifos } from "../../src/cli/session/fifos.ts";
 import { Session } from "../../src/cli/session/session.ts";
 import type { Exit, TaskPort } from "../../src/cli/session/task-port.ts";
@@ -18,6 +17,13 @@ const exit = new Promise<Exit>((resolve) => {
   end = resolve;
 });
 
+/** Sizes are not answered before the test lets them. */
+let answerSizes: () => void = () => {};
+const held = new Promise<void>((resolve) => {
+  answerSizes = resolve;
+});
+process.on("SIGWINCH", () => say("SIGWINCH"));
+
 const task: TaskPort = {
   id: "driven",
   state: never,
@@ -30,7 +36,7 @@ const task: TaskPort = {
   },
   async resize(_execId, columns, rows) {
     say(`resize ${columns}x${rows} begins`);
-    await setTimeout(50);
+    await held;
     say(`resize ${columns}x${rows} ends`);
   },
   async closeInput() {
@@ -54,6 +60,7 @@ const commands: Readonly<Record<string, (rest: string) => unknown>> = {
   begin: () => session.begin(),
   write: (rest) => output.write(rest),
   close: () => output.end(),
+  answer: () => answerSizes(),
   exit: (rest) => end({ status: Number(rest), at: undefined }),
 };
 createInterface({ input: process.stdin }).on("line", (line) => {

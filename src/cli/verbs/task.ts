@@ -99,7 +99,7 @@ export function addTaskVerbs(program: Command): void {
   examples(
     remove,
     ["holdfast delete -f web", "whatever it is doing"],
-    ["holdfast delete --wait web &", "when it has ended; run -d --rm leaves this behind"],
+    ["holdfast delete --wait web &", "when it has ended"],
   );
 }
 
