@@ -56,7 +56,8 @@ void process_start(void)
   close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
-void restore_signals(void)
+// In the child: default dispositions and an empty mask.
+static void restore_signals(void)
 {
   signal(SIGPIPE, SIG_DFL);
   clear_mask();
