@@ -107,8 +107,6 @@ bool relay_uses(int fd);
 
 // Default dispositions and an empty mask, whatever the starter had; SIGPIPE ignored. Called first of all.
 void process_start(void);
-// In the child, or before exec: default dispositions and an empty mask.
-void restore_signals(void);
 // Blocks the signals whose bits (1 << number - 1) are set.
 void block_signals(uint64_t signals);
 

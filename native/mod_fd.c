@@ -79,15 +79,6 @@ static JSValue host_write(JSContext *ctx, JSValueConst self, int argc, JSValueCo
   return errno == EAGAIN ? JS_NewInt32(ctx, -1) : throw_errno(ctx, errno, "write", NULL);
 }
 
-static JSValue host_sync(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  int fd;
-  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
-  return fsync(fd) < 0 ? throw_errno(ctx, errno, "fsync", NULL) : JS_UNDEFINED;
-}
-
 static JSValue host_pipe(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -162,19 +153,6 @@ static JSValue host_peer_closed(JSContext *ctx, JSValueConst self, int argc, JSV
   return JS_NewBool(ctx, (entry.revents & (POLLERR | POLLHUP)) != 0);
 }
 
-static JSValue host_set_pipe_capacity(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  int fd;
-  int64_t bytes;
-  if (arg_fd(ctx, argv[0], &fd) < 0 || arg_int(ctx, argv[1], 0, INT32_MAX, &bytes) < 0) return JS_EXCEPTION;
-  int now = fcntl(fd, F_SETPIPE_SZ, (int)bytes);
-  if (now < 0 && errno != EPERM && errno != EBUSY) return throw_errno(ctx, errno, "fcntl", NULL);
-  if (now < 0) now = fcntl(fd, F_GETPIPE_SZ);
-  return now < 0 ? throw_errno(ctx, errno, "fcntl", NULL) : JS_NewInt32(ctx, now);
-}
-
 static JSValue host_event_fd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -198,14 +176,12 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("close", 1, host_close),
     JS_CFUNC_DEF("read", 2, host_read),
     JS_CFUNC_DEF("write", 2, host_write),
-    JS_CFUNC_DEF("sync", 1, host_sync),
     JS_CFUNC_DEF("pipe", 0, host_pipe),
     JS_CFUNC_DEF("setNonBlocking", 2, host_set_non_blocking),
     JS_CFUNC_DEF("duplicate", 1, host_duplicate),
     JS_CFUNC_DEF("duplicateTo", 2, host_duplicate_to),
     JS_CFUNC_DEF("readableBytes", 1, host_readable_bytes),
     JS_CFUNC_DEF("peerClosed", 1, host_peer_closed),
-    JS_CFUNC_DEF("setPipeCapacity", 2, host_set_pipe_capacity),
     JS_CFUNC_DEF("eventFd", 0, host_event_fd),
 };
 HOST_EXPORTS(fd_exports, entries);

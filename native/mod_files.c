@@ -115,39 +115,22 @@ static JSValue host_stat_path(JSContext *ctx, JSValueConst self, int argc, JSVal
   return result;
 }
 
-static JSValue host_stat_fd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  int fd;
-  struct stat status;
-  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
-  return fstat(fd, &status) < 0 ? throw_errno(ctx, errno, "fstat", NULL) : new_stat(ctx, &status);
-}
-
-// What the calls with one path and up to two numbers do; one JavaScript function each, by magic number.
-enum path_call { MAKE_DIRECTORY, REMOVE_DIRECTORY, UNLINK, CHMOD, CHOWN, MAKE_FIFO };
-static const char *const path_call_names[] = {"mkdir", "rmdir", "unlink", "chmod", "chown", "mkfifo"};
+// What the calls with one path do; one JavaScript function each, by magic number.
+enum path_call { MAKE_DIRECTORY, REMOVE_DIRECTORY, UNLINK };
+static const char *const path_call_names[] = {"mkdir", "rmdir", "unlink"};
 
 static JSValue host_path_call(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv, int magic)
 {
   (void)self;
-  int64_t a = 0, b = 0;
-  if (magic == CHOWN && (arg_int(ctx, argv[1], -1, UINT32_MAX, &a) < 0 || arg_int(ctx, argv[2], -1, UINT32_MAX, &b) < 0)) {
-    return JS_EXCEPTION;
-  }
-  bool has_mode = magic == MAKE_DIRECTORY || magic == CHMOD || magic == MAKE_FIFO;
-  if (has_mode && (argc < 2 || arg_int(ctx, argv[1], 0, 07777, &a) < 0)) return JS_EXCEPTION;
+  int64_t mode = 0;
+  if (magic == MAKE_DIRECTORY && (argc < 2 || arg_int(ctx, argv[1], 0, 07777, &mode) < 0)) return JS_EXCEPTION;
   const char *path = arg_string(ctx, argv[0]);
   if (path == NULL) return JS_EXCEPTION;
   int done = -1;
   switch ((enum path_call)magic) {
-  case MAKE_DIRECTORY: done = mkdir(path, (mode_t)a); break;
+  case MAKE_DIRECTORY: done = mkdir(path, (mode_t)mode); break;
   case REMOVE_DIRECTORY: done = rmdir(path); break;
   case UNLINK: done = unlink(path); break;
-  case CHMOD: done = chmod(path, (mode_t)a); break;
-  case CHOWN: done = chown(path, (uid_t)a, (gid_t)b); break;
-  case MAKE_FIFO: done = mkfifo(path, (mode_t)a); break;
   }
   JSValue result = done < 0 ? throw_errno(ctx, errno, path_call_names[magic], path) : JS_UNDEFINED;
   JS_FreeCString(ctx, path);
@@ -176,31 +159,6 @@ static JSValue host_rename(JSContext *ctx, JSValueConst self, int argc, JSValueC
   if (to != NULL) result = rename(from, to) < 0 ? throw_errno(ctx, errno, "rename", from) : JS_UNDEFINED;
   JS_FreeCString(ctx, from);
   JS_FreeCString(ctx, to);
-  return result;
-}
-
-static JSValue host_symlink(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  const char *target = arg_string(ctx, argv[0]), *path = target ? arg_string(ctx, argv[1]) : NULL;
-  JSValue result = JS_EXCEPTION;
-  if (path != NULL) result = symlink(target, path) < 0 ? throw_errno(ctx, errno, "symlink", path) : JS_UNDEFINED;
-  JS_FreeCString(ctx, target);
-  JS_FreeCString(ctx, path);
-  return result;
-}
-
-static JSValue host_read_link(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  const char *path = arg_string(ctx, argv[0]);
-  if (path == NULL) return JS_EXCEPTION;
-  char target[4096];
-  ssize_t n = readlink(path, target, sizeof target);
-  JSValue result = n < 0 ? throw_errno(ctx, errno, "readlink", path) : new_text(ctx, target, (size_t)n);
-  JS_FreeCString(ctx, path);
   return result;
 }
 
@@ -236,17 +194,11 @@ static JSValue host_list_directory(JSContext *ctx, JSValueConst self, int argc, 
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("readFile", 2, host_read_file),
     JS_CFUNC_DEF("statPath", 1, host_stat_path),
-    JS_CFUNC_DEF("statFd", 1, host_stat_fd),
     JS_CFUNC_MAGIC_DEF("makeDirectory", 2, host_path_call, MAKE_DIRECTORY),
     JS_CFUNC_MAGIC_DEF("removeDirectory", 1, host_path_call, REMOVE_DIRECTORY),
     JS_CFUNC_MAGIC_DEF("unlink", 1, host_path_call, UNLINK),
-    JS_CFUNC_MAGIC_DEF("chmod", 2, host_path_call, CHMOD),
-    JS_CFUNC_MAGIC_DEF("chown", 3, host_path_call, CHOWN),
-    JS_CFUNC_MAGIC_DEF("makeFifo", 2, host_path_call, MAKE_FIFO),
     JS_CFUNC_DEF("chownFd", 3, host_chown_fd),
     JS_CFUNC_DEF("rename", 2, host_rename),
-    JS_CFUNC_DEF("symlink", 2, host_symlink),
-    JS_CFUNC_DEF("readLink", 1, host_read_link),
     JS_CFUNC_DEF("listDirectory", 1, host_list_directory),
 };
 HOST_EXPORTS(files_exports, entries);

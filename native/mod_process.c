@@ -3,22 +3,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "host.h"
-
-// PIDFD_GET_INFO of Linux 6.13, with the exit code since 6.15; older headers lack it.
-struct pidfd_info_v0 {
-  uint64_t mask, cgroupid;
-  uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
-  int32_t exit_code;
-};
-_Static_assert(sizeof(struct pidfd_info_v0) == 64, "the first published size of struct pidfd_info");
-#define PIDFD_GET_INFO_V0 _IOWR(0xFF, 11, struct pidfd_info_v0)
-enum { INFO_PID = 1 << 0, INFO_EXIT = 1 << 3 };
 
 static JSValue new_exit(JSContext *ctx, pid_t pid, int status, int signal)
 {
@@ -73,24 +62,6 @@ static JSValue host_reap_any(JSContext *ctx, JSValueConst self, int argc, JSValu
   return info.si_pid == 0 ? JS_NULL : exit_of(ctx, &info);
 }
 
-static JSValue host_exit_of_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  int fd;
-  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
-  struct pidfd_info_v0 info = {.mask = INFO_PID | INFO_EXIT};
-  if (ioctl(fd, PIDFD_GET_INFO_V0, &info) < 0) {
-    // ENOTTY, EINVAL: an older kernel. ESRCH: one that forgets the process when it is reaped.
-    bool cannot_tell = errno == ENOTTY || errno == EINVAL || errno == ESRCH;
-    return cannot_tell ? JS_NULL : throw_errno(ctx, errno, "ioctl", NULL);
-  }
-  if (!(info.mask & INFO_EXIT)) return JS_NULL;
-  pid_t pid = info.mask & INFO_PID ? (pid_t)info.pid : 0;
-  if (WIFSIGNALED(info.exit_code)) return new_exit(ctx, pid, 128 + WTERMSIG(info.exit_code), WTERMSIG(info.exit_code));
-  return new_exit(ctx, pid, WEXITSTATUS(info.exit_code), 0);
-}
-
 static JSValue host_kill_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -102,21 +73,10 @@ static JSValue host_kill_pidfd(JSContext *ctx, JSValueConst self, int argc, JSVa
   return JS_UNDEFINED;
 }
 
-static JSValue host_kill(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
-{
-  (void)self;
-  (void)argc;
-  int64_t pid, number;
-  if (arg_int(ctx, argv[0], INT32_MIN, INT32_MAX, &pid) < 0 || arg_int(ctx, argv[1], 0, SIGRTMAX, &number) < 0) return JS_EXCEPTION;
-  return kill((pid_t)pid, (int)number) < 0 ? throw_errno(ctx, errno, "kill", NULL) : JS_UNDEFINED;
-}
-
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("openPidfd", 1, host_open_pidfd),
     JS_CFUNC_DEF("reapPidfd", 1, host_reap_pidfd),
     JS_CFUNC_DEF("reapAny", 0, host_reap_any),
-    JS_CFUNC_DEF("exitOfPidfd", 1, host_exit_of_pidfd),
     JS_CFUNC_DEF("killPidfd", 2, host_kill_pidfd),
-    JS_CFUNC_DEF("kill", 2, host_kill),
 };
 HOST_EXPORTS(process_exports, entries);

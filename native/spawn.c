@@ -56,7 +56,8 @@ void process_start(void)
   close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
-void restore_signals(void)
+// In the child: default dispositions and an empty mask.
+static void restore_signals(void)
 {
   signal(SIGPIPE, SIG_DFL);
   clear_mask();
@@ -207,6 +208,11 @@ static pid_t fork_with_pidfd(int *pidfd)
 }
 
 // Starts the planned process. Returns 0 with its pid and pidfd (the caller's), or -1 with the failed step and its errno; no child is left then.
+//
+// It waits for the child's exec, the one place where the loop waits for anything. Until then the child holds copies of every descriptor of ours: a
+// pipe that somebody closes meanwhile would not end, and a failure that came later would come after its caller has told others of the child.
+// What the child does until then is a handful of system calls and the loading of a program, which is slow only where its disk is: then the
+// runtime itself, and with it all that a shim is for, is as slow.
 static int start(const struct plan *plan, pid_t *pid, int *pidfd, const char **step)
 {
   int report[2];

@@ -48,21 +48,15 @@ declare module "holdfast:host" {
   export function effectiveUid(): number;
   /** Raises the soft limit of open files to the hard one. Children get the limit that was there before. */
   export function raiseFileLimit(): void;
-  /** Resolved path of the running executable. */
-  export function executable(): string;
   export function workingDirectory(): string;
-  export function changeDirectory(path: string): void;
   /** Ends the process at once, without running anything further. */
   export function exit(code: number): never;
   /** Forks without exec. Returns 0 in the child, whose loop is its own: watches, timers and signals set before the fork carry over. */
   export function fork(): number;
-  /** Replaces the program. Only descriptors listed in `keep` stay open (same numbers). Throws if exec fails. */
-  export function execute(path: string, argv: string[], env: string[], keep: number[]): never;
   /** Puts this process's group on cores of its own (PR_SCHED_CORE_CREATE); children inherit it. EINVAL if the kernel cannot. */
   export function createSchedulingCore(): void;
   export function newSession(): void;
   export function becomeSubreaper(): void;
-  export function setProcessTitle(name: string): void;
 
   // --- bytes --------------------------------------------------------------------------------------------------------
 
@@ -101,7 +95,6 @@ declare module "holdfast:host" {
   export function read(fd: number, max: number): Uint8Array | null;
   /** Bytes written, or -1 if nothing can be written now. */
   export function write(fd: number, bytes: Uint8Array): number;
-  export function sync(fd: number): void;
   /** The next read and write end of a fresh pipe, both non-blocking. */
   export function pipe(): [readEnd: number, writeEnd: number];
   /** Sets or clears O_NONBLOCK of the open file. */
@@ -114,26 +107,18 @@ declare module "holdfast:host" {
   export function readableBytes(fd: number): number;
   /** Whether the other end of this pipe or fifo is open nowhere (poll says POLLERR on a write end, POLLHUP on a read end). */
   export function peerClosed(fd: number): boolean;
-  /** Asks for a pipe's capacity in bytes; returns what it is now. Refusal (EPERM, EBUSY) changes nothing. */
-  export function setPipeCapacity(fd: number, bytes: number): number;
   export function eventFd(): number;
 
   /** The whole file, at most `max` bytes; a longer one throws EFBIG. */
   export function readFile(path: string, max: number): Uint8Array;
   /** Without following a final symlink. null if there is no such file. */
   export function statPath(path: string): Stat | null;
-  export function statFd(fd: number): Stat;
   export function makeDirectory(path: string, mode: number): void;
   export function removeDirectory(path: string): void;
   export function unlink(path: string): void;
   export function rename(from: string, to: string): void;
-  export function readLink(path: string): string;
-  export function symlink(target: string, path: string): void;
   export function listDirectory(path: string): string[];
-  export function chmod(path: string, mode: number): void;
-  export function chown(path: string, uid: number, gid: number): void;
   export function chownFd(fd: number, uid: number, gid: number): void;
-  export function makeFifo(path: string, mode: number): void;
 
   // --- processes ----------------------------------------------------------------------------------------------------
 
@@ -179,10 +164,7 @@ declare module "holdfast:host" {
   export function reapPidfd(pidfd: number): Exit | null;
   /** Reaps any one exited child; null if there is none. */
   export function reapAny(): Exit | null;
-  /** The exit of a process that need not be our child (PIDFD_GET_INFO, Linux 6.15+); null if it runs, is not reaped yet, or the kernel cannot tell. `pid` is 0: it names nobody any more. */
-  export function exitOfPidfd(pidfd: number): Exit | null;
   export function killPidfd(pidfd: number, signal: number): void;
-  export function kill(pid: number, signal: number): void;
 
   // --- sockets and terminals ----------------------------------------------------------------------------------------
 

@@ -202,7 +202,6 @@ export interface Processes {
   reapPidfd(pidfd: number): Exit | null;
   /** Reaps any one exited child; null if there is none. */
   reapAny(): Exit | null;
-  kill(pid: number, signal: number): void;
   killPidfd(pidfd: number, signal: number): void;
 }
 

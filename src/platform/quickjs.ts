@@ -37,7 +37,6 @@ export function quickjsPlatform(): Platform {
       openPidfd: host.openPidfd,
       reapPidfd: host.reapPidfd,
       reapAny: host.reapAny,
-      kill: host.kill,
       killPidfd: host.killPidfd,
     },
     mounts: host,

@@ -30,10 +30,7 @@ await forEachBuild("files", (program) => {
       none("rmdir"),
       none("unlink"),
       none("rename"),
-      threw("readlink", "EINVAL", "Invalid argument", directory),
       none("openat"),
-      none("chmod"),
-      none("chown"),
     ]);
     assert.equal((reports.at(-2) as { code: string }).code, "ENAMETOOLONG");
     assert.ok((reports.at(-1) as number) <= 4, `descriptors left open: ${reports.at(-1)}`);
@@ -54,7 +51,7 @@ await forEachBuild("files", (program) => {
     skip: process.getuid?.() !== 0,
   }, async () => {
     const { reports } = await inDirectory("stats");
-    const [, file, directory, fifo, symlink, socket, device, none, changed, owner, link, names] = reports;
+    const [, file, directory, fifo, symlink, socket, device, none, changed, owner, names] = reports;
     assert.deepEqual(file, { kind: "file", mode: 0o640, size: 5, uid: 0 });
     assert.deepEqual(
       { ...(directory as object), size: 0 },
@@ -64,20 +61,16 @@ await forEachBuild("files", (program) => {
     assert.deepEqual(symlink, { kind: "symlink", mode: 0o777, size: 4, uid: 0 });
     assert.deepEqual(socket, { kind: "socket", mode: 0o600, size: 0, uid: 0 });
     assert.deepEqual([device, none], ["character", [null, null]]);
-    assert.deepEqual(changed, { mode: 0o755, uid: 12, gid: 34, same: true }); // chown clears set-user-id
-    assert.deepEqual([owner, link, names], [56, "file", ["renamed", "socket", "symlink"]]);
+    assert.deepEqual(changed, { mode: 0o755, uid: 12, gid: 34, named: true }); // chown clears set-user-id
+    assert.deepEqual([owner, names], [56, ["renamed", "socket", "symlink"]]);
   });
 
   test("pipes: would block, capacity, end of file, a peer that is gone", async () => {
     const reports = await program.reports("pipes");
-    const [nothing, fresh, capacity, taken, full, waiting, refused, closed, ends, noReader, broken, bad] =
-      reports;
-    assert.deepEqual([nothing, fresh, capacity], [null, [0, false, false], 4096]);
-    assert.deepEqual([taken, full, waiting], [4096, -1, 4096]);
-    assert.ok(
-      typeof (refused as { returned: number }).returned === "number" || (refused as { code: string }).code,
-    );
-    assert.deepEqual([closed, ends, noReader], [true, [4096, 0], true]);
+    const [nothing, fresh, taken, full, closed, ends, noReader, broken, bad] = reports;
+    assert.deepEqual([nothing, fresh], [null, [0, false, false]]);
+    assert.deepEqual([taken, full], [[true, true], -1]);
+    assert.deepEqual([closed, ends, noReader], [true, [true, 0], true]);
     assert.equal((broken as { code: string }).code, "EPIPE");
     assert.equal((bad as { code: string }).code, "EBADF");
   });

@@ -100,7 +100,7 @@ export const errorCases = {
       wide: () => host.write(1, new Uint32Array(1) as unknown as Uint8Array),
       fd: () => host.close(1e12),
       signals: () => host.onSignals([99], () => {}),
-      mode: () => host.makeFifo("/tmp/never", 0o10000),
+      mode: () => host.makeDirectory("/tmp/never", 0o10000),
     };
     for (const [name, call] of Object.entries(calls)) {
       try {

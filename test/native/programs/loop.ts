@@ -1,6 +1,6 @@
 // Cases of watches, timers and signals.
 import * as host from "holdfast:host";
-import { attempt, readNow, report } from "./report.ts";
+import { attempt, readNow, report, sendSignal } from "./report.ts";
 
 const byte: Uint8Array = host.encodeUtf8("x");
 
@@ -187,11 +187,11 @@ export const loopCases = {
           report([...seen.sort(), later]);
           host.exit(0);
         });
-        host.kill(host.pid(), 15);
+        sendSignal(15);
       }
     });
-    host.kill(host.pid(), 10);
-    host.kill(host.pid(), 12);
+    sendSignal(10);
+    sendSignal(12);
   },
   /** Timers, watches and signals set before a fork work in both processes; each has its own loop. */
   forkedLoop(): void {
@@ -213,7 +213,7 @@ export const loopCases = {
     });
     host.setTimer(5, () => {
       host.write(tell, host.encodeUtf8(`${who} timer\n`));
-      host.kill(host.pid(), 10); // after the watch, whose event was there from the first turn
+      sendSignal(10); // after the watch, whose event was there from the first turn
     });
     host.watch(readEnd, host.READABLE, () => {
       host.unwatch(readEnd);

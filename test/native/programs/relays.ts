@@ -1,6 +1,6 @@
 // Cases of relays.
 import * as host from "holdfast:host";
-import { attempt, cpuTicks, readNow, report, residentKib } from "./report.ts";
+import { attempt, command, cpuTicks, readNow, report, residentKib } from "./report.ts";
 
 const text = (value: string): Uint8Array => host.encodeUtf8(value);
 
@@ -161,7 +161,7 @@ export const relayCases = {
   /** Both ends of a fifo held, as the shim does: a reader that dies is no error, and the next one reads on. */
   heldFifo(directory: string): void {
     const path = `${directory}/fifo`;
-    host.makeFifo(path, 0o600);
+    command("mkfifo", path);
     const held = host.open(path, host.O_RDONLY | host.O_NONBLOCK);
     const to = host.open(path, host.O_WRONLY | host.O_NONBLOCK);
     const [from, feed] = host.pipe();
@@ -205,7 +205,7 @@ export const relayCases = {
     const flag = mode === "append" ? host.O_APPEND : 0;
     const to = host.open(`${directory}/full`, host.O_WRONLY | host.O_CREAT | flag, 0o600);
     const relay = host.startRelay(from, to, (why, code) => {
-      report([why, code, (host.statFd(to).size ?? 0) > 0]);
+      report([why, code, (host.statPath(`${directory}/full`)?.size ?? 0) > 0]);
       report(attempt(() => host.relayState(relay)));
       host.exit(0);
     });

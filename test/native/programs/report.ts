@@ -17,6 +17,22 @@ export function attempt(call: () => unknown): unknown {
   }
 }
 
+/** Runs a program to its end, for what the host itself does not do. */
+export function command(...argv: string[]): void {
+  const { pidfd } = host.spawn({ argv, fds: [-1, -1, 2] });
+  let exit: host.Exit | null = null;
+  while (exit === null) exit = host.reapPidfd(pidfd);
+  host.close(pidfd);
+  if (exit.status !== 0) throw new Error(`${argv.join(" ")}: ${exit.status}`);
+}
+
+/** Sends this process a signal. */
+export function sendSignal(number: number): void {
+  const pidfd = host.openPidfd(host.pid());
+  host.killPidfd(pidfd, number);
+  host.close(pidfd);
+}
+
 /** Reads until nothing is there now. */
 export function readNow(fd: number): string {
   let text = "";

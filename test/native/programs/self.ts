@@ -1,6 +1,6 @@
 // Cases of the process itself: its end with each kind of live handle, exec, memory.
 import * as host from "holdfast:host";
-import { attempt, readNow, report, residentKib } from "./report.ts";
+import { attempt, readNow, report, residentKib, sendSignal } from "./report.ts";
 
 /** Something alive of each kind. */
 const live: Record<string, () => void> = {
@@ -45,7 +45,7 @@ export const selfCases = {
   },
   exitInSignal(): void {
     host.onSignals([10], () => host.exit(7));
-    host.kill(host.pid(), 10);
+    sendSignal(10);
   },
   badExit(): void {
     report(attempt(() => host.exit(256)));
@@ -54,15 +54,10 @@ export const selfCases = {
     report({
       argv: host.argv.slice(1),
       environment: host.environment().HOLDFAST_TEST,
-      executable: host.executable() === host.argv[0],
       pid: host.pid() > 1,
       parent: host.parentPid() > 0,
     });
-    host.changeDirectory("/");
     report(host.workingDirectory());
-    report(attempt(() => host.changeDirectory("/nonexistent")));
-    host.setProcessTitle("a-title-of-more-than-fifteen");
-    report(host.decodeUtf8(host.readFile("/proc/self/comm", 100)));
   },
   sessions(): void {
     const child = host.fork();
@@ -97,16 +92,6 @@ export const selfCases = {
       });
       host.close(holdWrite);
     });
-  },
-  executes(): void {
-    const [readEnd, writeEnd] = host.pipe();
-    host.setNonBlocking(writeEnd, false);
-    host.onSignals([10], () => {});
-    report(attempt(() => host.execute("/nonexistent", ["x"], [], [1])));
-    report(attempt(() => host.execute("/bin/sh", ["x"], [], [995])));
-    host.write(writeEnd, host.encodeUtf8("kept\n"));
-    const script = `head -n1 <&${readEnd}; echo $A; ls /proc/self/fd | wc -w; grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t '`;
-    host.execute("/bin/sh", ["sh", "-c", script], ["A=environment"], [1, 2, readEnd, 0]);
   },
   memoryAfterBurst(): void {
     const burst = (): number => {
