@@ -199,7 +199,10 @@ export class Tasks {
         return await link.task.delete({ id: task.id, execId: "" });
       } catch (error) {
         if (!link.isClosed) throw error;
+        if (task.link !== link) continue;
         const outcome = await task.recovered;
+        if (outcome === "gone")
+          throw new TtrpcError(Code.NOT_FOUND, `task ${task.id} not found`, { cause: error });
         if (outcome !== "linked") return { pid: task.pid, ...outcome };
       }
     }
