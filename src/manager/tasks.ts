@@ -78,6 +78,10 @@ export class Tasks {
     return Object.fromEntries(this.#reserved);
   }
 
+  isReserved(namespace: string, id: string): boolean {
+    return this.#reserved.has(keyOf(namespace, id));
+  }
+
   /** Takes an id until the returned function is called. Throws ALREADY_EXISTS; `why` is for the error of the next who wants it. */
   reserve(namespace: string, id: string, why: string): () => void {
     const key = keyOf(namespace, id);
