@@ -24,6 +24,8 @@ export interface AutoRemoveContext {
 
 export class AutoRemove {
   readonly #context: AutoRemoveContext;
+  /** Until tasks of an earlier daemon are listed, one that is not found may be there all the same. */
+  #isReady = false;
   #isClosed = false;
 
   constructor(context: AutoRemoveContext) {
@@ -32,12 +34,13 @@ export class AutoRemove {
 
   /** To be called when the end of a task has been published. Never rejects. */
   ended(namespace: string, id: string): void {
-    if (this.#isWanted(namespace, id)) void this.#remove(namespace, id);
+    if (this.#isReady && this.#isWanted(namespace, id)) void this.#remove(namespace, id);
   }
 
   /** Removes those whose tasks ended under an earlier daemon. To be called when that one's tasks have been taken over. */
   resume(): void {
     const { store, histories } = this.#context;
+    this.#isReady = true;
     for (const namespace of store.containers.namespaces()) {
       for (const id of store.containers.ids(namespace))
         if (histories.isEndPublished(namespace, id)) this.ended(namespace, id);
@@ -75,7 +78,8 @@ export class AutoRemove {
     const task = tasks.find(namespace, id);
     if (task !== undefined) await unlessGone(tasks.delete(task));
     // Its shim may have none any more, and we may still have to find that out.
-    if (tasks.find(namespace, id) !== undefined) throw new Error("its task is still there");
+    if (tasks.find(namespace, id) !== undefined || tasks.isReserved(namespace, id))
+      throw new Error("its task is still there");
     await unlessGone(removeContainer(namespace, id));
     const file = container.labels[LOG_LABEL];
     if (file !== undefined && isAbsolute(file)) await rm(file, { force: true });

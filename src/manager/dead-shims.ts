@@ -137,26 +137,24 @@ export class DeadShims {
     return this.#delete(bundle, binary);
   }
 
+  /** Failed is what leaves a container in the runtime: as long as the bundle is there, somebody knows of it. */
   async #delete(bundle: Bundle, binary: ShimBinary | undefined): Promise<Attempt> {
     const log = this.#logOf(bundle);
+    const root = await bundle.readRuntimeRoot();
+    const holder = (): string => findRuntimeHolder(root, bundle.namespace, bundle.id)?.bundle ?? "";
+    if (holder() !== "" && holder() !== bundle.path) {
+      // By force, the binary would end somebody else's container.
+      log.warn({ holder: holder() }, "the runtime's container of this id is not ours; it is left alone");
+      return { answer: undefined, failure: undefined };
+    }
+    const isLeft = (): boolean => binary !== undefined && holder() === bundle.path;
     try {
-      const root = await bundle.readRuntimeRoot();
-      const holder = findRuntimeHolder(root, bundle.namespace, bundle.id);
-      if (holder !== undefined && holder.bundle !== "" && holder.bundle !== bundle.path) {
-        // By force, the binary would end somebody else's container.
-        log.warn({ holder }, "the runtime's container of this id is not ours; it is left alone");
-        return { answer: undefined, failure: undefined };
-      }
       const answer = await binary?.delete(this.#context.cleanupTimeoutMs);
-      if (
-        binary !== undefined &&
-        findRuntimeHolder(root, bundle.namespace, bundle.id)?.bundle === bundle.path
-      )
-        throw new Error(`the runtime still has the container in ${root}`);
+      if (isLeft()) throw new Error(`the runtime still has the container in ${root}`);
       return { answer, failure: undefined };
     } catch (error) {
       log.error({ error: errorText(error) }, "cannot clean up after a shim");
-      return { answer: undefined, failure: errorText(error) };
+      return { answer: undefined, failure: isLeft() ? errorText(error) : undefined };
     }
   }
 

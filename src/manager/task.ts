@@ -23,6 +23,9 @@ export interface TaskExit {
   readonly exitedAt?: Timestamp | undefined;
 }
 
+/** What has become of a connection that ended: there is a new one, the shim has died and this was the end, or nobody minds it any more. */
+type Outcome = "linked" | "gone" | TaskExit;
+
 export interface TaskParts {
   readonly bundle: Bundle;
   readonly binary: ShimBinary | undefined;
@@ -45,7 +48,7 @@ export class Task {
   readonly #waits = new Map<string, SharedAnswer<TaskExit>>();
   #deletion: Promise<DeleteResponse> | undefined;
   #link: ShimLink;
-  #relinked = new Deferred<TaskExit | "linked">();
+  #relinked = new Deferred<Outcome>();
   #isClosed = false;
   #usage: Promise<Usage | undefined> | undefined;
 
@@ -127,12 +130,12 @@ export class Task {
         return await link.task.wait({ id: this.id, execId });
       } catch (error) {
         if (!link.isClosed) throw error;
+        if (this.#link !== link) continue;
         const outcome = await this.#relinked.promise;
         if (outcome === "linked") continue;
-        if (execId === "") return outcome;
-        throw new TtrpcError(Code.NOT_FOUND, `process ${execId}: its shim has died: not found`, {
-          cause: error,
-        });
+        if (outcome !== "gone" && execId === "") return outcome;
+        const what = execId === "" ? `task ${this.id}: it is gone` : `process ${execId}: its shim has gone`;
+        throw new TtrpcError(Code.NOT_FOUND, `${what}: not found`, { cause: error });
       }
     }
   }
@@ -164,8 +167,8 @@ export class Task {
     this.#relinked = new Deferred();
   }
 
-  /** Resolves to how it ended, once its shim has died and has been cleaned up after; to "linked" if it was only the connection. */
-  get recovered(): Promise<TaskExit | "linked"> {
+  /** Resolves to how it ended, once its shim has died and has been cleaned up after; to "linked" if it was only the connection, and to "gone" if nobody minds it any more. */
+  get recovered(): Promise<Outcome> {
     return this.#relinked.promise;
   }
 
@@ -174,11 +177,11 @@ export class Task {
     this.#isClosed = true;
   }
 
-  /** Lets go of the shim: the task is deleted, or its shim has died, or we end. Those who wait learn `exit`. */
+  /** Lets go of the shim: the task is deleted, or its shim has died, or we end. Those who wait get `exit`, or else an error. */
   close(exit?: TaskExit): void {
     this.release();
     this.#closeLog();
     this.#link.close();
-    if (exit !== undefined) this.#relinked.resolve(exit);
+    this.#relinked.resolve(exit ?? "gone");
   }
 }

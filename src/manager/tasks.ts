@@ -78,6 +78,10 @@ export class Tasks {
     return Object.fromEntries(this.#reserved);
   }
 
+  isReserved(namespace: string, id: string): boolean {
+    return this.#reserved.has(keyOf(namespace, id));
+  }
+
   /** Takes an id until the returned function is called. Throws ALREADY_EXISTS; `why` is for the error of the next who wants it. */
   reserve(namespace: string, id: string, why: string): () => void {
     const key = keyOf(namespace, id);
@@ -199,7 +203,10 @@ export class Tasks {
         return await link.task.delete({ id: task.id, execId: "" });
       } catch (error) {
         if (!link.isClosed) throw error;
+        if (task.link !== link) continue;
         const outcome = await task.recovered;
+        if (outcome === "gone")
+          throw new TtrpcError(Code.NOT_FOUND, `task ${task.id} not found`, { cause: error });
         if (outcome !== "linked") return { pid: task.pid, ...outcome };
       }
     }

@@ -79,7 +79,10 @@ test("a shim that is killed leaves a trace, and is the cause of the end", async 
   process.kill(await daemon.shimPid("orphan"), "SIGKILL");
   const end = await endOf("orphan");
   assert.deepEqual([end.status, end.cause], [137, Cause.CAUSE_SHIM_DIED]);
-  const { steps } = await client.history.get({ containerId: "orphan" });
+  const { steps } = await eventually("its end to be published", async () => {
+    const history = await client.history.get({ containerId: "orphan" });
+    return history.steps.some(({ what }) => what === "/tasks/exit") ? history : undefined;
+  });
   const trace = steps.findIndex(({ what }) => what === "shim died");
   assert.ok(
     trace >= 0 && trace < steps.findIndex(({ what }) => what === "/tasks/exit"),
