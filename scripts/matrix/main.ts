@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { untilSignal } from "../../test/harness/rootfs.ts";
 import { cache, root } from "../cache.ts";
 import { type Cell, readResults, type TestResult, toCell, writeResults } from "./results.ts";
 import { debianRoot, inRoot, versionsIn } from "./roots.ts";
@@ -81,6 +82,8 @@ function record(row: Row, group: Group, cell: Cell): void {
   writeResults(sorted, TITLES);
 }
 
+// Compiled here: the rows' systems have no compiler.
+untilSignal();
 const files = values.short === true ? SHORT.files : positionals;
 const rows = chosen(ROWS, values.short === true ? SHORT.row : values.only, "only");
 const groups = chosen(GROUPS, values.group, "group");
