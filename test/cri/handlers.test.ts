@@ -60,6 +60,7 @@ for (const [handler, skip] of Object.entries(ways)) {
       await k.remove(pod);
       await eventually("the shim to end", () => !isRunning(shimPid));
     },
+    skip,
   );
 }
 
