@@ -50,6 +50,7 @@ export const GROUPS: readonly Group[] = [
   { name: "failures", title: "known failures", files: filesIn("failures") },
   { name: "docker", title: "Docker", files: filesIn("docker") },
   { name: "cri", title: "CRI", files: filesIn("cri") },
+  { name: "docs", title: "the pages", files: filesIn("docs") },
   { name: "runtimes", title: "other runtimes", files: filesIn("runtimes") },
 ].filter(({ files }) => files.length > 0);
 
