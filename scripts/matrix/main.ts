@@ -47,7 +47,9 @@ function runTests(row: Row, files: readonly string[], env: Readonly<Record<strin
     ...reporters,
     ...files,
   ]);
-  const { status } = spawnSync(program, args, { cwd: root, stdio: "inherit" });
+  // What runs in there ends with this process, whatever ends it.
+  const argv = ["--pdeathsig", "KILL", program, ...args];
+  const { status } = spawnSync("setpriv", argv, { cwd: root, stdio: "inherit" });
   const text = existsSync(lines) ? readFileSync(lines, "utf8") : "";
   rmSync(scratch, { recursive: true });
   const results = text
