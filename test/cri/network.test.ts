@@ -1,6 +1,6 @@
 // Pods with a network of their own, by CNI plugins from Debian, on a node that has a network namespace for itself; and pods with user namespaces.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { eventually } from "../harness/eventually.ts";
 import type { Kubelet, Pod } from "./kubelet.ts";
@@ -57,6 +57,8 @@ onNode("a pod has an address, its containers share it, and it goes with the pod"
 onNode(
   "user namespaces: root inside is nobody outside, the image's files are root's inside, and can be written",
   async (k) => {
+    // A mapped root is nobody outside, and must reach its root file system, as in containerd's usual directories.
+    chmodSync(k.daemon.directory, 0o711);
     const range = [{ hostId: 700_000, containerId: 0, length: 65_536 }];
     const namespaces = { ...OWN, usernsOptions: { mode: "POD", uids: range, gids: range } };
     const pod = await k.pod("mapped", { namespaces });
