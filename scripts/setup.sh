@@ -17,6 +17,8 @@ demo="$build runc busybox-static mount util-linux"
 # containerd, docker.io: the daemons that we stand under and beside, and their clients. systemd: a daemon as its service. procps: docker top.
 # e2fsprogs: mkfs.ext4. bsdutils: script. prometheus: promtool, which checks our metrics. golang-github-containerd-containerd-dev: containerd's own .proto files, to compare ours with.
 test="$demo containerd docker.io systemd procps e2fsprogs bsdutils prometheus golang-github-containerd-containerd-dev"
+# containernetworking-plugins: pods with a network of their own. crun: another runtime. debootstrap, gpgv: a newer Debian for the short matrix.
+test="$test containernetworking-plugins crun debootstrap gpgv"
 # Since Debian 13 the client is a package of its own.
 [ "$release" = 12 ] || test="$test docker-cli"
 

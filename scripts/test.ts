@@ -74,7 +74,15 @@ const steps: readonly Step[] = [
     command: nodeTest(essentials),
     env: { ...onHoldfastd, ...goShim },
   },
-  { what: "Testing Docker on holdfastd", command: nodeTest(testFiles("docker")) },
+  { what: "Testing Docker on holdfastd and on containerd", command: nodeTest(testFiles("docker")) },
+  {
+    what: "Testing the shim in a kubelet's hands, the pages' code blocks, other runtimes",
+    command: nodeTest(testFiles("cri", "docs", "runtimes", "vm")),
+  },
+  {
+    what: "Testing the shim behind a newer containerd (npm run test:matrix has them all)",
+    command: ["node", "--import", "tsx", "scripts/matrix/main.ts", "--short"],
+  },
   { what: "Testing holdfast against containerd", command: nodeTest(testFiles("cli")) },
   { what: "Testing holdfast against holdfastd", command: nodeTest(testFiles("cli")), env: onHoldfastd },
 ];

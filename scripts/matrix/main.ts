@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { untilSignal } from "../../test/harness/rootfs.ts";
 import { cache, root } from "../cache.ts";
 import { type Cell, readResults, type TestResult, toCell, writeResults } from "./results.ts";
 import { debianRoot, inRoot, versionsIn } from "./roots.ts";
@@ -33,7 +34,7 @@ function chosen<T extends { readonly name: string }>(
 
 /** Runs the files in the row's system; their output is ours. */
 function runTests(row: Row, files: readonly string[], env: Readonly<Record<string, string>>): TestResult[] {
-  const system = debianRoot(row.suite, packagesOf(row));
+  const system = debianRoot(row.suite, values.short === true ? SHORT.packages : packagesOf(row));
   const scratch = mkdtempSync(join(cache, "matrix-"));
   const lines = join(scratch, "results");
   const reporters = ["spec:stdout", `./scripts/matrix/reporter.mjs:${lines}`].flatMap((pair) => {
@@ -46,7 +47,9 @@ function runTests(row: Row, files: readonly string[], env: Readonly<Record<strin
     ...reporters,
     ...files,
   ]);
-  const { status } = spawnSync(program, args, { cwd: root, stdio: "inherit" });
+  // What runs in there ends with this process, whatever ends it.
+  const argv = ["--pdeathsig", "KILL", program, ...args];
+  const { status } = spawnSync("setpriv", argv, { cwd: root, stdio: "inherit" });
   const text = existsSync(lines) ? readFileSync(lines, "utf8") : "";
   rmSync(scratch, { recursive: true });
   const results = text
@@ -81,6 +84,8 @@ function record(row: Row, group: Group, cell: Cell): void {
   writeResults(sorted, TITLES);
 }
 
+// Compiled here: the rows' systems have no compiler.
+untilSignal();
 const files = values.short === true ? SHORT.files : positionals;
 const rows = chosen(ROWS, values.short === true ? SHORT.row : values.only, "only");
 const groups = chosen(GROUPS, values.group, "group");

@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { build } from "esbuild";
+import { untilSignal } from "../../test/harness/rootfs.ts";
 import { root } from "../cache.ts";
 import { debianRoot, versionsIn } from "../matrix/roots.ts";
 import { SHOWN } from "../matrix/rows.ts";
@@ -110,6 +111,10 @@ export async function testDisk(files: readonly string[], scratch: string): Promi
     join(repository, "dist/containerd-shim-holdfast-v2"),
   );
   copyFileSync(join(root, "scripts/matrix/reporter.mjs"), join(repository, "reporter.mjs"));
+  // Compiled here: the machine has no compiler.
+  const program = untilSignal();
+  mkdirSync(join(repository, "build/test"), { recursive: true });
+  copyFileSync(program, join(repository, "build/test", basename(program)));
   const bundles: string[] = [];
   for (const file of files) {
     // At the same depth: the harness finds the repository from where it is itself.
@@ -126,8 +131,10 @@ export async function testDisk(files: readonly string[], scratch: string): Promi
         js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
       },
     });
-    // What client.ts reads stands beside the bundle that it has become a part of.
-    copyFileSync(join(root, "test/cri/cri.proto"), join(dirname(outfile), "cri.proto"));
+    // What the harness reads stands beside the bundle that it has become a part of.
+    for (const data of ["test/cri/cri.proto", "test/harness/until-signal.c"]) {
+      copyFileSync(join(root, data), join(dirname(outfile), basename(data)));
+    }
     bundles.push(file.replace(/\.ts$/, ".mjs"));
   }
   const script = readFileSync(join(import.meta.dirname, "run.sh"), "utf8");

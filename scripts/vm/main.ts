@@ -36,7 +36,7 @@ function boot({ kernel, initrd, disk }: Machine, tests: string, scratch: string)
     ...["-kernel", kernel, "-initrd", initrd],
     ...[
       "-append",
-      "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service",
+      "root=/dev/vda rw console=ttyS0 quiet loglevel=3 systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service systemd.default_device_timeout_sec=900 systemd.default_timeout_start_sec=900",
     ],
     // What is written to the first disk is forgotten when it powers off.
     ...["-drive", `file=${disk},format=raw,if=virtio,snapshot=on`],

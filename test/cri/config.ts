@@ -12,6 +12,8 @@ export interface CriConfig {
   /** By default one: "holdfast", by the runtime's name. The first is the default one. */
   readonly handlers?: Readonly<Record<string, Handler>>;
   readonly sandboxImage?: string;
+  /** Further lines, as an administrator would add them. */
+  readonly lines?: readonly string[];
 }
 
 export const BY_NAME: Handler = { runtimeType: "io.containerd.holdfast.v2" };

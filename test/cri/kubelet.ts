@@ -61,7 +61,10 @@ export class Kubelet {
   static async start(config: CriConfig = {}, options: DaemonOptions = {}): Promise<Kubelet> {
     const daemon = await Daemon.start({
       ...options,
-      cri: (directory) => criConfig({ sandboxImage: IMAGE, ...config }, directory),
+      cri: (directory) => [
+        ...criConfig({ sandboxImage: IMAGE, ...config }, directory),
+        ...(config.lines ?? []),
+      ],
     });
     const kubelet = new Kubelet(daemon);
     mkdirSync(kubelet.logs);

@@ -1,6 +1,6 @@
 // A private dockerd on a holdfastd or containerd of its own, and the docker program. Used by the tests in test/docker.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -49,18 +49,19 @@ export class Docker {
     return Docker.#on(holdfastd, "instead");
   }
 
-  /** On a containerd. */
-  static async onContainerd(way: Way): Promise<Docker> {
+  /** On a containerd; `settings` is the text of dockerd's own configuration file. */
+  static async onContainerd(way: Way, settings?: string): Promise<Docker> {
     const bin = mkdtempSync(join(tmpdir(), "holdfast-docker-"));
     if (way === "instead") symlinkSync(shimBinary(OUR_RUNTIME), join(bin, "containerd-shim-runc-v2"));
     const daemon = await Daemon.start({ kind: "containerd", runtime: OUR_RUNTIME, pathDirectories: [bin] });
-    const docker = await Docker.#on(daemon, way);
+    const docker = await Docker.#on(daemon, way, settings);
     docker.#bin = bin;
     return docker;
   }
 
-  static async #on(daemon: Daemon, way: Way): Promise<Docker> {
+  static async #on(daemon: Daemon, way: Way, settings = "{}"): Promise<Docker> {
     const docker = new Docker(daemon, way);
+    writeFileSync(join(docker.#directory, "daemon.json"), settings);
     await docker.launch();
     await check([
       "sh",
@@ -81,7 +82,7 @@ export class Docker {
       ...["--containerd", this.daemon.address, "--host", `unix://${this.#socket}`],
       ...["--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid")],
       ...["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"],
-      ...["--live-restore", "--storage-driver=vfs"],
+      ...["--config-file", at("daemon.json"), "--live-restore", "--storage-driver=vfs"],
       ...(this.#way === "default" ? ["--default-runtime", OUR_RUNTIME] : []),
     ];
     const dockerd = new Running(["setpriv", "--pdeathsig", "KILL", "dockerd", ...flags], {

@@ -4,8 +4,8 @@ import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
-/** The compiled until-signal.c. */
-function untilSignal(): string {
+/** The compiled until-signal.c: its path in build/, where it is made when it is not there yet. */
+export function untilSignal(): string {
   const source = join(import.meta.dirname, "until-signal.c");
   const directory = join(import.meta.dirname, "../../build/test");
   const hash = createHash("sha256").update(readFileSync(source)).digest("hex").slice(0, 16);
