@@ -19,11 +19,11 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { build } from "esbuild";
 import type { Mutant } from "../../test/mutants/mutant.ts";
+import type { Part } from "../build.ts";
 import { root } from "../cache.ts";
 
 /** What build.ts builds of TypeScript, with the files where its code begins. */
 const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"] } as const;
-type Part = keyof typeof PARTS | "layer";
 
 /** `use` gets the tree with all programs built; it is gone when that is done. */
 export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> {
@@ -77,26 +77,43 @@ function buildParts(path: string, parts: readonly Part[]): boolean {
 export class Tree {
   readonly path: string;
   readonly #sources: ReadonlyMap<Part, ReadonlySet<string>>;
+  /** What stands in the file of the mutant that is in. */
+  #sourceBefore: string | undefined;
 
   constructor(path: string, sources: ReadonlyMap<Part, ReadonlySet<string>>) {
     this.path = path;
     this.#sources = sources;
   }
 
-  /** Puts the fault in and builds what it is in; false if that does not build. */
-  async put({ file, text, replacement }: Mutant): Promise<boolean> {
+  /** Puts the fault in and builds what it is in, if a test runs that; false if it does not build. */
+  async put({ file, text, replacement, tests }: Mutant): Promise<boolean> {
     const source = readFileSync(join(this.path, file), "utf8");
+    this.#sourceBefore = source;
     writeFileSync(
       join(this.path, file),
       source.replace(text, () => replacement),
     );
     const parts = this.#partsOf(file);
-    return parts.length === 0 || buildParts(this.path, parts);
+    if (parts.length === 0 || !(await this.#anyRunsPrograms(tests))) return true;
+    return buildParts(this.path, parts);
   }
 
-  /** Sets the file and the programs back. */
+  /** Whether one of the tests, or what it imports, speaks of where programs are built. */
+  async #anyRunsPrograms(tests: readonly string[]): Promise<boolean> {
+    for (const test of tests) {
+      for (const source of await sourcesOf(this.path, [test])) {
+        if (/"dist["/]|dist\/holdfast/.test(readFileSync(join(this.path, source), "utf8"))) return true;
+      }
+    }
+    return false;
+  }
+
+  /** Sets the file and the programs back; nothing happens if they are as they were. */
   restore({ file }: Mutant): void {
-    copyFileSync(join(root, file), join(this.path, file));
+    const source = this.#sourceBefore;
+    if (source === undefined) return;
+    this.#sourceBefore = undefined;
+    writeFileSync(join(this.path, file), source);
     if (this.#partsOf(file).length === 0) return;
     const whole = join(this.path, "dist.whole");
     for (const name of readdirSync(whole, { recursive: true, withFileTypes: true })) {
