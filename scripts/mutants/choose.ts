@@ -15,14 +15,30 @@ export async function readMutants(): Promise<Mutant[]> {
   return found;
 }
 
+/** Where `text` stands in `source`; how lines are broken and indented does not count, as the formatter may do that anew. */
+export function placesOf(source: string, text: string): { start: number; end: number }[] {
+  const words = text
+    .trim()
+    .split(/\s+/)
+    .map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const found = source.matchAll(new RegExp(words.join("\\s+"), "g"));
+  return [...found].map((match) => ({ start: match.index, end: match.index + match[0].length }));
+}
+
+/** The source with the fault in it. */
+export function withFault(source: string, { text, replacement }: Mutant): string {
+  const [place] = placesOf(source, text);
+  if (place === undefined) throw new Error(`not there: ${text}`);
+  return source.slice(0, place.start) + replacement + source.slice(place.end);
+}
+
 /** Why a mutant cannot be put in, or its tests not be run; nothing if both can. */
 export function misfit({ file, text, replacement, tests, name }: Mutant): string[] {
   const source = read(file);
   if (source === undefined) return ["its file is not there"];
   const faults: string[] = [];
-  const places = source.split(text).length - 1;
+  const places = placesOf(source, text).length;
   if (places !== 1) faults.push(`its text stands ${places} times in the file: ${text}`);
-  if (text.includes("\n")) faults.push("its text is on more than one line");
   if (text === replacement) faults.push("changes nothing");
   if (tests.length === 0) faults.push("names no test");
   for (const test of tests) if (read(test) === undefined) faults.push(`${test} is not there`);

@@ -21,6 +21,7 @@ import { build } from "esbuild";
 import type { Mutant } from "../../test/mutants/mutant.ts";
 import type { Part } from "../build.ts";
 import { root } from "../cache.ts";
+import { withFault } from "./choose.ts";
 
 /** What build.ts builds of TypeScript, with the files where its code begins. */
 const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"] } as const;
@@ -86,13 +87,11 @@ export class Tree {
   }
 
   /** Puts the fault in and builds what it is in, if a test runs that; false if it does not build. */
-  async put({ file, text, replacement, tests }: Mutant): Promise<boolean> {
+  async put(mutant: Mutant): Promise<boolean> {
+    const { file, tests } = mutant;
     const source = readFileSync(join(this.path, file), "utf8");
     this.#sourceBefore = source;
-    writeFileSync(
-      join(this.path, file),
-      source.replace(text, () => replacement),
-    );
+    writeFileSync(join(this.path, file), withFault(source, mutant));
     const parts = this.#partsOf(file);
     if (parts.length === 0 || !(await this.#anyRunsPrograms(tests))) return true;
     return buildParts(this.path, parts);

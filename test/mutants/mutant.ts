@@ -5,7 +5,7 @@ export interface Mutant {
   readonly what: string;
   /** The file, from the project's root. */
   readonly file: string;
-  /** Stands in the file exactly once, on one line: the formatter may break lines anew, and a text across them would be lost. */
+  /** Stands in the file exactly once; how its lines are broken and indented does not count. */
   readonly text: string;
   readonly replacement: string;
   /** The test files that must fail, from the project's root. The first is the one that should notice. */

@@ -42,7 +42,8 @@ export const mutants: readonly Mutant[] = [
     replacement: "if (rest > HEADER_BYTES) {",
     tests: ["test/ttrpc/server.test.ts"],
     name: "while a peer does not read its answers",
-    explained: "next() takes what is there of a header out of the chunk; nobody pushes in the middle of a frame",
+    explained:
+      "next() takes what is there of a header out of the chunk; nobody pushes in the middle of a frame",
   },
   {
     what: "a stream id above 2^31 is negative",
@@ -258,7 +259,8 @@ export const mutants: readonly Mutant[] = [
     what: "a request that is refused here uses up its stream id and leaves a call",
     file: "src/ttrpc/client.ts",
     text: "const bytes = sealFrame(frame, id, FrameType.REQUEST, flags);",
-    replacement: "this.#nextId += 2; const bytes = sealFrame(frame, id, FrameType.REQUEST, flags); this.#nextId -= 2;",
+    replacement:
+      "this.#nextId += 2; const bytes = sealFrame(frame, id, FrameType.REQUEST, flags); this.#nextId -= 2;",
     tests: ["test/ttrpc/client.test.ts"],
     name: "a request over the limit fails here",
   },
