@@ -21,18 +21,31 @@ interface Result {
   readonly seconds: number;
 }
 
-/** The tests of mutants without any fault, each run once: what one says that fails anyway is worth nothing. */
+/** The tests of all mutants without any fault, those of a file together and once: what one says that fails anyway is worth nothing. */
 class Baseline {
   readonly #tree: Tree;
+  readonly #mutants: readonly Mutant[];
   readonly #known = new Map<string, Promise<Outcome>>();
 
-  constructor(tree: Tree) {
+  constructor(tree: Tree, mutants: readonly Mutant[]) {
     this.#tree = tree;
+    this.#mutants = mutants;
   }
 
-  passes(test: string, mutant: Mutant): Promise<Outcome> {
-    const key = JSON.stringify([test, mutant.name, mutant.env]);
-    const known = this.#known.get(key) ?? runTests(this.#tree, test, mutant);
+  async passes(file: string, { name, env }: Mutant): Promise<boolean> {
+    const sameRun = this.#mutants.filter(
+      (other) => other.tests.includes(file) && JSON.stringify(other.env) === JSON.stringify(env),
+    );
+    const names = new Set(sameRun.map((other) => other.name));
+    const all = names.has(undefined) ? [] : [...names].filter((each) => each !== undefined);
+    if ((await this.#run(file, all, env)) === "passed") return true;
+    // Another one's test may be the one that fails.
+    return (await this.#run(file, name === undefined ? [] : [name], env)) === "passed";
+  }
+
+  #run(file: string, names: readonly string[], env: Mutant["env"]): Promise<Outcome> {
+    const key = JSON.stringify([file, names, env]);
+    const known = this.#known.get(key) ?? runTests(this.#tree, file, names, env);
     this.#known.set(key, known);
     return known;
   }
@@ -41,11 +54,13 @@ class Baseline {
 async function tryMutant(tree: Tree, baseline: Baseline, mutant: Mutant): Promise<[Verdict, string]> {
   if (mutant.explained !== undefined) return ["explained", mutant.explained];
   let late = "";
+  const names = mutant.name === undefined ? [] : [mutant.name];
   const taken = await tree.put(mutant);
   try {
     if (!taken) return ["does not build", ""];
     for (const test of mutant.tests) {
-      const outcome = await runTests(tree, test, mutant);
+      const outcome = await runTests(tree, test, names, mutant.env);
+      if (outcome === "ran nothing") return ["fails anyway", test];
       if (outcome === "out of time" && mutant.hangs === undefined) late = test;
       else if (outcome !== "passed") return await confirm(test);
     }
@@ -57,7 +72,7 @@ async function tryMutant(tree: Tree, baseline: Baseline, mutant: Mutant): Promis
   /** A failure counts if the same test passes without the fault. */
   async function confirm(test: string): Promise<[Verdict, string]> {
     tree.restore(mutant);
-    return (await baseline.passes(test, mutant)) === "passed" ? ["caught", test] : ["fails anyway", test];
+    return (await baseline.passes(test, mutant)) ? ["caught", test] : ["fails anyway", test];
   }
 }
 
@@ -65,7 +80,7 @@ async function campaign(mutants: readonly Mutant[], report: string | undefined):
   if (report !== undefined) writeFileSync(report, "");
   const results: Result[] = [];
   await inTree(async (tree) => {
-    const baseline = new Baseline(tree);
+    const baseline = new Baseline(tree, mutants);
     for (const mutant of mutants) {
       const started = performance.now();
       const [verdict, by] = await tryMutant(tree, baseline, mutant);

@@ -9,7 +9,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -126,7 +125,12 @@ export class Tree {
     }
   }
 
-  /** Ends what still runs a program of this tree, with all its descendants: a shim with a fault may not end by itself. */
+  /** In the environment of the tests, and so of every daemon and shim that they start. */
+  get mark(): { HOLDFAST_MUTANTS: string } {
+    return { HOLDFAST_MUTANTS: this.path };
+  }
+
+  /** Ends what the tests have left behind, with all its descendants: a shim with a fault may not end by itself, and a test that was ended cleans nothing up. */
   sweep(): void {
     const processes = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
     const ours = new Set(processes.filter((pid) => this.#runsOurs(pid)));
@@ -146,9 +150,9 @@ export class Tree {
 
   #runsOurs(pid: string): boolean {
     try {
-      const program = readlinkSync(`/proc/${pid}/exe`);
-      const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-      return [program, ...words.slice(0, 8)].some((word) => word.startsWith(join(this.path, "dist/")));
+      return readFileSync(`/proc/${pid}/environ`, "utf8")
+        .split("\0")
+        .includes(`HOLDFAST_MUTANTS=${this.path}`);
     } catch {
       return false;
     }

@@ -394,11 +394,4 @@ export const mutants: readonly Mutant[] = [
     replacement: '.get("containers") !== "1"',
     tests: ["test/manager/metrics.test.ts"],
   },
-  {
-    what: "a task that is let go of leaves its waiters hanging",
-    file: "src/manager/task.ts",
-    text: 'this.#relinked.resolve(exit ?? "gone");',
-    replacement: "if (exit !== undefined) this.#relinked.resolve(exit);",
-    tests: ["test/manager/task-waits.test.ts"],
-  },
 ];

@@ -139,8 +139,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "processes of any mount namespace are shims",
     file: "src/cli/shims/proc.ts",
-    text: 'return mounts !== undefined && mounts === link("/proc/self/ns/mnt");',
-    replacement: "return mounts !== undefined;",
+    text: "return ourMounts !== undefined && link(`/proc/${pid}/ns/mnt`) === ourMounts;",
+    replacement: "return ourMounts !== undefined;",
     tests: ["test/cli/trust.test.ts"],
   },
   {

@@ -106,8 +106,8 @@ export const mutants: readonly Mutant[] = [
     file: "src/ttrpc/cancel.ts",
     text: "return () => this.#listeners?.delete(entry);",
     replacement: "return () => {};",
-    tests: ["test/e2e/direct-waits.test.ts"],
-    name: "ten thousand Waits",
+    tests: ["test/ttrpc/cancel.test.ts"],
+    name: "taken off",
   },
   {
     what: "who listens after the cancellation hears nothing",
@@ -245,6 +245,7 @@ export const mutants: readonly Mutant[] = [
     text: "call.offCancel?.();",
     replacement: "",
     tests: ["test/ttrpc/client.test.ts"],
+    name: "leaves nothing with its signal",
   },
   {
     what: "calls wait for ever for a connection that has ended",
