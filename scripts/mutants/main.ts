@@ -32,15 +32,17 @@ class Baseline {
     this.#mutants = mutants;
   }
 
-  async passes(file: string, { name, env }: Mutant): Promise<boolean> {
-    const sameRun = this.#mutants.filter(
-      (other) => other.tests.includes(file) && JSON.stringify(other.env) === JSON.stringify(env),
+  async passes(file: string, { name, env, tests }: Mutant): Promise<boolean> {
+    const own = file === tests[0] && name !== undefined ? [name] : [];
+    const first = this.#mutants.filter(
+      (other) => other.tests[0] === file && JSON.stringify(other.env) === JSON.stringify(env),
     );
-    const names = new Set(sameRun.map((other) => other.name));
-    const all = names.has(undefined) ? [] : [...names].filter((each) => each !== undefined);
+    const names = new Set(first.map((other) => other.name));
+    const all =
+      own.length === 0 || names.has(undefined) ? [] : [...names].filter((each) => each !== undefined);
     if ((await this.#run(file, all, env)) === "passed") return true;
     // Another one's test may be the one that fails.
-    return (await this.#run(file, name === undefined ? [] : [name], env)) === "passed";
+    return (await this.#run(file, own, env)) === "passed";
   }
 
   #run(file: string, names: readonly string[], env: Mutant["env"]): Promise<Outcome> {
@@ -59,7 +61,8 @@ async function tryMutant(tree: Tree, baseline: Baseline, mutant: Mutant): Promis
   try {
     if (!taken) return ["does not build", ""];
     for (const test of mutant.tests) {
-      const outcome = await runTests(tree, test, names, mutant.env);
+      // A title is the first file's.
+      const outcome = await runTests(tree, test, test === mutant.tests[0] ? names : [], mutant.env);
       if (outcome === "ran nothing") return ["fails anyway", test];
       if (outcome === "out of time" && mutant.hangs === undefined) late = test;
       else if (outcome !== "passed") return await confirm(test);

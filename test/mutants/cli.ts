@@ -8,6 +8,7 @@ export const mutants: readonly Mutant[] = [
     text: '...(removed && { [AUTO_REMOVE_LABEL]: "true" }),',
     replacement: "",
     tests: ["test/cli/removal.test.ts"],
+    name: "the client is killed",
     env: { HOLDFAST_TEST_DAEMON: "holdfastd" },
   },
   {
@@ -16,6 +17,7 @@ export const mutants: readonly Mutant[] = [
     text: "return callCode(error) !== Code.UNIMPLEMENTED;",
     replacement: "return true;",
     tests: ["test/cli/removal.test.ts"],
+    name: "the client is killed",
   },
   {
     what: "the watcher of run --rm is not told that the container is gone",
@@ -23,6 +25,7 @@ export const mutants: readonly Mutant[] = [
     text: 'this.#watcher?.stdin?.end("done\\n");',
     replacement: "",
     tests: ["test/cli/removal.test.ts"],
+    name: "run in front leaves nothing",
   },
   {
     what: "output that nobody reads does not end the container",
@@ -30,6 +33,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (this.#options.endsWithReader) void this.#endByPipe();",
     replacement: "if (this.#options.endsWithReader) this.#detach();",
     tests: ["test/cli/removal.test.ts"],
+    name: "nobody reads any more",
   },
   {
     what: "attach to a pipe that nobody reads ends the container",
@@ -37,6 +41,7 @@ export const mutants: readonly Mutant[] = [
     text: "redraw: true, endsWithReader: false",
     replacement: "redraw: true, endsWithReader: true",
     tests: ["test/cli/removal.test.ts"],
+    name: "exec into a pipe",
   },
   {
     what: "an error of stdout ends holdfast before a session can end its container",
@@ -44,6 +49,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (process.stdout.listenerCount("error") > 1) return;',
     replacement: "",
     tests: ["test/cli/removal.test.ts"],
+    name: "nobody reads any more",
   },
   {
     what: "integers beyond 2^53 are rounded",
@@ -65,6 +71,7 @@ export const mutants: readonly Mutant[] = [
     text: "let seccomp = privileged ? undefined : defaultSeccomp(capabilities);",
     replacement: "let seccomp: Record<string, unknown> | undefined;",
     tests: ["test/cli/spec.test.ts"],
+    name: "calls that Docker",
   },
   {
     what: "clone with new namespaces is allowed",
@@ -72,6 +79,7 @@ export const mutants: readonly Mutant[] = [
     text: "const NEW_NAMESPACES = 0x7e020000;",
     replacement: "const NEW_NAMESPACES = 0;",
     tests: ["test/cli/spec.test.ts"],
+    name: "calls that Docker",
   },
   {
     what: "conditions of a Docker profile are ignored",
@@ -79,6 +87,7 @@ export const mutants: readonly Mutant[] = [
     text: "(includes === undefined || meets(includes, capabilities, true)) &&",
     replacement: "true &&",
     tests: ["test/cli/spec.test.ts"],
+    name: "a profile in a file",
   },
   {
     what: "OOM score is the daemon's",
@@ -86,6 +95,7 @@ export const mutants: readonly Mutant[] = [
     text: "oomScoreAdj: 0,",
     replacement: "",
     tests: ["test/cli/spec.test.ts"],
+    name: "scores, limits",
   },
   {
     what: "open files are the daemon's",
@@ -93,6 +103,7 @@ export const mutants: readonly Mutant[] = [
     text: 'return [{ type: "RLIMIT_NOFILE", soft: 1024, hard: 1024 }];',
     replacement: "return [];",
     tests: ["test/cli/spec.test.ts"],
+    name: "scores, limits",
   },
   {
     what: "who is not root keeps capabilities",
@@ -107,6 +118,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (target.startsWith("/")) at = "/";\n',
     replacement: 'if (target.startsWith("/")) return target;\n',
     tests: ["test/cli/spec.test.ts"],
+    name: "passwd is read inside",
   },
   {
     what: "a fifo in passwd's place is read",
@@ -114,6 +126,7 @@ export const mutants: readonly Mutant[] = [
     text: ": !stat.isFile()) return undefined;",
     replacement: ": false) return undefined;",
     tests: ["test/cli/spec.test.ts"],
+    name: "passwd is read inside",
   },
   {
     what: "passwd of any size is read",
@@ -121,6 +134,7 @@ export const mutants: readonly Mutant[] = [
     text: "|| stat.size > MAX_SIZE ",
     replacement: "",
     tests: ["test/cli/spec.test.ts"],
+    name: "passwd is read inside",
   },
   {
     what: "supplementary groups are left out",
@@ -128,6 +142,7 @@ export const mutants: readonly Mutant[] = [
     text: "...(additionalGids.length > 0 && { additionalGids })",
     replacement: "",
     tests: ["test/cli/spec.test.ts"],
+    name: "is looked up in the container",
   },
   {
     what: "a prefix of several ids means the first",
@@ -135,6 +150,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (meant.length > 1) throw",
     replacement: "if (meant.length > 99) throw",
     tests: ["test/cli/words.test.ts"],
+    name: "the beginning of an id",
   },
   {
     what: "an id does not win over what begins with it",
@@ -142,6 +158,7 @@ export const mutants: readonly Mutant[] = [
     text: "(!isPod && (await orNone(exact(daemon, word))) !== undefined)",
     replacement: "false",
     tests: ["test/cli/words.test.ts"],
+    name: "the beginning of an id",
   },
   {
     what: "an empty word is the beginning of every id",
@@ -149,6 +166,7 @@ export const mutants: readonly Mutant[] = [
     text: 'word === "" || (',
     replacement: "(",
     tests: ["test/cli/words.test.ts"],
+    name: "the beginning of an id",
   },
   {
     what: "ps in the daemon's order",
@@ -156,6 +174,7 @@ export const mutants: readonly Mutant[] = [
     text: "wanted.sort(byAge).map(",
     replacement: "wanted.map(",
     tests: ["test/cli/words.test.ts"],
+    name: "ls is ps",
   },
   {
     what: "AGE does not begin anew with start",
@@ -163,6 +182,7 @@ export const mutants: readonly Mutant[] = [
     text: "startedAt: startOf(task, end) };",
     replacement: "startedAt: end?.at };",
     tests: ["test/cli/words.test.ts"],
+    name: "ls is ps",
   },
   {
     what: "stop does not kill who does not listen",
@@ -170,6 +190,7 @@ export const mutants: readonly Mutant[] = [
     text: '  await orNone(task.kill("", SIGKILL, true));\n',
     replacement: "",
     tests: ["test/cli/words.test.ts"],
+    name: "stop asks, and ends",
   },
   {
     what: "stop leaves a frozen container frozen",
@@ -177,6 +198,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (status !== "running") await daemon.tasks.resume',
     replacement: "if (false) await daemon.tasks.resume",
     tests: ["test/cli/words.test.ts"],
+    name: "stop sends the container",
   },
   {
     what: "stop ignores the container's own signal",
@@ -184,6 +206,7 @@ export const mutants: readonly Mutant[] = [
     text: 'signal ?? labels[STOP_SIGNAL_LABEL] ?? "SIGTERM"',
     replacement: 'signal ?? "SIGTERM"',
     tests: ["test/cli/words.test.ts"],
+    name: "stop sends the container",
   },
   {
     what: "restart of a container that is removed at its end",
@@ -191,6 +214,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (labels[AUTO_REMOVE_LABEL] === "true") {',
     replacement: 'if (labels[AUTO_REMOVE_LABEL] === "never") {',
     tests: ["test/cli/words.test.ts"],
+    name: "restart is the same",
   },
   {
     what: "real-time signals begin at the kernel's",
@@ -198,6 +222,7 @@ export const mutants: readonly Mutant[] = [
     text: "const RT_MIN = 34;",
     replacement: "const RT_MIN = 32;",
     tests: ["test/cli/words.test.ts"],
+    name: "real-time signals",
   },
   {
     what: "wait --timeout waits on",
@@ -205,6 +230,7 @@ export const mutants: readonly Mutant[] = [
     text: "timeoutGivenMs === undefined ? undefined : deadline(timeoutGivenMs)",
     replacement: "undefined",
     tests: ["test/cli/words.test.ts"],
+    name: "wait --timeout gives up",
   },
   {
     what: "ps of a namespace that does not exist is empty",
@@ -212,6 +238,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (allNamespaces !== true) await demandNamespace(visit);",
     replacement: "",
     tests: ["test/cli/verbs.test.ts"],
+    name: "ps -A shows every",
   },
   {
     what: "events ends with the daemon",
@@ -219,6 +246,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (!isAway(error)) throw error;",
     replacement: "throw error;",
     tests: ["test/cli/away.test.ts"],
+    name: "events and timeline -f go on",
   },
   {
     what: "timeline -f does not look for what it has missed",
@@ -226,6 +254,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (now === undefined && isThere) return;",
     replacement: "",
     tests: ["test/cli/away.test.ts"],
+    name: "timeline -f ends when its container",
   },
   {
     what: "timeline -f shows steps twice after a restart",
@@ -233,6 +262,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (this.#seen.has(keyOf(step))) return;",
     replacement: "",
     tests: ["test/cli/away.test.ts"],
+    name: "events and timeline -f go on",
     env: { HOLDFAST_TEST_DAEMON: "holdfastd" },
   },
   {
@@ -242,6 +272,7 @@ export const mutants: readonly Mutant[] = [
     replacement:
       'mkdirSync(dirname(log), { recursive: true, mode: 0o700 });\n  (await import("node:fs")).rmSync(log, { force: true });',
     tests: ["test/cli/logs.test.ts"],
+    name: "logs have the lines of all",
   },
   {
     what: "a new container has the log of an old one",
@@ -249,6 +280,7 @@ export const mutants: readonly Mutant[] = [
     text: "  removeLog(log);\n",
     replacement: "",
     tests: ["test/cli/logs.test.ts"],
+    name: "logs have the lines of all",
   },
   {
     what: "logs -f goes on where it was after truncation",
@@ -256,6 +288,7 @@ export const mutants: readonly Mutant[] = [
     text: "if ((await this.#file.stat()).size < this.#position) return true;",
     replacement: "",
     tests: ["test/cli/logs.test.ts"],
+    name: "a log that is cut short",
   },
   {
     what: "logs -f does not see a file that was cut and has grown past where it was",
@@ -263,6 +296,7 @@ export const mutants: readonly Mutant[] = [
     text: "return bytesRead < length || !now.equals(this.#mark);",
     replacement: "return bytesRead < length;",
     tests: ["test/cli/logs.test.ts"],
+    name: "a log that is cut short",
   },
   {
     what: "logs -f stays with a rotated file",
@@ -270,6 +304,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (await this.#reopen()) copied",
     replacement: "if (false) copied",
     tests: ["test/cli/logs.test.ts"],
+    name: "a log that is rotated",
   },
   {
     what: "two attached share the output",
@@ -277,6 +312,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (other !== undefined) {",
     replacement: "if (false) {",
     tests: ["test/cli/logs.test.ts"],
+    name: "a second one in front",
   },
   {
     what: "early signals are dropped",
@@ -284,6 +320,7 @@ export const mutants: readonly Mutant[] = [
     text: "for (const signal of this.#early.splice(0)) this.#pass(signal);",
     replacement: "this.#early.splice(0);",
     tests: ["test/cli/session.test.ts"],
+    name: "signals that come before",
   },
   {
     what: "signals before the process runs are sent at once",
@@ -291,6 +328,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (this.#begun) this.#pass(signal);",
     replacement: "if (true) this.#pass(signal);",
     tests: ["test/cli/session.test.ts"],
+    name: "signals that come before",
   },
   {
     what: "sizes are told side by side",
@@ -298,6 +336,7 @@ export const mutants: readonly Mutant[] = [
     text: "      last = last.then(async () => {",
     replacement: "      last = Promise.resolve().then(async () => {",
     tests: ["test/cli/session.test.ts"],
+    name: "sizes are told one",
   },
   {
     what: "output after the end is lost",
@@ -305,6 +344,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (outcome !== "detached") await this.#drained();',
     replacement: "",
     tests: ["test/cli/session.test.ts"],
+    name: "output that comes after",
   },
   {
     what: "output that never ends is waited for",
@@ -312,6 +352,7 @@ export const mutants: readonly Mutant[] = [
     text: "await Promise.race([Promise.all(this.#outputs), late]);",
     replacement: "await Promise.all(this.#outputs);",
     tests: ["test/cli/session.test.ts"],
+    name: "output that never ends",
   },
   {
     what: "input is read faster than the container does",
@@ -319,6 +360,7 @@ export const mutants: readonly Mutant[] = [
     text: '        process.stdin.pause();\n        sink.once("drain", () => process.stdin.resume());',
     replacement: "",
     tests: ["test/cli/session.test.ts"],
+    name: "input that the container",
   },
   {
     what: "fifos that others may open",
@@ -326,6 +368,7 @@ export const mutants: readonly Mutant[] = [
     text: '["-m", "600", ...fifos]',
     replacement: '["-m", "666", ...fifos]',
     tests: ["test/cli/session.test.ts"],
+    name: "fifos are for their owner",
   },
   {
     what: "a directory of fifos that others may enter",
@@ -333,6 +376,7 @@ export const mutants: readonly Mutant[] = [
     text: "mkdirSync(parent, { recursive: true, mode: 0o700 });",
     replacement: "mkdirSync(parent, { recursive: true });",
     tests: ["test/cli/session.test.ts"],
+    name: "fifos are for their owner",
   },
   {
     what: "fifos of killed clients are never swept",
@@ -340,6 +384,7 @@ export const mutants: readonly Mutant[] = [
     text: "    sweep(parent);\n",
     replacement: "",
     tests: ["test/cli/session.test.ts"],
+    name: "fifos of clients that were",
   },
   {
     what: "fifos of clients that run are swept",
@@ -347,6 +392,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (readdirSync(directory).some((fifo) => hasReader(join(directory, fifo)))) continue;",
     replacement: "",
     tests: ["test/cli/session.test.ts"],
+    name: "fifos of clients that were",
   },
   {
     what: "top shows what fits and no word of the rest",
@@ -354,6 +400,7 @@ export const mutants: readonly Mutant[] = [
     text: '...(hidden === "" ? [] : [coloured(',
     replacement: "...(true ? [] : [coloured(",
     tests: ["test/cli/terminal.test.ts"],
+    name: "top shows as many",
   },
   {
     what: "top does not scroll",
@@ -361,6 +408,7 @@ export const mutants: readonly Mutant[] = [
     text: 'view.from + linesOf(keys.toString("latin1"), view.height)',
     replacement: "view.from",
     tests: ["test/cli/terminal.test.ts"],
+    name: "top shows as many",
   },
   {
     what: "a key that is not in docs/json.md",
@@ -368,6 +416,7 @@ export const mutants: readonly Mutant[] = [
     text: "    image: container.image,",
     replacement: "    image: container.image,\n    snapshotter: container.snapshotter,\n    more: 1,",
     tests: ["test/cli/json.test.ts"],
+    name: "what verbs print of containers",
   },
   {
     what: "a described key is left out",
@@ -375,6 +424,7 @@ export const mutants: readonly Mutant[] = [
     text: "    image: container.image,",
     replacement: "",
     tests: ["test/cli/json.test.ts"],
+    name: "what verbs print of containers",
   },
   {
     what: "times in milliseconds",
@@ -382,6 +432,7 @@ export const mutants: readonly Mutant[] = [
     text: 'padStart(9, "0")',
     replacement: 'padStart(9, "0").slice(0, 3)',
     tests: ["test/cli/json.test.ts"],
+    name: "what verbs print of containers",
   },
   {
     what: "timeline does not say why it ended",
@@ -389,6 +440,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (cause === "" || last === undefined) return told;',
     replacement: "return told;",
     tests: ["test/cli/history.test.ts"],
+    name: "why it ended is told",
     env: { HOLDFAST_TEST_DAEMON: "holdfastd" },
   },
   {
@@ -397,6 +449,7 @@ export const mutants: readonly Mutant[] = [
     text: 'daemon.forReason("delete")',
     replacement: "daemon",
     tests: ["test/cli/history.test.ts"],
+    name: "why it ended is told",
     env: { HOLDFAST_TEST_DAEMON: "holdfastd" },
   },
   {

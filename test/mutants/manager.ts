@@ -22,6 +22,7 @@ export const mutants: readonly Mutant[] = [
     text: "runtimeRootOf(this.context.place.state)",
     replacement: "DEFAULT_RUNTIME_ROOT",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "two daemons have the same",
   },
   {
     what: "a client's own root is overruled",
@@ -29,6 +30,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (known !== "") return { options, root: known };\n  const value',
     replacement: "const value",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "options: the root is added",
   },
   {
     what: "TOML's root at the end, in a table",
@@ -36,6 +38,7 @@ export const mutants: readonly Mutant[] = [
     text: "`Root = ${JSON.stringify(root)}\\n${text}`",
     replacement: "`${text}\\nRoot = ${JSON.stringify(root)}\\n`",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "options of the CRI plugin",
   },
   {
     what: "other shims get runc's options",
@@ -43,6 +46,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (!isForRunc) return { options, root: undefined };",
     replacement: "",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "options of the CRI plugin",
   },
   {
     what: "the root is not recorded",
@@ -57,6 +61,7 @@ export const mutants: readonly Mutant[] = [
     text: "`already exists: ${holder.describe()}`",
     replacement: '"already exists"',
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "an id that is taken here",
   },
   {
     what: "the other daemon's holder is not named",
@@ -64,6 +69,7 @@ export const mutants: readonly Mutant[] = [
     text: "holder === undefined || holder.bundle === path || !isTaken",
     replacement: "true",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "an id that the runtime's root",
   },
   {
     what: "a bundle that is there is EEXIST",
@@ -71,6 +77,7 @@ export const mutants: readonly Mutant[] = [
     text: '!== "EEXIST") throw error;',
     replacement: '!== "EEXIST" || true) throw error;',
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "an id that is taken here",
   },
   {
     what: "a second Delete goes its own way",
@@ -78,6 +85,7 @@ export const mutants: readonly Mutant[] = [
     text: "this.#deletion ??= work()",
     replacement: "this.#deletion = work()",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "two who delete at once",
   },
   {
     what: "a clean-up that failed loses the bundle",
@@ -85,6 +93,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (failure === undefined) {\n      await this.removeBundle(bundle);",
     replacement: "if (failure === undefined || true) {\n      await this.removeBundle(bundle);",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "what cannot be cleaned up",
   },
   {
     what: "a runtime that still has it is not asked",
@@ -99,6 +108,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (outcome === "clean") return;',
     replacement: "if (outcome !== undefined) return;",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "what cannot be cleaned up",
   },
   {
     what: "a failed create leaves its log's fifo open",
@@ -106,6 +116,7 @@ export const mutants: readonly Mutant[] = [
     text: "      closeLog();\n      release();",
     replacement: "      release();",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "shims' logs take no descriptors",
   },
   {
     what: "a deleted task leaves its log's fifo open",
@@ -113,6 +124,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#closeLog();\n",
     replacement: "",
     tests: ["test/manager/shared-ids.test.ts"],
+    name: "shims' logs take no descriptors",
   },
   {
     what: "a cancelled Wait stays",
@@ -120,6 +132,7 @@ export const mutants: readonly Mutant[] = [
     text: "        this.#callers.delete(take);\n",
     replacement: "",
     tests: ["test/manager/exchange.test.ts", "test/manager/signals.test.ts"],
+    name: "callers who leave before",
   },
   {
     what: "an answer leaves its listener on the caller",
@@ -127,6 +140,7 @@ export const mutants: readonly Mutant[] = [
     text: "        off?.();\n",
     replacement: "",
     tests: ["test/manager/exchange.test.ts"],
+    name: "callers who leave before",
   },
   {
     what: "tasks.Wait does not pass its caller on",
@@ -134,6 +148,7 @@ export const mutants: readonly Mutant[] = [
     text: "wait(execId, call.signal)",
     replacement: "wait(execId)",
     tests: ["test/manager/signals.test.ts"],
+    name: "a client that asks for a wait",
   },
   {
     what: "back-pressure leaves a listener each time",
@@ -141,6 +156,7 @@ export const mutants: readonly Mutant[] = [
     text: "    const done = (): void => {\n      off();",
     replacement: "    const done = (): void => {",
     tests: ["test/manager/exchange.test.ts"],
+    name: "waiting for a slow client",
   },
   {
     what: "a slow subscriber has no bound",
@@ -148,6 +164,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (this.#waitingBytes <= MAX_WAITING_BYTES) return;",
     replacement: "if (this.#waitingBytes >= 0) return;",
     tests: ["test/manager/exchange.test.ts"],
+    name: "a subscriber who does not read",
   },
   {
     what: "what was read still counts",
@@ -155,6 +172,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#waitingBytes -= sizeOf(envelope);\n",
     replacement: "",
     tests: ["test/manager/exchange.test.ts"],
+    name: "small events wait",
   },
   {
     what: "catching up has no bound",
@@ -162,6 +180,7 @@ export const mutants: readonly Mutant[] = [
     text: "while (this.#sinceStartBytes > MAX_WAITING_BYTES)",
     replacement: "while (false)",
     tests: ["test/manager/exchange.test.ts"],
+    name: "what a late subscriber",
   },
   {
     what: "an exit that was published is published again",
@@ -246,6 +265,7 @@ export const mutants: readonly Mutant[] = [
     text: 'what: "shim died"',
     replacement: 'what: ""',
     tests: ["test/manager/causes.test.ts"],
+    name: "a shim that is killed leaves a trace",
   },
   {
     what: "a dead shim is blamed for an end before",
@@ -253,6 +273,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (known !== undefined) return {",
     replacement: "if (false) return {",
     tests: ["test/manager/causes.test.ts"],
+    name: "a shim that is killed when its container has ended",
   },
   {
     what: "a container to be removed stays",
@@ -260,6 +281,7 @@ export const mutants: readonly Mutant[] = [
     text: "      this.#autoRemove.ended(namespace, id);",
     replacement: "      void id;",
     tests: ["test/manager/causes.test.ts"],
+    name: "a container that is to be removed goes",
   },
   {
     what: "the next daemon does not go on removing",
@@ -267,6 +289,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#autoRemove.resume();\n",
     replacement: "",
     tests: ["test/manager/causes.test.ts"],
+    name: "a daemon that dies between",
   },
   {
     what: "any label removes",
@@ -274,6 +297,7 @@ export const mutants: readonly Mutant[] = [
     text: '=== "true";',
     replacement: "!== undefined;",
     tests: ["test/manager/causes.test.ts"],
+    name: "one without the label stays",
   },
   {
     what: "its log stays",
@@ -281,6 +305,7 @@ export const mutants: readonly Mutant[] = [
     text: "await rm(file, { force: true });",
     replacement: "void rm;",
     tests: ["test/manager/causes.test.ts"],
+    name: "a container that is to be removed goes",
   },
   {
     what: "how it ended is forgotten with it",
@@ -288,6 +313,7 @@ export const mutants: readonly Mutant[] = [
     text: "        this.#histories.retire(namespace, id);",
     replacement: "        this.#histories.close(namespace, id);",
     tests: ["test/manager/causes.test.ts"],
+    name: "a container that is to be removed goes",
   },
   {
     what: "an attempt to remove that meets the task is the last",
@@ -295,6 +321,7 @@ export const mutants: readonly Mutant[] = [
     text: 'throw new Error("its task is still there");',
     replacement: "return;",
     tests: ["test/manager/causes.test.ts"],
+    name: "a container that is to be removed goes",
   },
   {
     what: "SIGUSR1 opens the inspector",
@@ -302,6 +329,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (LEFT_ALONE.includes(name)) continue;",
     replacement: 'if (LEFT_ALONE.includes(name) || name === "SIGUSR1") continue;',
     tests: ["test/manager/signals.test.ts"],
+    name: "SIGUSR1 logs what",
   },
   {
     what: "SIGALRM ends it",
@@ -309,6 +337,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (LEFT_ALONE.includes(name)) continue;",
     replacement: 'if (LEFT_ALONE.includes(name) || name === "SIGALRM") continue;',
     tests: ["test/manager/signals.test.ts"],
+    name: "every signal that is not meant",
   },
   {
     what: "real-time signals end it",
@@ -316,6 +345,7 @@ export const mutants: readonly Mutant[] = [
     text: "number <= LAST_REALTIME",
     replacement: "number < FIRST_REALTIME",
     tests: ["test/manager/signals.test.ts"],
+    name: "every signal that is not meant",
   },
   {
     what: "children have NODE_OPTIONS",
@@ -323,6 +353,7 @@ export const mutants: readonly Mutant[] = [
     text: "NODE_|NODE$|",
     replacement: "",
     tests: ["test/manager/inheritance.test.ts"],
+    name: "the environment of children",
   },
   {
     what: "shims have Node's limit of open files",
@@ -337,6 +368,7 @@ export const mutants: readonly Mutant[] = [
     text: 'isSystemError(error, "ECONNREFUSED") ||',
     replacement: 'isSystemError(error, "ECONNREFUSED") || isSystemError(error, "EAGAIN") ||',
     tests: ["test/manager/bundles.test.ts"],
+    name: "only a socket that nobody serves",
   },
   {
     what: "a full queue sets the bundle aside",
@@ -344,6 +376,7 @@ export const mutants: readonly Mutant[] = [
     text: '    if (isSystemError(error, "EAGAIN")) return "busy";\n',
     replacement: "",
     tests: ["test/manager/bundles.test.ts"],
+    name: "a stuck shim whose queue",
   },
   {
     what: "a bundle that a mapped root cannot pass through",
@@ -351,6 +384,7 @@ export const mutants: readonly Mutant[] = [
     text: "chmodSync(this.path, 0o710);",
     replacement: "void chmodSync;",
     tests: ["test/manager/bundles.test.ts"],
+    name: "a bundle's mode and group",
   },
   {
     what: "a bundle open to all",
@@ -358,6 +392,7 @@ export const mutants: readonly Mutant[] = [
     text: "mkdirSync(this.path, { mode: 0o700 });",
     replacement: "mkdirSync(this.path, { mode: 0o755 });",
     tests: ["test/manager/bundles.test.ts"],
+    name: "a bundle's mode and group",
   },
   {
     what: "orphan work directories stay",
@@ -365,6 +400,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (!alive.has(id)) await rm(",
     replacement: "if (false) await rm(",
     tests: ["test/manager/bundles.test.ts"],
+    name: "work directories without a bundle",
   },
   {
     what: "work directories of living bundles go",
@@ -372,6 +408,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (!alive.has(id)) await rm(",
     replacement: "await rm(",
     tests: ["test/manager/bundles.test.ts"],
+    name: "work directories without a bundle",
   },
   {
     what: "gauges named like counters",
@@ -379,6 +416,7 @@ export const mutants: readonly Mutant[] = [
     text: "this.#registry.removeSingleMetric(",
     replacement: "void (",
     tests: ["test/manager/metrics.test.ts"],
+    name: "promtool finds nothing wrong",
   },
   {
     what: "exits are not counted",
@@ -386,6 +424,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (exit !== undefined) this.#metrics.countExit(exit);",
     replacement: "void exit;",
     tests: ["test/manager/metrics.test.ts"],
+    name: "calls, events, shims and tasks",
   },
   {
     what: "every scrape asks every shim",
@@ -393,5 +432,6 @@ export const mutants: readonly Mutant[] = [
     text: '.get("containers") === "1"',
     replacement: '.get("containers") !== "1"',
     tests: ["test/manager/metrics.test.ts"],
+    name: "containers' figures included",
   },
 ];

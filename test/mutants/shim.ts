@@ -8,6 +8,7 @@ export const mutants: readonly Mutant[] = [
     text: "const NOT_TAKEN = [4,",
     replacement: "const NOT_TAKEN = [4, 12,",
     tests: ["test/e2e/direct-signals.test.ts"],
+    name: "a shim lives through",
   },
   {
     what: "QUIT does not end the shim",
@@ -15,6 +16,7 @@ export const mutants: readonly Mutant[] = [
     text: "[SIGINT, SIGQUIT, SIGTERM]",
     replacement: "[SIGINT, SIGTERM]",
     tests: ["test/e2e/direct-signals.test.ts"],
+    name: "signal ${signal} ends",
   },
   {
     what: "USR1 logs nothing",
@@ -22,6 +24,7 @@ export const mutants: readonly Mutant[] = [
     text: "[SIGUSR1, SIGQUIT]",
     replacement: "[SIGQUIT]",
     tests: ["test/e2e/direct-signals.test.ts"],
+    name: "USR1 writes to the log",
   },
   {
     what: "the C library's own signals kill the shim",
@@ -30,6 +33,7 @@ export const mutants: readonly Mutant[] = [
     replacement:
       "  sigset_t some; sigemptyset(&some); for (int n = 1; n <= 64; n++) if (set >> (n - 1) & 1) sigaddset(&some, n); sigprocmask(SIG_BLOCK, &some, NULL);\n",
     tests: ["test/e2e/direct-signals.test.ts"],
+    name: "a shim lives through every signal",
   },
   {
     what: "children inherit the shim's mask",
@@ -37,6 +41,7 @@ export const mutants: readonly Mutant[] = [
     text: "  signal(SIGPIPE, SIG_DFL);\n  clear_mask();",
     replacement: "  signal(SIGPIPE, SIG_DFL);",
     tests: ["test/e2e/direct-signals.test.ts"],
+    name: "what the daemon blocks",
   },
   {
     what: "what the daemon ignores reaches the container",
@@ -44,6 +49,7 @@ export const mutants: readonly Mutant[] = [
     text: "  stop_ignoring();\n  clear_mask();",
     replacement: "  clear_mask();",
     tests: ["test/e2e/direct-signals.test.ts"],
+    name: "what the daemon blocks",
   },
   {
     what: "the limit of open files is not raised",
@@ -51,6 +57,7 @@ export const mutants: readonly Mutant[] = [
     text: "  self.raiseFileLimit();\n",
     replacement: "",
     tests: ["test/e2e/direct-descriptors.test.ts"],
+    name: "the shim has all descriptors",
   },
   {
     what: "children get the raised limit",
@@ -58,6 +65,7 @@ export const mutants: readonly Mutant[] = [
     text: "  if (files_raised) setrlimit(RLIMIT_NOFILE, &first_files);\n",
     replacement: "",
     tests: ["test/e2e/direct-descriptors.test.ts"],
+    name: "the shim has all descriptors",
   },
   {
     what: "accept spins without descriptors",
@@ -65,6 +73,7 @@ export const mutants: readonly Mutant[] = [
     text: "      this.#takeRest();\n",
     replacement: "",
     tests: ["test/e2e/direct-descriptors.test.ts"],
+    name: "a shim without descriptors rests",
   },
   {
     what: "a line in the log at every try",
@@ -72,6 +81,7 @@ export const mutants: readonly Mutant[] = [
     text: "      this.#reported = true;\n",
     replacement: "",
     tests: ["test/e2e/direct-descriptors.test.ts"],
+    name: "a shim without descriptors rests",
   },
   {
     what: "an event without an answer holds up all others",
@@ -79,6 +89,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (outcome === "away" || event.unanswered < UNANSWERED_BEFORE_PROBE) return false;',
     replacement: "return false;",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "a daemon that ${what}",
   },
   {
     what: "a refused event is sent for ever",
@@ -86,6 +97,7 @@ export const mutants: readonly Mutant[] = [
     text: "    if (++event.refusals < MAX_REFUSALS) return false;",
     replacement: "    if (event.refusals >= 0) return false;",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "a daemon that ${what}",
   },
   {
     what: "a hopeless event is sent again",
@@ -93,6 +105,7 @@ export const mutants: readonly Mutant[] = [
     text: "HOPELESS: readonly number[] = [Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED]",
     replacement: "HOPELESS: readonly number[] = [Code.UNIMPLEMENTED]",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "a daemon that ${what}",
   },
   {
     what: "an event that is too large is queued",
@@ -100,6 +113,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (bytes.length > MAX_DATA_BYTES - REQUEST_OVERHEAD) {",
     replacement: "if (bytes.length < 0) {",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "an event that no daemon could take",
   },
   {
     what: "an event is given up when its daemon stands still",
@@ -107,6 +121,7 @@ export const mutants: readonly Mutant[] = [
     text: '    if (answer === "unanswered" || answer === "away") return false;\n',
     replacement: "",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "a daemon that stands still",
   },
   {
     what: "a leaving shim looks for its daemon now and then",
@@ -114,6 +129,7 @@ export const mutants: readonly Mutant[] = [
     text: "const RETRY_MOST = 250;",
     replacement: "const RETRY_MOST = 30_000;",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "a shim that is told to leave finds",
   },
   {
     what: "every OOM waits for itself",
@@ -121,6 +137,7 @@ export const mutants: readonly Mutant[] = [
     text: "{ key: ({ containerId }) => `oom ${containerId}` }",
     replacement: "{}",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "an OOM again and again",
   },
   {
     what: "all waiting events in memory",
@@ -128,6 +145,7 @@ export const mutants: readonly Mutant[] = [
     text: "this.#bytes + cost(event) <= MEMORY_BYTES",
     replacement: "this.#bytes >= 0",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "what waits for a daemon takes",
   },
   {
     what: "events overtake those in the file",
@@ -135,6 +153,7 @@ export const mutants: readonly Mutant[] = [
     text: "this.#spill === undefined && this.#bytes",
     replacement: "this.#bytes",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "what waits for a daemon takes",
   },
   {
     what: "an OOM is published once in a life",
@@ -142,6 +161,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#keys.delete(event.key);\n  }\n\n  #keep",
     replacement: "  }\n\n  #keep",
     tests: ["test/e2e/direct-events.test.ts"],
+    name: "an OOM again and again",
   },
   {
     what: "an odd time of exit ends delete",
@@ -149,6 +169,7 @@ export const mutants: readonly Mutant[] = [
     text: "at.length <= 19 && isDecimal(at) ? BigInt(at) : undefined",
     replacement: "at.length <= 19 ? BigInt(at) : undefined",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "the status of an exit is kept",
   },
   {
     what: "a status without a time is dropped",
@@ -156,6 +177,7 @@ export const mutants: readonly Mutant[] = [
     text: "  return { exit: { status, at: time } };",
     replacement: "  return time === undefined ? {} : { exit: { status, at: time } };",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "the status of an exit is kept",
   },
   {
     what: "a runtime of numbers is used",
@@ -163,6 +185,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (!isWord(binary) || !isWord(root) || !root.startsWith("/")) return {};',
     replacement: "if (binary === undefined) return {};",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "whatever stands where",
   },
   {
     what: "null ends delete",
@@ -170,6 +193,7 @@ export const mutants: readonly Mutant[] = [
     text: 'typeof value === "object" && value !== null ?',
     replacement: 'typeof value === "object" ?',
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "whatever stands where",
   },
   {
     what: "delete waits for a fifo, follows links",
@@ -177,6 +201,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (found.kind !== "file") throw',
     replacement: 'if (found.kind === "symlink" && files.stat(`${path}/`)) throw',
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "whatever stands where a dead shim's files were",
   },
   {
     what: "an unreadable crash file keeps all from being freed",
@@ -184,6 +209,7 @@ export const mutants: readonly Mutant[] = [
     text: 'const crash = await attempt("failed to read the shim\'s last error", () => readCrash(platform, bundle));',
     replacement: "const crash = readCrash(platform, bundle);",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "whatever stands where",
   },
   {
     what: "a user's file that an address names is removed",
@@ -191,6 +217,7 @@ export const mutants: readonly Mutant[] = [
     text: '  if (kind !== "socket") throw new Error(`${path}: is a ${kind}`);\n',
     replacement: "",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "a file of the user's that an address names",
   },
   {
     what: "delete does not unmount",
@@ -198,6 +225,7 @@ export const mutants: readonly Mutant[] = [
     text: "() => unmountRootfs(platform, bundle)",
     replacement: "() => {}",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "however often something was mounted",
   },
   {
     what: "unmounting stops at the first of a stack",
@@ -205,6 +233,7 @@ export const mutants: readonly Mutant[] = [
     text: "  while (unmountOne(platform, root));",
     replacement: "  unmountOne(platform, root);",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "however often something was mounted",
   },
   {
     what: "unmounting follows links",
@@ -212,6 +241,7 @@ export const mutants: readonly Mutant[] = [
     text: "UMOUNT_NOFOLLOW | ",
     replacement: "",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "a rootfs that is a link is not followed",
   },
   {
     what: "a dying shim is believed alive",
@@ -219,6 +249,7 @@ export const mutants: readonly Mutant[] = [
     text: "    if ((await speaks(platform, path)) || clock.monotonicMs() > deadline) return false;",
     replacement: "    return false;",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "the socket of a shim that is about to die",
   },
   {
     what: "a shim that stands still is believed dead",
@@ -226,6 +257,7 @@ export const mutants: readonly Mutant[] = [
     text: "    return TtrpcError.from(error).code !== Code.UNAVAILABLE;",
     replacement: "    return false;",
     tests: ["test/e2e/direct-delete.test.ts"],
+    name: "the socket of a group whose shim lives on",
   },
   {
     what: "a leaving shim removes another one's socket",
@@ -233,6 +265,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (platform.files.stat(config.socket)?.inode === inode) platform",
     replacement: "platform",
     tests: ["test/e2e/direct-leaving.test.ts"],
+    name: "leaves the socket alone that another",
   },
   {
     what: "a leaving shim takes calls",
@@ -240,6 +273,7 @@ export const mutants: readonly Mutant[] = [
     text: '    if (this.#stopping) return new TtrpcError(Code.UNAVAILABLE, "server is shutting down");\n',
     replacement: "",
     tests: ["test/e2e/direct-leaving.test.ts"],
+    name: "a shim that has decided to go",
   },
   {
     what: "a leaving shim cuts a create in two",
@@ -247,6 +281,7 @@ export const mutants: readonly Mutant[] = [
     text: "answered.then(() => events.flushed())",
     replacement: "events.flushed()",
     tests: ["test/e2e/direct-leaving.test.ts"],
+    name: "a create under way when",
   },
   {
     what: "whoever looks in keeps an empty shim",
@@ -255,6 +290,7 @@ export const mutants: readonly Mutant[] = [
     replacement:
       "    this.#lastConnection = this.#clock.monotonicMs();\n    this.#emptySince = this.#lastConnection;\n",
     tests: ["test/e2e/direct-leaving.test.ts"],
+    name: "a shim that never got a container goes",
   },
   {
     what: "somebody else's parameters are taken",
@@ -262,6 +298,7 @@ export const mutants: readonly Mutant[] = [
     text: " && params.instanceId === args.id && params.namespace === args.namespace",
     replacement: "",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "somebody else's parameters are refused",
   },
   {
     what: "a unix:// address is taken for a path",
@@ -269,6 +306,7 @@ export const mutants: readonly Mutant[] = [
     text: 'return address.startsWith("unix://") ? address.slice("unix://".length) : address;',
     replacement: "return address;",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "the parameters' socket directory",
   },
   {
     what: "the plain address for containerd 2.3",
@@ -276,6 +314,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (request.params === undefined) return",
     replacement: "return",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "containerd 2.3 writes parameters",
   },
   {
     what: "socket_dir is ignored",
@@ -283,6 +322,7 @@ export const mutants: readonly Mutant[] = [
     text: "    ...(directory && { directory }),\n",
     replacement: "",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "the parameters' socket directory",
   },
   {
     what: "shim_cgroup is ignored",
@@ -290,6 +330,7 @@ export const mutants: readonly Mutant[] = [
     text: "      joinCgroup(platform, shimCgroup);\n",
     replacement: "",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "shim_cgroup puts the shim",
   },
   {
     what: "SCHED_CORE is ignored",
@@ -297,13 +338,15 @@ export const mutants: readonly Mutant[] = [
     text: "      if (self.environment.SCHED_CORE) enableCoreScheduling(platform);\n",
     replacement: "",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "SCHED_CORE gives a shim",
   },
   {
     what: "a failed start leaves its socket",
     file: "src/shim/bootstrap.ts",
     text: "      files.remove(path);\n      fds.close(listener);",
     replacement: "      fds.close(listener);",
-    tests: ["test/e2e/direct-bootstrap.test.ts"],
+    tests: ["test/e2e/direct-leaving.test.ts"],
+    name: "a start that fails leaves no socket",
   },
   {
     what: "everybody is served",
@@ -311,6 +354,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (stream.peer?.uid === owner) server.accept(stream);",
     replacement: "if (stream.peer) server.accept(stream);",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "who is not the shim's user",
   },
   {
     what: "version 3 is not served",
@@ -318,6 +362,7 @@ export const mutants: readonly Mutant[] = [
     text: ", [TaskV3Definition.fullName]",
     replacement: "",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "the parameters' socket directory",
   },
   {
     what: "a cancelled Wait stays",
@@ -325,6 +370,7 @@ export const mutants: readonly Mutant[] = [
     text: "        this.#waiters.delete(answered);\n        reject(",
     replacement: "        if (answered === undefined) reject(",
     tests: ["test/e2e/direct-waits.test.ts"],
+    name: "ten thousand Waits",
   },
   {
     what: "an empty entry of PATH means the working directory",

@@ -8,6 +8,7 @@ export const mutants: readonly Mutant[] = [
     text: '"export NODE_"*',
     replacement: '"export NODE_PATH"*',
     tests: ["test/cli/launch.test.ts"],
+    name: "no variable for Node is in",
   },
   {
     what: "libuv's variables stay",
@@ -15,6 +16,7 @@ export const mutants: readonly Mutant[] = [
     text: '"export UV_"*',
     replacement: "",
     tests: ["test/cli/launch.test.ts"],
+    name: "no variable for Node is in",
   },
   {
     what: "arguments are Node's",
@@ -22,6 +24,7 @@ export const mutants: readonly Mutant[] = [
     text: 'words="$words \\":\\${$count}\\""',
     replacement: 'words="$words \\"\\${$count}\\""',
     tests: ["test/cli/launch.test.ts"],
+    name: "every option of Node",
   },
   {
     what: "a variable that is meant for the container is lost",
@@ -29,6 +32,7 @@ export const mutants: readonly Mutant[] = [
     text: 'HOLDFAST_KEPT_$name=\\$$name"',
     replacement: ':"',
     tests: ["test/cli/launch.test.ts"],
+    name: "exec -e NAME and run -e NAME",
   },
   {
     what: "SIGUSR1 opens the inspector",
@@ -36,6 +40,7 @@ export const mutants: readonly Mutant[] = [
     text: "--inspect-port=240.0.0.1:1024",
     replacement: "--inspect-port=127.0.0.1:0",
     tests: ["test/cli/launch.test.ts"],
+    name: "SIGUSR1 opens no debugger in a Node",
   },
   {
     what: "a variable that the launcher kept is not given back",
@@ -43,6 +48,7 @@ export const mutants: readonly Mutant[] = [
     text: "process.env[name] ?? kept.get(name)",
     replacement: "process.env[name]",
     tests: ["test/cli/launch.test.ts"],
+    name: "exec -e NAME and run -e NAME",
   },
   {
     what: "an argument that Node took goes unnoticed",
@@ -50,6 +56,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (taken !== undefined) {",
     replacement: 'if (taken === "") {',
     tests: ["test/cli/launch.test.ts"],
+    name: "node on the program itself",
   },
   {
     what: "SIGUSR1 does not end holdfast",
@@ -57,6 +64,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (process.listenerCount("SIGUSR1") === 1) process.exit(128 + SIGUSR1);',
     replacement: "",
     tests: ["test/cli/launch.test.ts"],
+    name: "SIGUSR1 opens no debugger, and ends",
   },
   {
     what: "half a write is taken for a whole one",
@@ -72,6 +80,7 @@ export const mutants: readonly Mutant[] = [
     text: "process.exit(FAILED);",
     replacement: "process.exit(0);",
     tests: ["test/cli/trust.test.ts"],
+    name: "what cannot be written",
   },
   {
     what: "a reader that went away is an error",
@@ -79,6 +88,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (isSystemError(error, "EPIPE")) process.exit(NO_READER);',
     replacement: "",
     tests: ["test/cli/trust.test.ts"],
+    name: "what cannot be written",
   },
   {
     what: "the second set of control characters is shown raw",
@@ -93,6 +103,7 @@ export const mutants: readonly Mutant[] = [
     text: "index % 2 === 0 ? printable(part) :",
     replacement: "index % 2 === 0 ? part :",
     tests: ["test/cli/trust.test.ts"],
+    name: "control characters in arguments",
   },
   {
     what: "screens are shown raw",
@@ -107,6 +118,7 @@ export const mutants: readonly Mutant[] = [
     text: "printableLines(id === undefined ? text : `${id}: ${text}`)",
     replacement: "(id === undefined ? text : `${id}: ${text}`)",
     tests: ["test/cli/trust.test.ts"],
+    name: "control characters in arguments",
   },
   {
     what: "a table is as wide as its widest cell",
@@ -121,6 +133,7 @@ export const mutants: readonly Mutant[] = [
     text: "O_RDONLY | O_NONBLOCK | O_NOFOLLOW",
     replacement: "O_RDONLY | O_NOFOLLOW",
     tests: ["test/cli/trust.test.ts"],
+    name: "an address that is a fifo",
   },
   {
     what: "a file of any size is read",
@@ -128,6 +141,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (!stat.isFile() || stat.size > limit) return undefined;",
     replacement: "if (!stat.isFile()) return undefined;",
     tests: ["test/cli/trust.test.ts"],
+    name: "an address that is a fifo",
   },
   {
     what: "processes of any user are shims",
@@ -135,6 +149,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (real !== user || effective !== user) return false;",
     replacement: "",
     tests: ["test/cli/trust.test.ts"],
+    name: "that is called a shim does not count",
   },
   {
     what: "processes of any mount namespace are shims",
@@ -142,6 +157,7 @@ export const mutants: readonly Mutant[] = [
     text: "return ourMounts !== undefined && link(`/proc/${pid}/ns/mnt`) === ourMounts;",
     replacement: "return ourMounts !== undefined;",
     tests: ["test/cli/trust.test.ts"],
+    name: "that is called a shim does not count",
   },
   {
     what: "processes of containers are shims",
@@ -149,6 +165,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (/^NSpid:\\t(.*)$/m.exec(status)?.[1]?.includes("\\t") !== false) return false;',
     replacement: "",
     tests: ["test/cli/trust.test.ts"],
+    name: "that is called a shim does not count",
   },
   {
     what: "sockets of others are asked",
@@ -156,6 +173,7 @@ export const mutants: readonly Mutant[] = [
     text: "return paths.length <= 1 ? paths : paths.filter(isOurSocket);",
     replacement: "return paths;",
     tests: ["test/cli/trust.test.ts"],
+    name: "a socket's name that looks",
   },
   {
     what: "a bundle may belong to anybody",
@@ -163,6 +181,7 @@ export const mutants: readonly Mutant[] = [
     text: "stat.uid === owner &&",
     replacement: "",
     tests: ["test/cli/trust.test.ts"],
+    name: "a directory that is no bundle",
   },
   {
     what: "a bundle may be writable for others",
@@ -170,6 +189,7 @@ export const mutants: readonly Mutant[] = [
     text: "&& (stat.mode & WRITABLE_BY_OTHERS) === 0",
     replacement: "",
     tests: ["test/cli/trust.test.ts"],
+    name: "a directory that is no bundle",
   },
   {
     what: "any directory is a bundle",
@@ -177,6 +197,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (!isBundlePath(path)) return false;",
     replacement: "",
     tests: ["test/cli/trust.test.ts"],
+    name: "a directory that is no bundle",
   },
   {
     what: "doctor advises against what is on a daemon's record",
@@ -184,6 +205,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (served.has(`${namespace}/${id}`) || records.has(namespace, id)) return false;",
     replacement: "if (served.has(`${namespace}/${id}`)) return false;",
     tests: ["test/cli/trust.test.ts"],
+    name: "doctor advises nothing",
   },
   {
     what: "doctor finds no leftovers",
@@ -205,6 +227,7 @@ export const mutants: readonly Mutant[] = [
     text: "all: all ?? signal === undefined",
     replacement: "all: true",
     tests: ["test/cli/direct-kill.test.ts"],
+    name: "a signal of one's own",
   },
   {
     what: "kill --direct does not know the journal's pid",
@@ -212,6 +235,7 @@ export const mutants: readonly Mutant[] = [
     text: "?? recordedInit(namespace, id)",
     replacement: "",
     tests: ["test/cli/direct-kill.test.ts"],
+    name: "a container without shim and daemon ends",
   },
   {
     what: "a control group that holds more is killed",
@@ -219,6 +243,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (shared) continue;",
     replacement: "",
     tests: ["test/cli/direct-kill.test.ts"],
+    name: "a control group that holds more",
   },
   {
     what: "dump shows no stacks",
@@ -226,5 +251,6 @@ export const mutants: readonly Mutant[] = [
     text: "const stacks = isOfOurs(pid) ? stacksOf(pid) : [];",
     replacement: "const stacks: DumpedStack[] = [];",
     tests: ["test/cli/direct-kill.test.ts"],
+    name: "a container whose runtime hangs at kill",
   },
 ];
