@@ -1,8 +1,9 @@
 // Builds the programs into dist/ (npm run build). `--sanitize` builds the shim with ASan, UBSan and forced collection into dist/sanitize/;
-// `--arch arm64` builds the shim for that processor into dist/arm64/.
+// `--arch arm64` builds the shim for that processor into dist/arm64/; `--only=shim`, also several, builds these alone.
 import { copyFileSync, mkdirSync, renameSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { compileBytecode } from "./bytecode.ts";
 import { cached, hashOf, native, prune, root, run } from "./cache.ts";
 import {
@@ -54,33 +55,54 @@ async function install(program: string, output: string, strip: string | undefine
   renameSync(fresh, output);
 }
 
-async function buildLayerProgram(): Promise<void> {
-  await install(await layerProgram(), join(root, "dist/holdfast-layer"), "strip");
+export type Part = "shim" | "node" | "layer";
+
+/** How each part gets into dist/; "node" is holdfastd and holdfast. */
+const makers: Record<Part, () => Promise<void>> = {
+  shim: () => buildShim({}),
+  node: () => buildNodePrograms(join(root, "dist")),
+  layer: async () => install(await layerProgram(), join(root, "dist/holdfast-layer"), "strip"),
+};
+
+function buildShim(options: BuildOptions): Promise<void> {
+  const directory = join(root, "dist", options.sanitize === true ? "sanitize" : (options.architecture ?? ""));
+  return buildProgram(
+    join(root, "cmd/shim/main.ts"),
+    join(directory, "containerd-shim-holdfast-v2"),
+    options,
+  );
 }
 
-/** Builds the three programs into dist/, or the shim alone into dist/sanitize/ or the directory of its processor. */
-export async function buildAll({ sanitize = false, architecture }: BuildOptions = {}): Promise<void> {
-  const directory = join(root, "dist", sanitize ? "sanitize" : (architecture ?? ""));
-  const shim = join(directory, "containerd-shim-holdfast-v2");
-  await Promise.all([
-    buildProgram(join(root, "cmd/shim/main.ts"), shim, { sanitize, architecture }),
-    ...(sanitize || architecture !== undefined
-      ? []
-      : [buildNodePrograms(join(root, "dist")), buildLayerProgram()]),
-  ]);
+/** Builds `parts` into dist/, or the shim alone into dist/sanitize/ or the directory of its processor. */
+export async function buildAll(
+  options: BuildOptions = {},
+  parts: readonly Part[] = ["shim", "node", "layer"],
+): Promise<void> {
+  if (options.sanitize === true || options.architecture !== undefined) await buildShim(options);
+  else await Promise.all(parts.map((part) => makers[part]()));
   prune();
 }
 
-/** Throws unless what follows --arch is a processor that we build for. */
-function architectureIn(args: readonly string[]): Architecture | undefined {
-  const at = args.indexOf("--arch");
-  if (at < 0) return undefined;
-  const found = ARCHITECTURES.find((each) => each === args[at + 1]);
-  if (found === undefined) throw new Error(`--arch takes one of ${ARCHITECTURES.join(", ")}`);
+function architectureOf(name: string | undefined): Architecture | undefined {
+  const found = ARCHITECTURES.find((each) => each === name);
+  if (name !== undefined && found === undefined)
+    throw new Error(`--arch takes one of ${ARCHITECTURES.join(", ")}`);
   return found;
 }
 
+function partOf(name: string): Part {
+  if (!Object.hasOwn(makers, name)) throw new Error(`--only takes one of ${Object.keys(makers).join(", ")}`);
+  return name as Part;
+}
+
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  const args = process.argv.slice(2);
-  await buildAll({ sanitize: args.includes("--sanitize"), architecture: architectureIn(args) });
+  const { values } = parseArgs({
+    options: {
+      sanitize: { type: "boolean", default: false },
+      arch: { type: "string" },
+      only: { type: "string", multiple: true },
+    },
+  });
+  const { sanitize, arch, only } = values;
+  await buildAll({ sanitize, architecture: architectureOf(arch) }, only?.map(partOf));
 }

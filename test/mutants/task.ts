@@ -41,6 +41,7 @@ export const mutants: readonly Mutant[] = [
     text: '    if (exit !== undefined && this.#state === "created") this.#settle(exit);',
     replacement: "    if (exit === undefined) return;",
     tests: [states],
+    name: "an exec whose start failed is created as before",
   },
   {
     what: "a second start of an exec answers Wait with the first one's failure",
@@ -48,6 +49,7 @@ export const mutants: readonly Mutant[] = [
     text: '    if (request === "start") this.#answer = undefined;',
     replacement: "",
     tests: [states],
+    name: "can be started again",
   },
   {
     what: "a Wait that is given up is kept",
@@ -55,6 +57,7 @@ export const mutants: readonly Mutant[] = [
     text: "        this.#waiters.delete(answered);",
     replacement: "",
     tests: [ends],
+    name: "a Wait that is given up leaves nothing",
   },
   {
     what: "an ended container has no pids",
@@ -62,6 +65,7 @@ export const mutants: readonly Mutant[] = [
     text: "    if (ended()) return [this.init.pid];\n    try {",
     replacement: "    if (ended()) return [];\n    try {",
     tests: [states],
+    name: "names its init to Pids",
   },
   {
     what: "a Create does not look who has its id",
@@ -69,6 +73,7 @@ export const mutants: readonly Mutant[] = [
     text: "  if (!runc.isKnown()) return;\n  const bundle",
     replacement: '  if (id !== "") return;\n  const bundle',
     tests: [shared],
+    name: "a Create of an id that another",
   },
   {
     what: "a failed create deletes whatever has its id",
@@ -76,6 +81,7 @@ export const mutants: readonly Mutant[] = [
     text: "  if (bundle !== undefined) return runc.isOurs(bundle);",
     replacement: "  if (bundle !== undefined) return true;",
     tests: [shared],
+    name: "a runtime that is killed in the middle",
   },
   {
     what: "delete for a dead shim deletes whatever has its id",
@@ -83,6 +89,7 @@ export const mutants: readonly Mutant[] = [
     text: "holder !== undefined && !runc.isOurs(holder)",
     replacement: "holder !== undefined && runc.isOurs(bundle + holder)",
     tests: [shared],
+    name: "delete for a dead shim whose id",
   },
   {
     what: "the leftover of an earlier create of the bundle stays",
@@ -90,6 +97,7 @@ export const mutants: readonly Mutant[] = [
     text: "    await runc.delete(false);\n    if (!runc.isKnown()) return;",
     replacement: "    if (!runc.isKnown()) return;",
     tests: [shared, hanging],
+    name: "what an earlier create of the same bundle",
   },
   {
     what: "a runtime may hang for ever",
@@ -104,6 +112,7 @@ export const mutants: readonly Mutant[] = [
     text: "      this.#killDirectly(signal, all);",
     replacement: "      throw error;",
     tests: [hanging],
+    name: "Kill reaches the init",
   },
   {
     what: "a start that hangs holds up the Delete",
@@ -111,6 +120,7 @@ export const mutants: readonly Mutant[] = [
     text: "    runc.endWithin(EXECS_TIMEOUT);",
     replacement: "",
     tests: [hanging],
+    name: "a runc start that hangs",
   },
   {
     what: "a paused container is not thawed when it ends",
@@ -118,6 +128,7 @@ export const mutants: readonly Mutant[] = [
     text: "    if (wasPaused) await this.thaw();",
     replacement: "",
     tests: [hanging],
+    name: "the exit of a paused container",
   },
   {
     what: "the journal gets no exit",
@@ -125,6 +136,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#save(exit);\n    const wasPaused",
     replacement: "    const wasPaused",
     tests: [ends, "test/e2e/shim-killed.test.ts"],
+    name: "the journal has an exit before",
   },
   {
     what: "an exit that cannot be kept is not published",
@@ -132,6 +144,7 @@ export const mutants: readonly Mutant[] = [
     text: '      this.#context.log.error("failed to write the exit to the journal", { id, error });',
     replacement: "      throw error;",
     tests: [ends],
+    name: "an exit that cannot be written to the journal",
   },
   {
     what: "a pid namespace joined by path counts as the container's own",
@@ -139,6 +152,7 @@ export const mutants: readonly Mutant[] = [
     text: 'namespace?.type === "pid" && !namespace.path',
     replacement: 'namespace?.type === "pid"',
     tests: [ends],
+    name: "a container that joins a pid namespace",
   },
   {
     what: "a Create whose caller has gone is kept",
@@ -146,6 +160,7 @@ export const mutants: readonly Mutant[] = [
     text: '      if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");\n',
     replacement: "",
     tests: [ends],
+    name: "whose caller goes away is undone when the runtime is done",
   },
   {
     what: "a runtime that hangs is not killed when its caller goes",
@@ -153,6 +168,7 @@ export const mutants: readonly Mutant[] = [
     text: "platform.clock.after(CANCEL_GRACE, () => runtime.kill(SIGKILL))",
     replacement: "platform.clock.after(CANCEL_GRACE, () => {})",
     tests: [ends],
+    name: "whose caller goes away and whose runtime hangs",
   },
   {
     what: "a runtime outlives its shim",
@@ -160,6 +176,7 @@ export const mutants: readonly Mutant[] = [
     text: "        deathSignal: SIGKILL,\n",
     replacement: "",
     tests: [ends],
+    name: "a runtime's command does not outlive",
   },
   {
     what: "no answer to Delete is kept",
@@ -167,6 +184,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#remember(key, answer);",
     replacement: "",
     tests: [ends],
+    name: "a client that asks twice for a Delete",
   },
   {
     what: "all answers to Delete are kept",
@@ -174,6 +192,7 @@ export const mutants: readonly Mutant[] = [
     text: "this.#deletes.size > REMEMBERED_DELETES && oldest",
     replacement: "this.#deletes.size < 0 && oldest",
     tests: [ends],
+    name: "only the last answers to Delete",
   },
   {
     what: "a reused exec id gets the old answer to Delete",
@@ -181,6 +200,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#container(request.id).addExec(request);\n    this.#deletes.delete(deleteKey(request));",
     replacement: "    this.#container(request.id).addExec(request);",
     tests: [ends],
+    name: "an exec id that is used again",
   },
   {
     what: "orphans wait until no start is under way",
@@ -188,6 +208,7 @@ export const mutants: readonly Mutant[] = [
     text: "    this.#overdue ??= this.#platform.clock.after(SWEEP_AT_LATEST, () => this.#sweepOverdue());",
     replacement: "",
     tests: [reaper, ends],
+    name: "a start that outlasts the sweep",
   },
   {
     what: "what was swept is forgotten at once",
@@ -195,6 +216,7 @@ export const mutants: readonly Mutant[] = [
     text: "        this.#swept.set(exit.pid, { exit, hold: this.#holdCount });",
     replacement: "",
     tests: [reaper],
+    name: "a start that outlasts the sweep",
   },
   {
     what: "what was swept is kept as long as any start is under way",
@@ -202,6 +224,7 @@ export const mutants: readonly Mutant[] = [
     text: "      if (!this.#holds.delete(hold)) return;\n      this.#forgetSwept();",
     replacement: "      if (!this.#holds.delete(hold)) return;",
     tests: [reaper],
+    name: "what was swept before a hold began",
   },
   {
     what: "what was swept has no bound",
@@ -209,6 +232,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (hold >= oldest && this.#swept.size <= MAX_REMEMBERED) return;",
     replacement: "if (hold >= oldest) return;",
     tests: [reaper],
+    name: "what one long hold remembers",
   },
   {
     what: "a swept pid that is used again is the old process",
@@ -216,6 +240,7 @@ export const mutants: readonly Mutant[] = [
     text: "(this.#claims.has(pid) || !this.#isChild(pid))",
     replacement: "(this.#claims.has(pid) || pid > 0)",
     tests: [reaper],
+    name: "is a new child's by now",
   },
   {
     what: "an exec's process is written anew",
@@ -223,6 +248,7 @@ export const mutants: readonly Mutant[] = [
     text: "      ? json\n",
     replacement: "      ? JSON.stringify(spec)\n",
     tests: [numbers],
+    name: "an exec's limits of 2^64-1",
   },
   {
     what: "the terminal flag of a nested object is changed",
@@ -237,6 +263,7 @@ export const mutants: readonly Mutant[] = [
     text: "requestType.decode(new BoundedReader(payload))",
     replacement: "requestType.decode(payload)",
     tests: ["test/e2e/direct-wire.test.ts"],
+    name: "a message of millions",
   },
   {
     what: "a mount's target is taken as a path of the host",
@@ -244,6 +271,7 @@ export const mutants: readonly Mutant[] = [
     text: "mounts.openInRoot(root, mount.target)",
     replacement: 'mounts.openInRoot("/", root + mount.target)',
     tests: [rootfs],
+    name: "no link in an image",
   },
   {
     what: "a mount with a target is left when the root has none",
@@ -251,6 +279,7 @@ export const mutants: readonly Mutant[] = [
     text: ")) unmountOne(platform, point);",
     replacement: ") && point === root) unmountOne(platform, point);",
     tests: [rootfs],
+    name: "a target that is not there fails",
   },
   {
     what: "X- options go to the kernel",
@@ -258,6 +287,7 @@ export const mutants: readonly Mutant[] = [
     text: '["X-", "x-", "uidmap=", "gidmap="]',
     replacement: '["uidmap=", "gidmap="]',
     tests: [rootfs],
+    name: "options for programs that read them",
   },
   {
     what: "the mapped lower directories stay mounted",
@@ -265,6 +295,7 @@ export const mutants: readonly Mutant[] = [
     text: "        // The overlay holds them itself by now.\n        unmountLowerdirs(platform, bundle);",
     replacement: "",
     tests: [rootfs],
+    name: "an overlay's lower directories are mapped",
   },
   {
     what: "delete leaves mapped lower directories",
@@ -272,6 +303,7 @@ export const mutants: readonly Mutant[] = [
     text: "  unmountLowerdirs(platform, bundle);\n  const root",
     replacement: "  const root",
     tests: [rootfs],
+    name: "delete removes the mapped lower",
   },
   {
     what: "uids and gids are swapped",
@@ -279,6 +311,7 @@ export const mutants: readonly Mutant[] = [
     text: "userNamespace(mapLines(uids), mapLines(gids))",
     replacement: "userNamespace(mapLines(gids), mapLines(uids))",
     tests: [rootfs],
+    name: "an overlay's lower directories are mapped",
   },
   {
     what: "a limit is as the daemon had it",
@@ -286,6 +319,7 @@ export const mutants: readonly Mutant[] = [
     text: "    limits: parseLimits(firstLimits(files)),",
     replacement: '    limits: files.stat("/") ? [] : parseLimits(firstLimits(files)),',
     tests: [inheritance],
+    name: "init and exec of a daemon",
   },
   {
     what: "the container gets the daemon's OOM score",
@@ -293,6 +327,7 @@ export const mutants: readonly Mutant[] = [
     text: "        oomScoreAdj: PLAIN_OOM_SCORE,",
     replacement: "        oomScoreAdj: PLAIN_OOM_SCORE + 1,",
     tests: [inheritance],
+    name: "init and exec of a daemon",
   },
   {
     what: "the runtime gets what a service manager said to the daemon",
@@ -307,6 +342,7 @@ export const mutants: readonly Mutant[] = [
     text: "  (void)sched_setscheduler(0, SCHED_OTHER, &normal);",
     replacement: "  (void)normal;",
     tests: [inheritance],
+    name: "init and exec of a daemon",
   },
   {
     what: "a shim without containers stays",
@@ -321,6 +357,7 @@ export const mutants: readonly Mutant[] = [
     text: "answered.then(() => events.flushed())",
     replacement: "answered",
     tests: [ends],
+    name: "the last events reach the daemon",
   },
   {
     what: "memory is not given back",
@@ -328,5 +365,6 @@ export const mutants: readonly Mutant[] = [
     text: "      this.#platform.self.trimMemory();",
     replacement: "",
     tests: [ends],
+    name: "memory that a burst of calls took",
   },
 ];

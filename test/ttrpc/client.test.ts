@@ -108,6 +108,33 @@ test("a cancelled call fails with CANCELLED", async () => {
   await assert.rejects(call, failsWith(Code.CANCELLED));
 });
 
+test("a call that is over leaves nothing with its signal, however it ended", async () => {
+  const { stream, clock, echo } = bench();
+  let listeners = 0;
+  const signal = {
+    cancelled: false,
+    onCancel: () => {
+      listeners++;
+      return () => void listeners--;
+    },
+  };
+  const [answered, late, broken] = [
+    echo.unary(text("a"), { signal }),
+    echo.unary(text("b"), { signal, timeoutMs: 10 }),
+    echo.unary(text("c"), { signal }),
+  ];
+  assert.equal(listeners, 3);
+  stream.receive(ok(1, "A"));
+  await answered;
+  assert.equal(listeners, 2);
+  clock.advance(10);
+  await assert.rejects(late, failsWith(Code.DEADLINE_EXCEEDED));
+  assert.equal(listeners, 1);
+  stream.end();
+  await assert.rejects(broken, failsWith(Code.UNAVAILABLE));
+  assert.equal(listeners, 0);
+});
+
 test("when the connection ends, calls under way and later ones fail with UNAVAILABLE, and the owner is told once", async () => {
   const stream = new MemoryStream();
   const ends: unknown[] = [];

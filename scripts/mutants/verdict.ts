@@ -1,0 +1,65 @@
+// Runs a mutant's tests and tells a test that failed from one that ran out of time. Called by main.ts.
+import { spawn } from "node:child_process";
+import type { Mutant } from "../../test/mutants/mutant.ts";
+import type { Tree } from "./tree.ts";
+
+/** How long the tests that are named may take, in ms, on a machine that has other work too. */
+const NAMED_TIMEOUT = 180_000;
+/** How long a whole file may take, in ms. */
+const FILE_TIMEOUT = 600_000;
+
+export type Outcome = "passed" | "failed" | "out of time" | "ran nothing";
+
+/** What the runner calls a test that was given up rather than answered, and what holds such a test. */
+const GIVEN_UP = /failureType: '(testTimeoutFailure|cancelledByParent|subtestsFailed)'/;
+
+/** Runs the tests of a file with one of `names` in their titles; all of them if there is no name. */
+export async function runTests(
+  tree: Tree,
+  file: string,
+  names: readonly string[],
+  env: Mutant["env"],
+): Promise<Outcome> {
+  const patterns = names.map((name) => `--test-name-pattern=${escaped(name)}`);
+  const limit = names.length === 0 ? FILE_TIMEOUT : Math.min(FILE_TIMEOUT, NAMED_TIMEOUT * names.length);
+  // Without --test: the file's own process is enough, and starts in half the time.
+  const args = ["--import", "tsx", "--test-reporter=tap", ...patterns, file];
+  const { status, output, late } = await run(tree, args, { ...process.env, ...env, ...tree.mark }, limit);
+  tree.sweep();
+  if (late) return "out of time";
+  if (status === 0) return /^# pass [1-9]/m.test(output) ? "passed" : "ran nothing";
+  const failures = output.match(/failureType: '\w+'/g) ?? [];
+  const wasAnswered = failures.length === 0 || failures.some((failure) => !GIVEN_UP.test(failure));
+  return wasAnswered ? "failed" : "out of time";
+}
+
+const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+
+interface Run {
+  readonly status: number | null;
+  readonly output: string;
+  readonly late: boolean;
+}
+
+function run(tree: Tree, args: readonly string[], env: NodeJS.ProcessEnv, limit: number): Promise<Run> {
+  return new Promise((resolve) => {
+    const child = spawn("node", args, { cwd: tree.path, env, stdio: ["ignore", "pipe", "ignore"] });
+    let output = "";
+    let late = false;
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill("SIGKILL");
+    }, limit);
+    child.on("exit", (status) => {
+      clearTimeout(timer);
+      // A process that the test has left behind may hold the pipe.
+      setTimeout(() => {
+        child.stdout.destroy();
+        resolve({ status, output, late });
+      }, 50);
+    });
+  });
+}

@@ -1,0 +1,77 @@
+// Faults of what travels inside messages, of the shim's log, and of waiting.
+import type { Mutant } from "./mutant.ts";
+
+export const mutants: readonly Mutant[] = [
+  {
+    what: "Google's prefix is another type",
+    file: "src/api/any.ts",
+    text: "typeUrl.startsWith(GOOGLE_PREFIX) ? typeUrl.slice(GOOGLE_PREFIX.length) : typeUrl",
+    replacement: "typeUrl",
+    tests: ["test/api/any.test.ts"],
+    name: "a type URL with Google's prefix is accepted",
+  },
+  {
+    what: "a message of another type is decoded",
+    file: "src/api/any.ts",
+    text: "return holds(any, typeUrl) ? codec.decode(any.value) : undefined;",
+    replacement: "return codec.decode(any.value);",
+    tests: ["test/api/any.test.ts"],
+    name: "what is packed is unpacked again, by its own type only",
+  },
+  {
+    what: "times before 1970 have negative nanoseconds",
+    file: "src/api/timestamp.ts",
+    text: "((ns % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND",
+    replacement: "ns % NS_PER_SECOND",
+    tests: ["test/api/any.test.ts"],
+    name: "a time is the same after the way to a timestamp and back",
+  },
+  {
+    what: "two topics have each other's type",
+    file: "src/api/any.ts",
+    text: 'TASK_PAUSED = "containerd.events.TaskPaused"',
+    replacement: 'TASK_PAUSED = "containerd.events.TaskResume"',
+    tests: ["test/api/any.test.ts"],
+    name: "each type URL names a message that there is",
+  },
+  {
+    what: "February has a day too many",
+    file: "src/log/log.ts",
+    text: "Math.floor(dayOfEra / 36524)",
+    replacement: "Math.floor(dayOfEra / 36525)",
+    tests: ["test/shim/log.test.ts"],
+    name: "a timestamp is the one that Date gives",
+  },
+  {
+    what: "a quote in a message ends it",
+    file: "src/log/log.ts",
+    text: "if (!PLAIN.includes(character)) return JSON.stringify(text);",
+    replacement: 'if (character === " ") return JSON.stringify(text);',
+    tests: ["test/shim/log.test.ts"],
+    name: "a line quotes what is not plain",
+  },
+  {
+    what: "debug lines always",
+    file: "src/log/log.ts",
+    text: 'debug: debug ? at("debug") : () => {},',
+    replacement: 'debug: at("debug"),',
+    tests: ["test/shim/log.test.ts"],
+    name: "a line quotes what is not plain",
+  },
+  {
+    what: "the timer of a wait that has ended stays",
+    file: "src/platform/deadline.ts",
+    text: "timer.cancel();",
+    replacement: "",
+    tests: ["test/shim/deadline.test.ts"],
+    name: "the timer goes with it",
+  },
+  {
+    what: "work that fails is waited for to the end",
+    file: "src/platform/deadline.ts",
+    text: "work.then(settled, settled);",
+    replacement: "work.then(settled, () => {});",
+    tests: ["test/shim/deadline.test.ts"],
+    name: "fails",
+  },
+];
