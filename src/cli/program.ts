@@ -7,6 +7,7 @@ import { complain } from "./text/screen.ts";
 import { addCompletion } from "./verbs/completion.ts";
 import { addDoctor } from "./verbs/doctor.ts";
 import { addEventVerbs } from "./verbs/events.ts";
+import { addImageVerbs } from "./verbs/images.ts";
 import { addInspect } from "./verbs/inspect.ts";
 import { addListVerbs } from "./verbs/list.ts";
 import { commonFlags, examples } from "./verbs/options.ts";
@@ -41,6 +42,7 @@ export function buildProgram(): Command {
   addStopVerbs(program);
   addWait(program);
   addListVerbs(program);
+  addImageVerbs(program);
   addInspect(program);
   addStatsVerbs(program);
   addEventVerbs(program);

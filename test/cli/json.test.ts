@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
+import { importImage } from "../harness/image.ts";
 import { Cli } from "./cli.ts";
 
 interface Described {
@@ -191,4 +192,9 @@ test("the checker itself finds what is missing, what is not described and what i
   ];
   for (const each of bad)
     assert.throws(() => check(each, "ns"), /^AssertionError.*ns: /s, JSON.stringify(each));
+});
+
+test("what images prints is as docs/json.md has it", async () => {
+  await importImage(daemon);
+  check(JSON.parse(await cli.do(["images", "--json"])), "images");
 });

@@ -1,9 +1,18 @@
 // The daemon's gRPC API as a client sees it: holdfastd's and containerd's alike. Used by every verb that talks to a daemon.
 import { type CallOptions, Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { ContainersDefinition } from "../../api/generated/containers.ts";
+import {
+  ContentDefinition,
+  type WriteContentRequest,
+  type WriteContentResponse,
+} from "../../api/generated/content.ts";
+import { DiffDefinition } from "../../api/generated/diff.ts";
 import { EventsDefinition } from "../../api/generated/events.ts";
 import { HistoryDefinition } from "../../api/generated/history.ts";
+import { ImagesDefinition } from "../../api/generated/images.ts";
+import { LeasesDefinition } from "../../api/generated/leases.ts";
 import { NamespacesDefinition } from "../../api/generated/namespaces.ts";
+import { SnapshotsDefinition } from "../../api/generated/snapshots.ts";
 import { TasksDefinition } from "../../api/generated/tasks.ts";
 import { VersionDefinition } from "../../api/generated/version.ts";
 import { VERSION } from "../../api/version.ts";
@@ -21,6 +30,9 @@ const UNBOUNDED: readonly string[] = [
     (method) => `/${TasksDefinition.fullName}/${method}`,
   ),
   `/${HistoryDefinition.fullName}/Wait`,
+  `/${DiffDefinition.fullName}/Apply`,
+  `/${ImagesDefinition.fullName}/Delete`,
+  ...["Prepare", "Commit", "Remove"].map((method) => `/${SnapshotsDefinition.fullName}/${method}`),
 ];
 
 export class DaemonClient {
@@ -30,16 +42,26 @@ export class DaemonClient {
   readonly events: ServiceClient<EventsDefinition>;
   readonly namespaces: ServiceClient<NamespacesDefinition>;
   readonly version: ServiceClient<VersionDefinition>;
+  readonly images: ServiceClient<ImagesDefinition>;
+  readonly content: ServiceClient<ContentDefinition>;
+  readonly snapshots: ServiceClient<SnapshotsDefinition>;
+  readonly diff: ServiceClient<DiffDefinition>;
+  readonly leases: ServiceClient<LeasesDefinition>;
   /** Only holdfastd has it. */
   readonly history: ServiceClient<HistoryDefinition>;
   readonly #client: Client;
   readonly #timeoutMs: number;
-  /** What its calls are for, for the daemon's records. */
-  readonly #reason: string;
+  /** What every call carries beside its namespace. */
+  readonly #headers: Readonly<Record<string, string>>;
 
-  private constructor(client: Client, namespace: string, timeoutMs: number, reason = "") {
+  private constructor(
+    client: Client,
+    namespace: string,
+    timeoutMs: number,
+    headers: Record<string, string> = {},
+  ) {
     this.#client = client;
-    this.#reason = reason;
+    this.#headers = headers;
     this.#timeoutMs = timeoutMs;
     this.namespace = namespace;
     this.containers = this.service(ContainersDefinition);
@@ -47,6 +69,11 @@ export class DaemonClient {
     this.events = this.service(EventsDefinition);
     this.namespaces = this.service(NamespacesDefinition);
     this.version = this.service(VersionDefinition);
+    this.images = this.service(ImagesDefinition);
+    this.content = this.service(ContentDefinition);
+    this.snapshots = this.service(SnapshotsDefinition);
+    this.diff = this.service(DiffDefinition);
+    this.leases = this.service(LeasesDefinition);
     this.history = this.service(HistoryDefinition);
   }
 
@@ -67,12 +94,30 @@ export class DaemonClient {
 
   /** The same connection, for another namespace. */
   inNamespace(namespace: string): DaemonClient {
-    return new DaemonClient(this.#client, namespace, this.#timeoutMs, this.#reason);
+    return new DaemonClient(this.#client, namespace, this.#timeoutMs, this.#headers);
   }
 
   /** The same connection, whose calls say what they are for: holdfastd remembers a container killed for "delete" as deleted by force. */
   forReason(reason: "delete"): DaemonClient {
-    return new DaemonClient(this.#client, this.namespace, this.#timeoutMs, reason);
+    return this.#with({ "holdfast-reason": reason });
+  }
+
+  /** The same connection, whose calls put what they make on a lease. */
+  underLease(lease: string): DaemonClient {
+    return this.#with({ "containerd-lease": lease });
+  }
+
+  #with(headers: Record<string, string>): DaemonClient {
+    return new DaemonClient(this.#client, this.namespace, this.#timeoutMs, { ...this.#headers, ...headers });
+  }
+
+  /** A write of content: each message is answered before the next one goes. */
+  writeContent(): ContentWrite {
+    const { write } = ContentDefinition.methods;
+    const path = `/${ContentDefinition.fullName}/${write.name}`;
+    return new ContentWrite(
+      this.#client.makeBidiStreamRequest(path, encoder(write), decoder(write), this.#metadata()),
+    );
   }
 
   service<D extends ServiceDefinition>(definition: D): ServiceClient<D> {
@@ -134,8 +179,34 @@ export class DaemonClient {
   #metadata(): Metadata {
     const metadata = new Metadata();
     metadata.set("containerd-namespace", this.namespace);
-    if (this.#reason !== "") metadata.set("holdfast-reason", this.#reason);
+    for (const [name, value] of Object.entries(this.#headers)) metadata.set(name, value);
     return metadata;
+  }
+}
+
+/** A stream of Content.Write. */
+export class ContentWrite {
+  readonly #stream: ReturnType<Client["makeBidiStreamRequest"]>;
+  readonly #answers: AsyncIterator<WriteContentResponse>;
+
+  constructor(stream: ReturnType<Client["makeBidiStreamRequest"]>) {
+    this.#stream = stream;
+    this.#answers = stream[Symbol.asyncIterator]() as AsyncIterator<WriteContentResponse>;
+  }
+
+  /** Rejects with the call's error. */
+  async send(
+    message: Pick<WriteContentRequest, "action" | "ref" | "offset"> & Partial<WriteContentRequest>,
+  ): Promise<WriteContentResponse> {
+    this.#stream.write({ total: 0n, expected: "", data: new Uint8Array(0), labels: {}, ...message });
+    const { value, done } = await this.#answers.next();
+    if (done === true) throw new Error("the daemon has ended the write");
+    return value;
+  }
+
+  /** Gives the write up, if it has not been committed. */
+  end(): void {
+    this.#stream.cancel();
   }
 }
 

@@ -14,19 +14,20 @@ const MIB = 2 ** 20;
 
 /** Throws a Problem for flags that name what is not there. */
 export function plainSpec(flags: SpecFlags, security: Security): Spec {
-  const root = resolve(flags.rootfs ?? "");
-  if (statSync(root, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new Problem(`--rootfs ${flags.rootfs}: no such directory`);
-  }
-  if (flags.command.length === 0) throw new Problem("what to run? Give a command after the flags", USAGE);
+  const { image } = flags;
+  const { Env = [], Entrypoint = [], Cmd = [], WorkingDir } = image?.config.config ?? {};
+  // A snapshot is mounted in the bundle.
+  const root = image === undefined ? directoryOf(flags.rootfs ?? "") : "rootfs";
+  if (flags.command.length + Entrypoint.length + Cmd.length === 0)
+    throw new Problem("what to run? Give a command after the flags", USAGE);
   const namespaces = ["pid", "ipc", "uts", "mount", ...(flags.hostNetwork ? [] : ["network"])];
   const { capabilities, privileged, seccomp, noNewPrivileges } = security;
   return {
     ociVersion: "1.0.2",
     process: {
       user: { uid: 0, gid: 0, umask: UMASK },
-      env: [PATH],
-      cwd: "/",
+      env: Env.some((entry) => entry.startsWith("PATH=")) ? Env : [PATH, ...Env],
+      cwd: WorkingDir || "/",
       capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
       rlimits: defaultLimits(),
       noNewPrivileges,
@@ -47,6 +48,13 @@ export function plainSpec(flags: SpecFlags, security: Security): Spec {
           }),
     },
   };
+}
+
+/** Throws a Problem that names it. */
+function directoryOf(rootfs: string): string {
+  const root = resolve(rootfs);
+  if (statSync(root, { throwIfNoEntry: false })?.isDirectory() === true) return root;
+  throw new Problem(`--rootfs ${rootfs}: no such directory`);
 }
 
 /**

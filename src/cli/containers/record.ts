@@ -1,5 +1,4 @@
 // Containers as the daemon has them on record: made, read and removed for the verbs.
-import { readFileSync } from "node:fs";
 import type { Container } from "../../api/generated/containers.ts";
 import { LOG_LABEL } from "../../api/labels.ts";
 import { Code } from "../../ttrpc/status.ts";
@@ -8,6 +7,8 @@ import { callCode } from "../text/problem.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import type { Spec } from "./spec-flags.ts";
 
+/** Where images are unpacked. */
+export const SNAPSHOTTER = "overlayfs";
 const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
 /** The path of the file that has the container's output; undefined if there is none, or only fifos. */
@@ -21,19 +22,21 @@ export interface NewContainer {
   readonly runtime: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly spec: Spec;
+  /** The name of its image, whose snapshot of the container's own id it runs on; undefined for another root file system. */
+  readonly image: string | undefined;
 }
 
 export async function createContainer(daemon: DaemonClient, container: NewContainer): Promise<void> {
-  const { id, labels, spec, runtime } = container;
+  const { id, labels, spec, runtime, image } = container;
   await daemon.containers.create({
     container: {
       id,
       labels: { ...labels },
-      image: "",
+      image: image ?? "",
       runtime: { name: runtime },
       spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(stringifyExact(spec)) },
-      snapshotter: "",
-      snapshotKey: "",
+      snapshotter: image === undefined ? "" : SNAPSHOTTER,
+      snapshotKey: image === undefined ? "" : id,
       extensions: {},
     },
   });
@@ -84,10 +87,4 @@ export function labelsOf(flags: readonly string[]): Record<string, string> {
       return [name, value.join("=")];
     }),
   );
-}
-
-/** Variables of a file, a NAME=VALUE a line; empty lines and those that start with # are left out. */
-export function readEnvFile(path: string): string[] {
-  const lines = readFileSync(path, "utf8").split("\n");
-  return lines.map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
 }

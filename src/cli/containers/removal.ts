@@ -2,6 +2,7 @@
 // there a small program waits that costs less than we do.
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Container } from "../../api/generated/containers.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { Fifos } from "../session/fifos.ts";
 import { callCode } from "../text/problem.ts";
@@ -64,8 +65,19 @@ export async function deleteEnded(daemon: DaemonClient, id: string): Promise<voi
     await orNone(daemon.tasks.delete({ containerId: id }));
     Fifos.remove(task.process);
   }
+  const container = (await orNone(daemon.containers.get({ id })))?.container;
   // The first answer may have been lost with the daemon.
   await orNone(daemon.containers.delete({ id }));
+  if (container !== undefined) await removeSnapshot(daemon, container);
+}
+
+/** What a container of an image has written goes with it. */
+async function removeSnapshot(
+  daemon: DaemonClient,
+  { snapshotter, snapshotKey, id }: Container,
+): Promise<void> {
+  if (snapshotKey !== id) return;
+  await orNone(daemon.snapshots.remove({ snapshotter, key: snapshotKey }));
 }
 
 /** The same, while the daemon or a watcher does so too: of two who delete one is refused. Rejects while the daemon is away. */

@@ -19,12 +19,23 @@ const MAX_LINKS = 40;
 /** A directory on the host, or the root that a process has. */
 export interface Root {
   readonly directory: string;
+  /** What is not there is looked for in these, one after the other: the lower directories of an overlay. */
+  readonly below?: readonly string[];
   /** Whose mounts these are; undefined for a directory. */
   readonly pid: number | undefined;
 }
 
 /** The content of `path` below a root; undefined if there is no regular file of at most 1 MiB. */
-export function readRootFile(root: Root, path: string): string | undefined {
+export function readRootFile({ directory, below = [], pid }: Root, path: string): string | undefined {
+  for (const layer of [directory, ...below]) {
+    const there = lstatSync(join(layer, path), { throwIfNoEntry: false });
+    if (there === undefined && below.length > 0) continue;
+    return readLayerFile({ directory: layer, pid }, path);
+  }
+  return undefined;
+}
+
+function readLayerFile(root: Root, path: string): string | undefined {
   const found = resolveIn(root.directory, path);
   if (found === undefined) return undefined;
   let fd: number | undefined;

@@ -1,9 +1,20 @@
 // What can be said of a container by flags, and an OCI spec as the command line handles it. Read by spec.ts and default-spec.ts.
+import type { ImageConfig } from "../images/manifest.ts";
 import type { SecurityFlags } from "./security.ts";
+
+/** What a container gets from its image. */
+export interface SpecImage {
+  readonly config: ImageConfig;
+  /** The directories that its root file system is made of, the topmost first: names of users are looked up there. */
+  readonly directories: readonly string[];
+}
 
 export interface SpecFlags extends SecurityFlags {
   readonly rootfs: string | undefined;
   readonly bundle: string | undefined;
+  readonly image: SpecImage | undefined;
+  /** In place of the image's. */
+  readonly entrypoint: string | undefined;
   readonly command: readonly string[];
   readonly terminal: boolean;
   readonly env: readonly string[];

@@ -12,21 +12,23 @@ const CPU_PERIOD_US = 100_000;
 
 /** Throws a Problem for flags that contradict each other or name what is not there. */
 export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec {
-  if ((flags.rootfs === undefined) === (flags.bundle === undefined)) {
-    throw new Problem("give either --rootfs DIR or --bundle DIR", USAGE);
+  if (flags.rootfs !== undefined && flags.bundle !== undefined) {
+    throw new Problem("give either an image, or --rootfs DIR, or --bundle DIR", USAGE);
   }
   if (flags.bundle !== undefined && (flags.privileged || flags.securityOpts.length > 0)) {
     throw new Problem(
-      "--privileged and --security-opt are for --rootfs: a bundle says itself what it may",
+      "--privileged and --security-opt are not for --bundle: a bundle says itself what it may",
       USAGE,
     );
   }
   const base = flags.bundle === undefined ? plainSpec(flags, securityOf(flags)) : bundleSpec(flags.bundle);
   const { path } = base.root as { path: string };
+  const [top = path, ...below] = flags.image?.directories ?? [];
+  const user = flags.user ?? flags.image?.config.config?.User;
   const process =
-    flags.user === undefined
+    user === undefined || user === ""
       ? (base.process as Record<string, unknown>)
-      : withUser(base.process as Record<string, unknown>, flags.user, { directory: path, pid: undefined });
+      : withUser(base.process as Record<string, unknown>, user, { directory: top, below, pid: undefined });
   const linux = base.linux as Record<string, unknown>;
   const terminal = flags.terminal || process.terminal === true;
   return {
@@ -36,7 +38,7 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
     process: {
       ...process,
       terminal,
-      ...(flags.command.length > 0 && { args: flags.command }),
+      ...argsOf(flags),
       ...(flags.cwd !== undefined && { cwd: flags.cwd }),
       env: withEnvironment((process.env as string[] | undefined) ?? [], flags.env, terminal),
     },
@@ -47,6 +49,16 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
       resources: limited((linux.resources as Record<string, unknown> | undefined) ?? {}, flags),
     },
   };
+}
+
+/** The command; of an image, behind its entrypoint, or its own. None for a bundle that has one. */
+function argsOf({ command, image, entrypoint }: SpecFlags): { args?: readonly string[] } {
+  const { Entrypoint, Cmd } = image?.config.config ?? {};
+  const first = entrypoint === undefined ? (Entrypoint ?? []) : [entrypoint].filter((word) => word !== "");
+  // As with Docker: another entrypoint has nothing to do with the image's command.
+  const rest = command.length > 0 || entrypoint !== undefined ? command : (Cmd ?? []);
+  const args = [...first, ...rest];
+  return args.length > 0 ? { args } : {};
 }
 
 /** OCI LinuxResources for the limits that flags give, over `base`. */

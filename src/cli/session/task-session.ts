@@ -1,9 +1,11 @@
 // Makes a container's task, with stdio of one kind or the other, starts it and stays in front of it if asked. Used by run, start and attach.
 import { mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import type { Mount } from "../../api/generated/mount.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
 import { waitForEnd } from "../containers/end.ts";
+import { getContainer } from "../containers/record.ts";
 import { Problem } from "../text/problem.ts";
 import { Fifos, type StdioPaths } from "./fifos.ts";
 import { follow, logUri, pathOfUri } from "./log-files.ts";
@@ -76,7 +78,7 @@ async function startTask(
   const { stdin, stdout, stderr, terminal } = paths;
   const { pid } = await daemon.tasks.create({
     containerId: id,
-    rootfs: [],
+    rootfs: await rootMounts(daemon, id),
     stdin,
     stdout,
     stderr,
@@ -90,6 +92,13 @@ async function startTask(
     await daemon.tasks.delete({ containerId: id }).catch(() => {});
     throw error;
   }
+}
+
+/** Of a container that runs on a snapshot; of others, none. */
+async function rootMounts(daemon: DaemonClient, id: string): Promise<Mount[]> {
+  const { snapshotter, snapshotKey } = await getContainer(daemon, id);
+  if (snapshotKey === "") return [];
+  return (await daemon.snapshots.mounts({ snapshotter, key: snapshotKey })).mounts;
 }
 
 /** Stays in front of a task that runs, whoever started it. */

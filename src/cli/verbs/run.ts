@@ -18,6 +18,8 @@ import {
 import { deleteEndedToo, Removal } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
 import type { SpecFlags } from "../containers/spec-flags.ts";
+import { prepareImage } from "../images/prepare.ts";
+import { ImageStore } from "../images/store.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
 import { logFile, removeLog } from "../session/log-files.ts";
@@ -33,6 +35,7 @@ interface RawFlags {
   readonly name?: string;
   readonly rootfs?: string;
   readonly bundle?: string;
+  readonly entrypoint?: string;
   readonly tty?: boolean;
   readonly interactive?: boolean;
   readonly env?: readonly string[];
@@ -64,7 +67,7 @@ interface FrontFlags {
 export function addRunVerbs(program: Command): void {
   const run = processVerb(
     program,
-    "run [command...]",
+    "run [image] [command...]",
     "make a container and run a command in it; exits with its status",
     runVerb,
   );
@@ -74,7 +77,8 @@ export function addRunVerbs(program: Command): void {
   frontFlags(run);
   examples(
     run,
-    ["holdfast run --rm --rootfs ./rootfs -- ls -l /", "run one command and see its output"],
+    ["holdfast run --rm redis redis-server --version", "run one command of an image and see its output"],
+    ["holdfast run --rm --rootfs ./rootfs -- ls -l /", "the same in a root file system that is a directory"],
     ["holdfast run --rm -it --rootfs ./rootfs sh", "a shell; ctrl-p ctrl-q leaves it running"],
     [
       "holdfast run -d --name web --memory 64m --cpus 0.5 --rootfs ./rootfs httpd -f",
@@ -84,7 +88,7 @@ export function addRunVerbs(program: Command): void {
   );
   const create = daemonVerb(
     program,
-    "create [command...]",
+    "create [image] [command...]",
     "put a container on record without starting it; prints its id",
     createVerb,
   );
@@ -112,8 +116,9 @@ export function addRunVerbs(program: Command): void {
 function containerFlags(command: Command): Command {
   return command
     .option("--name <id>", "the container's id (a random one)")
-    .option("--rootfs <dir>", "its root file system")
+    .option("--rootfs <dir>", "its root file system, in place of an image")
     .option("--bundle <dir>", "an OCI bundle: its config.json and root file system")
+    .option("--entrypoint <program>", "in place of the image's")
     .option("-t, --tty", "give it a terminal")
     .option("-i, --interactive", "give it our input")
     .option(
@@ -166,16 +171,30 @@ export function cpusArgument(text: string): number {
   return cpus;
 }
 
-/** The spec that flags say, and under which id. */
-function readContainer({ command, words }: Visit): { id: string; flags: SpecFlags; raw: RawFlags } {
+interface Wanted {
+  readonly id: string;
+  readonly flags: SpecFlags;
+  readonly raw: RawFlags;
+  /** The image's name, as it was given. */
+  readonly image: string | undefined;
+}
+
+/** What flags and words say of a container: without a root file system or a bundle the first word is an image. */
+function readContainer({ command, words }: Visit): Wanted {
   const raw = command.opts<RawFlags>();
+  const isImage = raw.rootfs === undefined && raw.bundle === undefined;
+  const [image] = isImage ? words : [];
+  if (isImage && image === undefined)
+    throw new Problem("give an image, or --rootfs DIR, or --bundle DIR", USAGE);
   if (raw.net !== undefined && raw.net !== "host" && raw.net !== "none") {
     throw new Problem(`--net ${raw.net}: this knows host and none`, USAGE);
   }
   const flags = {
     rootfs: raw.rootfs,
     bundle: raw.bundle,
-    command: words,
+    image: undefined,
+    entrypoint: raw.entrypoint,
+    command: isImage ? words.slice(1) : words,
     terminal: raw.tty === true,
     env: raw.env ?? [],
     cwd: raw.cwd,
@@ -190,7 +209,7 @@ function readContainer({ command, words }: Visit): { id: string; flags: SpecFlag
     securityOpts: raw.securityOpt ?? [],
     annotations: labelsOf(raw.annotation ?? []),
   };
-  return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw };
+  return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw, image };
 }
 
 interface Made {
@@ -200,17 +219,33 @@ interface Made {
 }
 
 async function record(visit: Visit, removed: boolean): Promise<Made> {
-  const { settings, daemon } = visit;
-  const { id, flags, raw } = readContainer(visit);
+  const wanted = readContainer(visit);
+  const { image } = wanted;
+  if (image === undefined) return putOnRecord(visit, wanted, removed, undefined);
+  // Until the container is on record nothing else keeps its snapshot.
+  return ImageStore.underLease(visit.daemon, async (store) => {
+    const { name, config, directories } = await prepareImage(store, wanted.id, image);
+    const flags = { ...wanted.flags, image: { config, directories } };
+    return putOnRecord(visit, { ...wanted, flags }, removed, name);
+  });
+}
+
+async function putOnRecord(
+  { settings, daemon }: Visit,
+  { id, flags, raw }: Wanted,
+  removed: boolean,
+  image: string | undefined,
+): Promise<Made> {
   const spec = makeSpec(settings.namespace, id, flags);
+  const stop = raw.stopSignal ?? flags.image?.config.config?.StopSignal;
   const log = logFile(settings.namespace, id);
   const labels = {
     ...labelsOf(raw.label ?? []),
     [LOG_LABEL]: log,
     ...(removed && { [AUTO_REMOVE_LABEL]: "true" }),
-    ...(raw.stopSignal !== undefined && { [STOP_SIGNAL_LABEL]: stopSignal(raw.stopSignal) }),
+    ...(stop !== undefined && { [STOP_SIGNAL_LABEL]: stopSignal(stop) }),
   };
-  await createContainer(daemon, { id, runtime: raw.runtime, labels, spec });
+  await createContainer(daemon, { id, runtime: raw.runtime, labels, spec, image });
   // Of an earlier container of that name.
   removeLog(log);
   return { id, terminal: processOf(spec).terminal, log };

@@ -2,33 +2,20 @@
 import type { Command } from "commander";
 import { Problem, USAGE } from "../text/problem.ts";
 
-const NO_IMAGES = "holdfast runs root file systems (--rootfs) and OCI bundles (--bundle)";
+const NO_REGISTRY = "holdfast has no registry client yet: ctr images pull, or holdfast load";
 const NO_NETWORKS =
   "a container has no network of its own but the loopback, or the host's with run --net host";
 const NO_VOLUMES = "mount a directory with run --mount type=bind,source=DIR,target=DIR";
 
 /** A sentence, or the command line that does it. */
 const ANSWERS: Readonly<Record<string, string>> = {
-  ...same(
-    [
-      "build",
-      "buildx",
-      "commit",
-      "export",
-      "history",
-      "image",
-      "images",
-      "import",
-      "load",
-      "login",
-      "logout",
-      "pull",
-      "push",
-      "rmi",
-    ],
-    NO_IMAGES,
-  ),
-  ...same(["save", "search", "tag", "snapshot", "snapshots", "content", "diff"], NO_IMAGES),
+  ...same(["pull", "push", "login", "logout", "search"], NO_REGISTRY),
+  ...same(["build", "buildx", "commit"], "it builds no images: build them elsewhere, and holdfast load"),
+  ...same(["export", "save"], '"ctr images export"'),
+  ...same(["image", "history"], '"holdfast images"'),
+  import: '"holdfast load"',
+  ...same(["snapshot", "snapshots", "content"], '"ctr snapshots", "ctr content"'),
+  diff: "there is no diff of a container's root file system",
   ...same(["network", "port"], NO_NETWORKS),
   volume: NO_VOLUMES,
   cp: "copy with \"holdfast exec -i ID sh -c 'cat >FILE' <FILE\", or below its root file system",

@@ -1,0 +1,30 @@
+// An image made ready for a container: unpacked, with a snapshot of the container's own on top. Used by run and create.
+import type { Mount } from "../../api/generated/mount.ts";
+import type { ImageConfig } from "./manifest.ts";
+import type { ImageStore } from "./store.ts";
+import { prepareRoot, unpackImage } from "./unpack.ts";
+
+export interface PreparedImage {
+  readonly name: string;
+  readonly config: ImageConfig;
+  /** What the root file system is made of, the topmost first. */
+  readonly directories: readonly string[];
+}
+
+/** Throws a Problem if there is no such image, or none for this machine. */
+export async function prepareImage(store: ImageStore, id: string, text: string): Promise<PreparedImage> {
+  const image = await store.resolve(await store.find(text));
+  const parent = await unpackImage(store, image);
+  const mounts = await prepareRoot(store, id, parent);
+  return { name: image.name, config: image.config, directories: mounts.flatMap(directoriesOf) };
+}
+
+function directoriesOf({ type, source, options }: Mount): string[] {
+  if (type !== "overlay") return [source];
+  const value = (name: string): string[] =>
+    options
+      .find((option) => option.startsWith(`${name}=`))
+      ?.slice(name.length + 1)
+      .split(":") ?? [];
+  return [...value("upperdir"), ...value("lowerdir")];
+}

@@ -1,0 +1,149 @@
+// The daemon's images and their content, read and written as containerd's clients do.
+import { randomBytes } from "node:crypto";
+import { WriteAction } from "../../api/generated/content.ts";
+import type { Image } from "../../api/generated/images.ts";
+import { Code } from "../../ttrpc/status.ts";
+import type { DaemonClient } from "../containers/daemon-client.ts";
+import { orNone } from "../containers/record.ts";
+import { callCode, Problem } from "../text/problem.ts";
+import {
+  type Descriptor,
+  forThisMachine,
+  type ImageConfig,
+  isIndex,
+  isManifest,
+  type Manifest,
+  parseIndex,
+  parseManifest,
+} from "./manifest.ts";
+import { fullName } from "./reference.ts";
+
+/** As large as a manifest or a configuration may be, in bytes. */
+const MAX_JSON = 8 * 1024 * 1024;
+/** Bytes of one message of a write. */
+const CHUNK = 1024 * 1024;
+/** A lease that nobody gives back ends by itself, in ms. */
+const LEASE_TIME = 24 * 3600 * 1000;
+
+export interface ResolvedImage {
+  readonly name: string;
+  readonly manifest: Manifest;
+  readonly config: ImageConfig;
+}
+
+export class ImageStore {
+  readonly #daemon: DaemonClient;
+
+  constructor(daemon: DaemonClient) {
+    this.#daemon = daemon;
+  }
+
+  /** Does `act` under a lease: what it makes is kept until it has ended. */
+  static async underLease<T>(daemon: DaemonClient, act: (store: ImageStore) => Promise<T>): Promise<T> {
+    const id = `holdfast-${randomBytes(8).toString("hex")}`;
+    const expire = new Date(Date.now() + LEASE_TIME).toISOString();
+    await daemon.leases.create({ id, labels: { "containerd.io/gc.expire": expire } });
+    try {
+      return await act(new ImageStore(daemon.underLease(id)));
+    } finally {
+      await daemon.leases.delete({ id, sync: false }).catch(() => {});
+    }
+  }
+
+  get daemon(): DaemonClient {
+    return this.#daemon;
+  }
+
+  /** The image of a name as people write it. Throws a Problem if there is none. */
+  async find(text: string): Promise<Image> {
+    for (const name of [text, fullName(text)]) {
+      const image = (await orNone(this.#daemon.images.get({ name })))?.image;
+      if (image !== undefined) return image;
+    }
+    throw new Problem(`${text}: no such image; "holdfast images" lists them`);
+  }
+
+  /** Its manifest for this machine, and its configuration. Throws a Problem. */
+  async resolve(image: Image): Promise<ResolvedImage> {
+    const { name, target } = image;
+    if (target === undefined) throw new Problem(`${name}: the image has no target`);
+    let descriptor: Pick<Descriptor, "digest" | "mediaType"> = target;
+    if (isIndex(descriptor.mediaType)) {
+      descriptor = forThisMachine(name, parseIndex(name, await this.readJson(descriptor.digest)));
+    }
+    if (!isManifest(descriptor.mediaType)) throw new Problem(`${name}: ${descriptor.mediaType} is no image`);
+    const manifest = parseManifest(name, await this.readJson(descriptor.digest));
+    return { name, manifest, config: (await this.readJson(manifest.config.digest)) as ImageConfig };
+  }
+
+  /** Throws a Problem if it is too large, or no JSON object. */
+  async readJson(digest: string): Promise<object> {
+    const parts: Uint8Array[] = [];
+    let size = 0;
+    for await (const { data } of this.#daemon.content.read({ digest, offset: 0n, size: 0n })) {
+      parts.push(data);
+      size += data.length;
+      if (size > MAX_JSON) throw new Problem(`${digest}: more than ${MAX_JSON} bytes of JSON`);
+    }
+    const value: unknown = JSON.parse(Buffer.concat(parts).toString());
+    if (typeof value !== "object" || value === null) throw new Problem(`${digest}: no JSON object`);
+    return value;
+  }
+
+  /** Writes a blob, and returns its digest and size. One that is there already is taken as it is, where its digest is known before. */
+  async write(
+    source: AsyncIterable<Uint8Array>,
+    { expected = "", labels = {} }: { expected?: string; labels?: Record<string, string> } = {},
+  ): Promise<{ digest: string; size: number }> {
+    const ref = `holdfast-${randomBytes(8).toString("hex")}`;
+    const stream = this.#daemon.writeContent();
+    let offset = 0n;
+    try {
+      for await (const chunk of source) {
+        for (let at = 0; at < chunk.length; at += CHUNK) {
+          const data = chunk.subarray(at, at + CHUNK);
+          await stream.send({ action: WriteAction.WRITE, ref, offset, data });
+          offset += BigInt(data.length);
+        }
+      }
+      const { digest } = await stream.send({ action: WriteAction.COMMIT, ref, offset, expected, labels });
+      return { digest, size: Number(offset) };
+    } catch (error) {
+      if (callCode(error) !== Code.ALREADY_EXISTS) throw error;
+      const digest = /sha256:[0-9a-f]{64}/.exec(String(error))?.[0] ?? expected;
+      if (Object.keys(labels).length > 0) await this.label(digest, labels);
+      return { digest, size: Number(offset) };
+    } finally {
+      stream.end();
+    }
+  }
+
+  async writeJson(value: object, labels: Record<string, string>): Promise<{ digest: string; size: number }> {
+    const bytes = Buffer.from(JSON.stringify(value));
+    return this.write(
+      (async function* () {
+        yield bytes;
+      })(),
+      { labels },
+    );
+  }
+
+  /** Adds labels to a blob. */
+  async label(digest: string, labels: Record<string, string>): Promise<void> {
+    const info = { digest, size: 0n, createdAt: undefined, updatedAt: undefined, labels };
+    const updateMask = Object.keys(labels).map((name) => `labels.${name}`);
+    await this.#daemon.content.update({ info, updateMask });
+  }
+
+  /** Gives an image a name, whatever had it before. */
+  async name(name: string, { mediaType, digest, size }: Descriptor): Promise<void> {
+    const target = { mediaType, digest, size: BigInt(size), annotations: {} };
+    const image = { name, labels: {}, target, createdAt: undefined, updatedAt: undefined };
+    try {
+      await this.#daemon.images.create({ image });
+    } catch (error) {
+      if (callCode(error) !== Code.ALREADY_EXISTS) throw error;
+      await this.#daemon.images.update({ image, updateMask: ["target"] });
+    }
+  }
+}
