@@ -107,8 +107,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "the end of input does not reach a terminal",
     file: "src/stdio/console.ts",
-    text: "this.#context.platform.fds.write(this.#master, END_OF_INPUT);",
-    replacement: "",
+    text: "const left = rest.subarray(Math.max(fds.write(this.#master, rest), 0));",
+    replacement: "const left = rest.subarray(rest.length);",
     tests: ["test/stdio/terminal.test.ts"],
     name: "end of input is told to a program on a terminal",
     hangs: "the program waits for input",
