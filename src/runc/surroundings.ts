@@ -55,11 +55,11 @@ const RESOURCES: Readonly<Record<string, number>> = {
 
 const OPEN_FILES = 7;
 /**
- * systemd gives itself more descriptors than anybody else on its host, and programs that close all of them one by one would take minutes. Where the
- * first process has more than this, the limits are those that systemd gives what it starts (DefaultLimitNOFILE in systemd-system.conf(5)).
+ * The most open files, as systemd gives them to what it starts (DefaultLimitNOFILE in systemd-system.conf(5)). It gives itself a thousand times as many,
+ * and programs that close all of them one by one would take minutes.
  */
-const MOST_OPEN_FILES = 1 << 20;
-const PLAIN_OPEN_FILES: readonly [resource: number, soft: number, hard: number] = [OPEN_FILES, 1024, 524_288];
+const SOFT_OPEN_FILES = 1024;
+const HARD_OPEN_FILES = 524_288;
 
 /** The settings of a plain host. Its limits are those of its first process, which are nobody's wish. */
 export function plainSurroundings({ files }: Platform): Surroundings {
@@ -91,13 +91,18 @@ export function parseLimits(text: string): [resource: number, soft: number, hard
       .split(" ")
       .filter((word) => word !== "");
     if (resource === undefined || soft === undefined || hard === undefined) continue;
-    const [least, most] = [parseLimit(soft), parseLimit(hard)];
-    const isServiceManagers = resource === OPEN_FILES && (most < 0 || most > MOST_OPEN_FILES);
-    limits.push(isServiceManagers ? [...PLAIN_OPEN_FILES] : [resource, least, most]);
+    const bounded = resource === OPEN_FILES;
+    limits.push([
+      resource,
+      parseLimit(soft, bounded ? SOFT_OPEN_FILES : undefined),
+      parseLimit(hard, bounded ? HARD_OPEN_FILES : undefined),
+    ]);
   }
   return limits;
 }
 
-function parseLimit(text: string): number {
-  return text === "unlimited" ? -1 : Number(text);
+/** -1 for no limit, which is more than any. */
+function parseLimit(text: string, most: number | undefined): number {
+  const limit = text === "unlimited" ? -1 : Number(text);
+  return most !== undefined && (limit < 0 || limit > most) ? most : limit;
 }
