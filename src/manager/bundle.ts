@@ -147,7 +147,15 @@ export class Bundle {
   }
 }
 
-/** A rename first, so that what is seen is there as a whole or not at all. Nobody waits for the rest; what stays of it goes at the next start. */
+/** What is out of sight and not gone yet. */
+const removals = new Set<Promise<void>>();
+
+/** Resolves when what was removed is gone from the disk too: a daemon that ends in order leaves nothing half removed. */
+export async function removalsDone(): Promise<void> {
+  await Promise.all(removals);
+}
+
+/** A rename first, so that what is seen is there as a whole or not at all. No call waits for the rest; what stays of it goes at the next start. */
 function removeWhole(path: string): void {
   const hidden = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString("hex")}`);
   try {
@@ -156,7 +164,10 @@ function removeWhole(path: string): void {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
     throw error;
   }
-  rm(hidden, { recursive: true, force: true }).catch(() => {});
+  const removal = rm(hidden, { recursive: true, force: true })
+    .catch(() => {})
+    .finally(() => removals.delete(removal));
+  removals.add(removal);
 }
 
 /** The bundles that are there. */

@@ -37,6 +37,7 @@ import { snapshotsService } from "./api/snapshots.ts";
 import { tasksService } from "./api/tasks.ts";
 import { versionService } from "./api/version.ts";
 import { AutoRemove } from "./auto-remove.ts";
+import { removalsDone } from "./bundle.ts";
 import { claimSocket } from "./claim-socket.ts";
 import type { Config } from "./config.ts";
 import type { ContainerFigures } from "./container-figures.ts";
@@ -320,6 +321,7 @@ export class Daemon {
     this.#ttrpc.close();
     await rm(`${address}.ttrpc`, { force: true });
     this.#fifos.close();
+    await removalsDone();
     await this.#store.close();
     this.#lock.release();
   }
