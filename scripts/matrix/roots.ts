@@ -55,9 +55,12 @@ export function versionsIn(directory: string, packages: readonly string[]): Reco
   );
 }
 
-/** 1.7.24~ds1-6+deb13u1 is 1.7.24. */
+/** 1.7.24~ds1-6+deb13u1 is 1.7.24; a date behind a version, as in 0.0~20240729.0, stays. */
 function upstream(version: string): string {
-  return version.replace(/^\d+:/, "").replace(/[~+-].*$/, "");
+  return version
+    .replace(/^\d+:/, "")
+    .replace(/-[^-]*$/, "")
+    .replace(/[~+](ds|dfsg)\d*$/, "");
 }
 
 /** The command line that runs `argv` in the repository, inside: the repository is seen at the same path. */

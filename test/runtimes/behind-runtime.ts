@@ -1,6 +1,9 @@
 // What the shim does with another OCI runtime in runc's place, named by BinaryName. Used by the tests in this folder, a file each runtime.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, test } from "node:test";
 import { Daemon, type DaemonOptions } from "../harness/daemon.ts";
 import { exitStatusOf } from "../harness/events.ts";
@@ -15,11 +18,11 @@ export interface Lacks {
 
 const SLEEP = ["sleep", "1000000"];
 
-/** Declares the tests. `flags` go to every `ctr run` beside the runtime's name. */
+/** Declares the tests. `words` go between the program's name and what the shim asks of it. */
 export async function testRuntime(
   program: string,
   lacks: Lacks = {},
-  options: DaemonOptions = {},
+  options: DaemonOptions & { readonly words?: readonly string[] } = {},
 ): Promise<void> {
   const installed = spawnSync(program, ["--version"]).status === 0;
   const skip = isHoldfastd
@@ -34,7 +37,7 @@ export async function testRuntime(
       : (undefined as never);
   const events = skip === false ? await daemon.events() : (undefined as never);
   after(() => (skip === false ? daemon.close() : undefined));
-  const flags = ["--runc-binary", program];
+  const flags = ["--runc-binary", options.words === undefined ? program : wrapper(program, options.words)];
   const start = (id: string, command: readonly string[], more: readonly string[] = []): Promise<void> =>
     daemon.ctr.start(id, command, { flags: [...flags, ...more] });
   const onRuntime = (name: string, body: () => Promise<void>): void => {
@@ -50,6 +53,7 @@ export async function testRuntime(
     const output = await daemon.ctr.run("absent", ["no-such-program"], { flags });
     assert.notEqual(output.status, 0);
     assert.match(output.stderr, /no-such-program/);
+    await daemon.ctr.try(["tasks", "delete", "--force", "absent"]);
     await daemon.ctr.try(["containers", "delete", "absent"]);
   });
 
@@ -129,5 +133,18 @@ export async function testRuntime(
     await daemon.ctr.do(["containers", "delete", "lasts"]);
   });
 
-  onRuntime("nothing is left behind", async () => assert.equal(await daemon.leftovers(), ""));
+  onRuntime("nothing is left behind", async () => {
+    // crun keeps an empty directory of its own there, for all its containers.
+    rmSync(join(daemon.runtimeState(".empty-directory")), { recursive: true, force: true });
+    assert.equal(await daemon.leftovers(), "");
+  });
+}
+
+/** A program that is `program` with these words first. */
+function wrapper(program: string, words: readonly string[]): string {
+  const directory = mkdtempSync(join(tmpdir(), "holdfast-runtime-"));
+  after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, program);
+  writeFileSync(path, `#!/bin/sh\nexec ${program} ${words.join(" ")} "$@"\n`, { mode: 0o755 });
+  return path;
 }
