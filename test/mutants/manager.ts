@@ -397,7 +397,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "orphan work directories stay",
     file: "src/manager/bundle.ts",
-    text: "if (!alive.has(id)) await rm(",
+    text: "if (!alive.has(id)) await removeUnmounted(",
     replacement: "if (false) await rm(",
     tests: ["test/manager/bundles.test.ts"],
     name: "work directories without a bundle",
@@ -405,7 +405,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "work directories of living bundles go",
     file: "src/manager/bundle.ts",
-    text: "if (!alive.has(id)) await rm(",
+    text: "if (!alive.has(id)) await removeUnmounted(",
     replacement: "await rm(",
     tests: ["test/manager/bundles.test.ts"],
     name: "work directories without a bundle",
