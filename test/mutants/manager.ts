@@ -8,6 +8,8 @@ export const mutants: readonly Mutant[] = [
     text: "return RE2JS.compile(source);",
     replacement: 'return new RegExp(source, "u");',
     tests: ["test/manager/pattern.test.ts"],
+    name: "is answered, on the longest label",
+    hangs: "the expression is tried for hours",
   },
   {
     what: "a pattern of any length",
