@@ -57,7 +57,20 @@ const steps: readonly Step[] = [
   {
     what: "Testing the parts",
     command: nodeTest(
-      testFiles("api", "cgroup", "ttrpc", "runc", "task", "shim", "native", "scripts", "stdio"),
+      testFiles(
+        "api",
+        "cgroup",
+        "ttrpc",
+        "runc",
+        "task",
+        "reaper",
+        "events",
+        "events",
+        "shim",
+        "native",
+        "scripts",
+        "stdio",
+      ),
     ),
   },
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },

@@ -32,7 +32,8 @@ export function withFault(source: string, { text, replacement }: Mutant): string
   return source.slice(0, place.start) + replacement + source.slice(place.end);
 }
 
-const TITLE = /\btest\(\s*(?:"[^"\n]*"|`[^`]*`|'[^'\n]*')/g;
+/** The first argument of a call: a test's title. */
+const TITLE = /\w\(\s*(?:"[^"\n]*"|`[^`]*`|'[^'\n]*')/g;
 
 /** Why a mutant cannot be put in, or its tests not be run; nothing if both can. */
 export function misfit({ file, text, replacement, tests, name }: Mutant): string[] {
@@ -41,6 +42,7 @@ export function misfit({ file, text, replacement, tests, name }: Mutant): string
   const faults: string[] = [];
   const places = placesOf(source, text).length;
   if (places !== 1) faults.push(`its text stands ${places} times in the file: ${text}`);
+  if (name?.includes("${")) faults.push(`a title has no placeholders when it runs: ${name}`);
   if (text === replacement) faults.push("changes nothing");
   if (tests.length === 0) faults.push("names no test");
   for (const test of tests) if (read(test) === undefined) faults.push(`${test} is not there`);

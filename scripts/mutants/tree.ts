@@ -25,7 +25,7 @@ import { withFault } from "./choose.ts";
 /** What build.ts builds of TypeScript, with the files where its code begins. */
 const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"] } as const;
 
-/** `use` gets the tree with all programs built; it is gone when that is done. */
+/** `use` gets the tree; it is gone when that is done. */
 export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> {
   const path = mkdtempSync(join(tmpdir(), "holdfast-mutants-"));
   try {
@@ -37,8 +37,6 @@ export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> 
       if (existsSync(join(root, file))) cpSync(join(root, file), join(path, file));
     }
     for (const shared of ["node_modules", "build"]) symlinkSync(join(root, shared), join(path, shared));
-    if (!buildParts(path, [])) throw new Error("the tree does not build without a fault");
-    cpSync(join(path, "dist"), join(path, "dist.whole"), { recursive: true });
     const sources = new Map<Part, ReadonlySet<string>>();
     for (const part of ["shim", "node"] as const) sources.set(part, await sourcesOf(path, PARTS[part]));
     await use(new Tree(path, sources));
@@ -79,6 +77,8 @@ export class Tree {
   readonly #sources: ReadonlyMap<Part, ReadonlySet<string>>;
   /** What stands in the file of the mutant that is in. */
   #sourceBefore: string | undefined;
+  #areProgramsBuilt = false;
+  #areProgramsChanged = false;
 
   constructor(path: string, sources: ReadonlyMap<Part, ReadonlySet<string>>) {
     this.path = path;
@@ -88,12 +88,23 @@ export class Tree {
   /** Puts the fault in and builds what it is in, if a test runs that; false if it does not build. */
   async put(mutant: Mutant): Promise<boolean> {
     const { file, tests } = mutant;
+    const runsPrograms = await this.#anyRunsPrograms(tests);
+    if (runsPrograms) this.#buildPrograms();
+    const parts = runsPrograms ? this.#partsOf(file) : [];
     const source = readFileSync(join(this.path, file), "utf8");
     this.#sourceBefore = source;
     writeFileSync(join(this.path, file), withFault(source, mutant));
-    const parts = this.#partsOf(file);
-    if (parts.length === 0 || !(await this.#anyRunsPrograms(tests))) return true;
+    if (parts.length === 0) return true;
+    this.#areProgramsChanged = true;
     return buildParts(this.path, parts);
+  }
+
+  /** All of them, without a fault, when the first test needs one. */
+  #buildPrograms(): void {
+    if (this.#areProgramsBuilt) return;
+    if (!buildParts(this.path, [])) throw new Error("the tree does not build without a fault");
+    cpSync(join(this.path, "dist"), join(this.path, "dist.whole"), { recursive: true });
+    this.#areProgramsBuilt = true;
   }
 
   /** Whether one of the tests, or what it imports, speaks of where programs are built. */
@@ -112,7 +123,8 @@ export class Tree {
     if (source === undefined) return;
     this.#sourceBefore = undefined;
     writeFileSync(join(this.path, file), source);
-    if (this.#partsOf(file).length === 0) return;
+    if (!this.#areProgramsChanged) return;
+    this.#areProgramsChanged = false;
     const whole = join(this.path, "dist.whole");
     for (const name of readdirSync(whole, { recursive: true, withFileTypes: true })) {
       if (!name.isFile()) continue;

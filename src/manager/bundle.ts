@@ -17,7 +17,7 @@ import { BUNDLES } from "../api/runtime-names.ts";
 import { parseShimAddress, type ShimAddress } from "../shims/address.ts";
 import { DEFAULT_RUNTIME_ROOT } from "../shims/runtime-root.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { mountsAt, unmount } from "./mounts.ts";
+import { unmountBelow } from "./mounts.ts";
 
 const BOOTSTRAP = "bootstrap.json";
 const SHIM_PATH = "shim-binary-path";
@@ -126,8 +126,10 @@ export class Bundle {
   /** Unmounts what the shim has left and removes the directories. Rejects, with the bundle in place, if its rootfs cannot be emptied safely. */
   async remove(): Promise<void> {
     await this.#removeRootfs();
-    removeWhole(this.path);
-    removeWhole(this.#work);
+    for (const path of [this.path, this.#work]) {
+      await unmountBelow(path);
+      removeWhole(path);
+    }
   }
 
   /** rmdir, never more: what is in there is a user's file system until all is unmounted. */
@@ -141,7 +143,7 @@ export class Bundle {
         const { code } = error as NodeJS.ErrnoException;
         if (code === "ENOENT") return;
         if (removal !== "first") throw error;
-        for (const point of await mountsAt(rootfs)) await unmount(point);
+        await unmountBelow(rootfs);
       }
     }
   }
@@ -184,15 +186,19 @@ export async function removeRemains(place: BundlePlace): Promise<void> {
     const tasks = join(base, BUNDLES);
     for (const namespace of namesIn(tasks)) {
       const directory = join(tasks, namespace);
-      for (const name of hiddenNamesIn(directory))
-        await rm(join(directory, name), { recursive: true, force: true });
+      for (const name of hiddenNamesIn(directory)) await removeUnmounted(join(directory, name));
       if (base !== place.root) continue;
       const alive = new Set(namesIn(join(place.state, BUNDLES, namespace)));
       for (const id of namesIn(directory)) {
-        if (!alive.has(id)) await rm(join(directory, id), { recursive: true, force: true });
+        if (!alive.has(id)) await removeUnmounted(join(directory, id));
       }
     }
   }
+}
+
+async function removeUnmounted(path: string): Promise<void> {
+  await unmountBelow(path);
+  await rm(path, { recursive: true, force: true });
 }
 
 function directoriesIn(path: string): string[] {

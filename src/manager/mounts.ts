@@ -6,7 +6,7 @@ import { runProgram } from "./program.ts";
 const UNMOUNT_TIMEOUT_MS = 5000;
 
 /** Mount points at and below `path`, the last mounted first. */
-export async function mountsAt(path: string): Promise<string[]> {
+async function mountsAt(path: string): Promise<string[]> {
   const mounts = parseMountinfo(await readFile("/proc/self/mountinfo", "utf8"));
   return mounts
     .map(({ point }) => point)
@@ -14,7 +14,14 @@ export async function mountsAt(path: string): Promise<string[]> {
     .reverse();
 }
 
-/** Lazily, as containerd does for what a dead shim left: a process may still be in there. */
-export async function unmount(point: string): Promise<void> {
-  await runProgram(["umount", "--lazy", "--no-canonicalize", point], { timeoutMs: UNMOUNT_TIMEOUT_MS });
+/**
+ * Unmounts all at and below `path`, so that its removal goes through nobody's files: a shim that was killed may have left binds of a user's directory, and
+ * of an image's layers. Lazily, as containerd does: a process may still be in there. Rejects if something is mounted there all the same.
+ */
+export async function unmountBelow(path: string): Promise<void> {
+  for (const point of await mountsAt(path)) {
+    await runProgram(["umount", "--lazy", "--no-canonicalize", point], { timeoutMs: UNMOUNT_TIMEOUT_MS });
+  }
+  const [left] = await mountsAt(path);
+  if (left !== undefined) throw new Error(`${left} is still mounted`);
 }

@@ -68,6 +68,7 @@ test("of several mounts of one controller, the first that shows the cgroup count
     ["/", "/sys/fs/cgroup/memory", "cgroup", "rw,memory"],
   );
   assert.equal(directory(twice, "1:memory:/x\n", "memory"), "/sys/fs/cgroup/memory/x");
+  assert.equal(directory(twice, "1:memory:/other/x\n", "memory"), "/mnt/memory/x");
 });
 
 test("blanks in a mount's path are decoded", () => {

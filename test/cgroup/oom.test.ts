@@ -15,7 +15,7 @@ function control(kills: number): string {
 }
 
 function events(kills: number, max = 0): string {
-  return `low 0\nhigh 0\nmax ${max}\noom ${kills}\noom_kill ${kills}\noom_group_kill 0\n`;
+  return `low 0\nhigh 0\nmax ${max}\noom ${kills + max}\noom_kill ${kills}\noom_group_kill 0\n`;
 }
 
 /** Files by path, and descriptors that remember what was done with them. */
@@ -26,12 +26,16 @@ class FakeIo implements OomIo {
   readonly written: [path: string, content: string][] = [];
   /** Whether the eventfd holds a notification that nobody has read. */
   signalled = false;
+  /** Open files that were read from their start since the last change: only these wake a poll for priority data. */
+  readonly #fresh = new Set<number>();
   #next = 10;
 
   readonly fds: OomIo["fds"] = {
     openRead: (path) => {
       if (!this.contents.has(path)) throw new Error(`open ${path}: ENOENT`);
-      return this.#make(path);
+      const fd = this.#make(path);
+      this.#fresh.add(fd);
+      return fd;
     },
     eventFd: () => this.#make("eventfd"),
     close: (fd) => assert.ok(!this.watched.has(fd) && this.open.delete(fd), `close of ${fd}`),
@@ -62,7 +66,8 @@ class FakeIo implements OomIo {
 
   notify(): void {
     this.signalled = true;
-    for (const { ready } of [...this.watched.values()]) ready();
+    for (const [fd, { kind, ready }] of [...this.watched])
+      if (kind === "data" || this.#fresh.delete(fd)) ready();
   }
 }
 
@@ -167,6 +172,16 @@ for (const [source, text] of [
   test(`${name}: a cgroup that is gone already cannot be watched, and leaves no descriptor`, () => {
     const io = new FakeIo();
     assert.throws(() => new OomWatch(source, io, () => {}), /ENOENT/);
+    assert.equal(io.open.size, 0);
+  });
+
+  test(`${name}: a cgroup that goes while its counter is read leaves no descriptor`, () => {
+    const io = new FakeIo();
+    io.contents.set(source.counter, text(0));
+    io.fds.read = () => {
+      throw new Error("read: ENODEV");
+    };
+    assert.throws(() => new OomWatch(source, io, () => {}), /ENODEV/);
     assert.equal(io.open.size, 0);
   });
 }

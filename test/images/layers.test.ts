@@ -256,6 +256,13 @@ test("several gzip members are one layer", async () => {
   assert.equal(readFileSync(join(directory, "file"), "utf8").length, 5000);
 });
 
+test("the digest is of all bytes of the archive, also of those behind its end", async () => {
+  const padded = Buffer.concat([tar([{ name: "file", data: "x" }]), Buffer.alloc(300_000)]);
+  const { digest, size } = await unpack(gzipSync(padded), [bindOf(fresh("root"))]);
+  assert.equal(digest, `sha256:${createHash("sha256").update(padded).digest("hex")}`);
+  assert.equal(size, padded.length);
+});
+
 test("an empty layer is one", async () => {
   assert.deepEqual(readdirSync(await into(tar([]))), []);
   assert.deepEqual(readdirSync(await into(gzipSync(tar([])))), []);

@@ -166,7 +166,11 @@ test("digests and refs that are none are refused", async () => {
     `sha256:${"../".repeat(21)}x`,
     `md5:${"0".repeat(32)}`,
   ]) {
-    await assert.rejects(client.call(ContentDefinition, content.info, { digest }), `info of ${digest}`);
+    await assert.rejects(
+      client.call(ContentDefinition, content.info, { digest }),
+      hasCode(Code.INVALID_ARGUMENT),
+      `info of ${digest}`,
+    );
   }
   await assert.rejects(
     client.write(lease).send({ action: WriteAction.STAT, ref: "" }),

@@ -40,7 +40,7 @@ export const mutants: readonly Mutant[] = [
     text: "Math.floor(dayOfEra / 36524)",
     replacement: "Math.floor(dayOfEra / 36525)",
     tests: ["test/shim/log.test.ts"],
-    name: "a timestamp is the one that Date gives",
+    name: "at the edges of every month",
   },
   {
     what: "a quote in a message ends it",

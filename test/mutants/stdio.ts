@@ -17,6 +17,7 @@ export const mutants: readonly Mutant[] = [
     replacement: "if (this.#sinkFd < 0) {",
     tests: ["test/stdio/drain.test.ts"],
     name: "the last bytes wait for a reader that comes late",
+    hangs: "the descriptor stays, and the test waits for it to go",
   },
   {
     what: "Delete does not wait for a reader that pauses",

@@ -367,4 +367,12 @@ export const mutants: readonly Mutant[] = [
     tests: [ends],
     name: "memory that a burst of calls took",
   },
+  {
+    what: "nobody looks for an OOM before an exit",
+    file: "src/task/exits.ts",
+    text: "cgroup()?.checkOom();",
+    replacement: "",
+    tests: ["test/e2e/memory.test.ts"],
+    name: "reports TaskOOM before its exit, ten times",
+  },
 ];

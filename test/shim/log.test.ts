@@ -15,13 +15,21 @@ test("a timestamp is the one that Date gives, with nanoseconds", () => {
   );
 });
 
+test("a timestamp has the day that Date gives at the edges of every month", () => {
+  for (let month = 0; month < 12 * 431; month++) {
+    for (const ms of [Date.UTC(1970, month, 1), Date.UTC(1970, month + 1, 1) - 86_400_000]) {
+      assert.equal(timestamp(BigInt(ms) * 1_000_000n), `${new Date(ms).toISOString().slice(0, -1)}000000Z`);
+    }
+  }
+});
+
 test("a line quotes what is not plain, and debug lines come only when asked for", () => {
   const lines: string[] = [];
   const platform = { clock: { realtimeNs: () => 0n } } as Platform;
   const log = createLog(platform, false, (line) => lines.push(line));
   log.debug("not seen");
-  log.error('it "broke"', { id: "c1", error: new Error("no such\nfile"), path: "" });
+  log.error('it "broke"', { id: "c1", name: 'a"b', error: new Error("no such\nfile"), path: "" });
   assert.deepEqual(lines, [
-    'time="1970-01-01T00:00:00.000000000Z" level=error msg="it \\"broke\\"" id=c1 error="no such\\nfile" path="" runtime=io.containerd.holdfast.v2\n',
+    'time="1970-01-01T00:00:00.000000000Z" level=error msg="it \\"broke\\"" id=c1 name="a\\"b" error="no such\\nfile" path="" runtime=io.containerd.holdfast.v2\n',
   ]);
 });

@@ -1,6 +1,6 @@
 // Cases of relays.
 import * as host from "holdfast:host";
-import { attempt, command, cpuTicks, readNow, report, residentKib } from "./report.ts";
+import { attempt, command, cpuMs, readNow, report, residentKib } from "./report.ts";
 
 const text = (value: string): Uint8Array => host.encodeUtf8(value);
 
@@ -110,13 +110,13 @@ export const relayCases = {
     host.setTimer(50, () => {
       const { moved, blocked } = host.relayState(relay);
       report({ moved: Number(moved), blocked });
-      const before = cpuTicks();
+      const before = cpuMs();
       host.setTimer(300, () => {
-        report({ idle: cpuTicks() - before < 10 });
+        report({ idle: cpuMs() - before < 10 });
         host.close(feed); // now the input has hung up as well
-        const hungUp = cpuTicks();
+        const hungUp = cpuMs();
         host.setTimer(300, () => {
-          report({ idle: cpuTicks() - hungUp < 10 });
+          report({ idle: cpuMs() - hungUp < 10 });
           for (let bytes = host.read(sink, 65536); received < filled && bytes !== null; ) {
             received += bytes.length;
             if (received < filled) bytes = host.read(sink, Math.min(65536, filled - received));
@@ -180,9 +180,9 @@ export const relayCases = {
         const n = host.write(feed, new Uint8Array(32768));
         if (n >= 0) written += n;
         if (n >= 0) return void host.setTimer(1, pour);
-        const before = cpuTicks();
+        const before = cpuMs();
         host.setTimer(300, () => {
-          report({ idle: cpuTicks() - before < 10 });
+          report({ idle: cpuMs() - before < 10 });
           const [out, outWrite] = host.pipe();
           host.close(feed);
           host.spawn({
@@ -322,9 +322,9 @@ export const relayCases = {
         host.unwatch(sink);
         report(readNow(sink));
         host.close(sink);
-        const before = cpuTicks();
+        const before = cpuMs();
         host.setTimer(300, () => {
-          report({ idle: cpuTicks() - before < 10 });
+          report({ idle: cpuMs() - before < 10 });
           host.write(feed, text("lost"));
         });
       });
