@@ -65,7 +65,6 @@ const steps: readonly Step[] = [
         "task",
         "reaper",
         "events",
-        "events",
         "shim",
         "native",
         "scripts",

@@ -66,7 +66,7 @@ export const SHORT: {
   readonly packages: readonly string[];
   readonly files: readonly string[];
 } = {
-  row: "sid",
+  row: "trixie",
   packages: ["containerd", "runc", "busybox-static", "procps", "mount", "util-linux"],
   files: ["test/e2e/exec.test.ts", "test/e2e/restart.test.ts"],
 };
