@@ -103,7 +103,7 @@ async function show(daemon: Daemon): Promise<void> {
   );
   await cli.do("exec", "demo", "echo", "and it still takes execs");
 
-  step("The container is stopped (SIGTERM), and its story told");
+  step("The container is stopped (SIGTERM), and its timeline shown");
   await cli.do("kill", "--signal", "TERM", "demo");
   demand((await cli.do("wait", "demo")) === "42\n", "the exit status is 42, as the container chose");
   await cli.do("timeline", "demo");

@@ -28,7 +28,7 @@ export class Cgroup {
       : { typeUrl: METRICS_V2, value: metricsV2(this.#paths, files) };
   }
 
-  /** Tells of an OOM kill that nobody was told of yet, before it returns. */
+  /** Publishes an OOM kill that has not been published, before it returns. */
   checkOom(): void {
     this.#oom?.settle();
   }

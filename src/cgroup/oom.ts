@@ -22,34 +22,34 @@ export function oomSource(paths: CgroupPaths): OomSource | undefined {
   };
 }
 
-/** Decides which notifications and counts are an OOM that nobody was told of yet. */
+/** Decides which notifications and counts are an OOM that has not been published. */
 export class OomTally {
-  /** OOM kills that were told, or were there before the watch. */
-  #told: bigint;
+  /** OOM kills that were published, or were there before the watch. */
+  #published: bigint;
   readonly #version: 1 | 2;
 
   /** `counter` is the text of the source's counter file when the watch begins. */
   constructor(version: 1 | 2, counter: string) {
     this.#version = version;
-    this.#told = oomKills(counter);
+    this.#published = oomKills(counter);
   }
 
-  /** Whether a notification tells of a new OOM; `counter` is the file's text now. */
+  /** Whether a notification is of a new OOM; `counter` is the file's text now. */
   notified(counter: string): boolean {
     // v1 notifies before the kill is counted, and of nothing but OOM.
     if (this.#version === 1) {
       const kills = oomKills(counter);
-      this.#told = kills > this.#told ? kills : this.#told + 1n;
+      this.#published = kills > this.#published ? kills : this.#published + 1n;
       return true;
     }
     return this.settled(counter);
   }
 
-  /** Whether there was a kill that no notification told of, once init has exited. */
+  /** Whether there was a kill without a notification, once init has exited. */
   settled(counter: string): boolean {
     const kills = oomKills(counter);
-    if (kills <= this.#told) return false;
-    this.#told = kills;
+    if (kills <= this.#published) return false;
+    this.#published = kills;
     return true;
   }
 }
@@ -104,10 +104,10 @@ export class OomWatch {
     }
   }
 
-  /** Looks at the counter once more: call it when init has exited. A late OOM is told before this returns. */
+  /** Looks at the counter once more: call it when init has exited. A late OOM is published before this returns. */
   settle(): void {
     if (this.#fd < 0) return;
-    // A notification that waits to be delivered is told now, so that it is not told again later.
+    // A notification that waits to be delivered counts now, so that it is not counted again later.
     const waiting = this.#source.version === 1 && this.#io.fds.read(this.#fd, 8) !== null;
     const text = this.#read();
     if (text === undefined) return;

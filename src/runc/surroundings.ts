@@ -5,7 +5,7 @@ import type { Platform, Surroundings } from "../platform/platform.ts";
 export const PLAIN_OOM_SCORE = 0;
 
 /**
- * What a daemon's service manager and the daemon have told it and us, and nobody else. runc would take NOTIFY_SOCKET for the container's, and
+ * What a daemon's service manager and the daemon have said to it and to us, and to nobody else. runc would take NOTIFY_SOCKET for the container's, and
  * `runc start` would wait for its READY=1; it hands LISTEN_FDS' descriptors on to the init; hooks get what is left.
  */
 const OURS = new Set([

@@ -90,7 +90,7 @@ function isOptions(any: Any): boolean {
   return holds(any, RUNC_OPTIONS) || holds(any, RUNTIME_OPTIONS);
 }
 
-/** Daemons before 2.3 take the plain address for version 2 of the task API; newer ones are told of version 3. */
+/** Daemons before 2.3 take the plain address for version 2 of the task API; newer ones are answered with version 3. */
 function encodeAnswer(platform: Platform, request: Request, address: string): Uint8Array {
   if (request.params === undefined) return platform.text.encode(address);
   const result: BootstrapResult = { version: 3, address, protocol: "ttrpc", capabilities: [], metadata: {} };

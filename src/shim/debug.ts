@@ -26,7 +26,7 @@ export class Debug {
     this.#sources = sources;
   }
 
-  /** To be told of every call that ends. */
+  /** To be called for every call that ends. */
   finished(call: CallInfo, ms: number, error: TtrpcError | undefined): void {
     this.#calls.push({ method: call.method, ms, at: call.startedMs + ms, error: error?.message ?? "" });
     if (this.#calls.length > REMEMBERED_CALLS) this.#calls.shift();

@@ -130,7 +130,7 @@ export class Terminal implements Stdio {
     this.#held = -1;
   }
 
-  /** Closing the terminal would hang the process up; so it is told in the terminal's own way that no more input comes. */
+  /** Closing the terminal would hang the process up; so the end of input is sent in the terminal's own way. */
   #endInput(rest: Uint8Array = END_OF_INPUT): void {
     if (this.#master < 0) return;
     const { fds, clock } = this.#context.platform;
@@ -138,7 +138,7 @@ export class Terminal implements Stdio {
       const left = rest.subarray(Math.max(fds.write(this.#master, rest), 0));
       if (left.length > 0) clock.after(FULL_RETRY, () => this.#endInput(left));
     } catch {
-      // The process is gone, and nobody is left to be told.
+      // The process is gone, and nobody is left to read it.
     }
   }
 

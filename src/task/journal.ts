@@ -1,5 +1,5 @@
 // What outlives the shim: one small file in each container's bundle, replaced in one step. `delete` reads it when the shim is dead, so that
-// the runtime is found and the true exit status told (containerd issues 4769, 6429). Written by src/task.
+// the runtime is found and the true exit status reported (containerd issues 4769, 6429). Written by src/task.
 import type { Platform } from "../platform/platform.ts";
 import { readBundleFile } from "../runc/bundle-file.ts";
 

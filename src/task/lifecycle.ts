@@ -17,7 +17,7 @@ export type State =
   | "deleted";
 export type Kind = "init" | "exec";
 
-/** What a client asks for: refused with an error that it is told. `execStart` is the start of one of the init's execs. */
+/** What a client asks for: refused with an error. `execStart` is the start of one of the init's execs. */
 export type Request =
   | "start"
   | "kill"

@@ -30,7 +30,7 @@ export class Process {
   #child: Child | undefined;
   /** The terminal's, known before there is one: kept for it. */
   size: readonly [columns: number, rows: number] | undefined;
-  /** Told before there is stdio: kept for it. */
+  /** Asked for before there is stdio: kept for it. */
   #isStdinClosed = false;
   /** What Wait answers, once there is something to answer. */
   #answer: Answer | undefined;

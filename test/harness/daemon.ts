@@ -264,7 +264,7 @@ export class Daemon {
     return join(this.#runtimeRoot, this.namespace, id);
   }
 
-  /** The pid of a container's init, as runc told the shim. */
+  /** The pid of a container's init, as runc wrote it down. */
   initPid(id: string): number {
     return Number(readFileSync(join(this.bundle(id), "init.pid"), "utf8"));
   }

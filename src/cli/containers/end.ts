@@ -1,4 +1,4 @@
-// How a container's last task ended: told by holdfastd's history where there is one, by the ended task itself otherwise. Used by ps, inspect,
+// How a container's last task ended: from holdfastd's history where there is one, by the ended task itself otherwise. Used by ps, inspect,
 // wait and timeline.
 import { Cause, type Exit, type GetHistoryResponse } from "../../api/generated/history.ts";
 import type { Process } from "../../api/generated/process.ts";
@@ -25,7 +25,7 @@ const CAUSES: Readonly<Record<number, string>> = {
 export interface End {
   /** Exit code, or 128 + signal. */
   readonly status: number;
-  /** Nanoseconds since 1970; undefined if it is not told. */
+  /** Nanoseconds since 1970; undefined if it is not known. */
   readonly at: bigint | undefined;
   /** What only a history knows. */
   readonly more: Pick<Exit, "startedAt" | "oom" | "usage" | "cause" | "causeDetail"> | undefined;

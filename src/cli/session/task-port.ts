@@ -4,7 +4,7 @@ import type { StdioPaths } from "./fifos.ts";
 export interface Exit {
   /** Exit code, or 128 + signal. */
   readonly status: number;
-  /** Nanoseconds since 1970; undefined if it is not told. */
+  /** Nanoseconds since 1970; undefined if it is not known. */
   readonly at: bigint | undefined;
 }
 
