@@ -68,7 +68,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "v1: a notification is counted again when the kill is",
     file: "src/cgroup/oom.ts",
-    text: "this.#told = kills > this.#told ? kills : this.#told + 1n;",
+    text: "this.#published = kills > this.#published ? kills : this.#published + 1n;",
     replacement: "",
     tests: ["test/cgroup/oom.test.ts"],
     name: "v1: a notification is an OOM, though the kill is counted only later",
@@ -84,8 +84,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "kills from before the watch are told",
     file: "src/cgroup/oom.ts",
-    text: "this.#told = oomKills(counter);",
-    replacement: "this.#told = 0n;",
+    text: "this.#published = oomKills(counter);",
+    replacement: "this.#published = 0n;",
     tests: ["test/cgroup/oom.test.ts"],
     name: "kills from before the watch are not told",
   },
