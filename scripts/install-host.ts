@@ -22,8 +22,12 @@ import { buildAll } from "./build.ts";
 import { root } from "./cache.ts";
 
 const PROGRAMS = ["holdfastd", "holdfast", "containerd-shim-holdfast-v2"] as const;
-/** What the programs need beside them. */
-const COMPANIONS = ["lmdb.node", "package.json"] as const;
+/** What the programs need beside them, with its mode. */
+const COMPANIONS: readonly (readonly [name: string, mode: number])[] = [
+  ["lmdb.node", 0o644],
+  ["package.json", 0o644],
+  ["holdfast-layer", 0o755],
+];
 const UNIT = "holdfastd.service";
 /** Directories that this made, in the order in which they can be removed. */
 const MADE = "directories.json";
@@ -54,8 +58,8 @@ class Installation {
   install(): void {
     const made = [this.#library, dirname(this.#unit), join(this.#prefix, "bin")].flatMap(makeDirectory);
     this.#remember(made);
-    for (const name of COMPANIONS)
-      replace(join(this.#library, name), fileFrom(join(root, "dist", name), 0o644));
+    for (const [name, mode] of COMPANIONS)
+      replace(join(this.#library, name), fileFrom(join(root, "dist", name), mode));
     for (const name of PROGRAMS) {
       replace(join(this.#library, name), fileFrom(join(root, "dist", name), 0o755));
       const target = relative(join(this.#prefix, "bin"), join(this.#library, name));

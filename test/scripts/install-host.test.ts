@@ -32,6 +32,7 @@ const INSTALLED = [
   "lib/holdfast/containerd-shim-holdfast-v2",
   "lib/holdfast/directories.json",
   "lib/holdfast/holdfast",
+  "lib/holdfast/holdfast-layer",
   "lib/holdfast/holdfastd",
   "lib/holdfast/lmdb.node",
   "lib/holdfast/package.json",
@@ -50,6 +51,7 @@ test("installed once or twice it is the same, it runs, and nothing is left of it
     assert.equal((await run([join(prefix, "bin", program), "--version"])).status, 0, program);
   }
   assert.equal((await run([join(prefix, "bin/containerd-shim-holdfast-v2"), "-v"])).status, 0);
+  assert.match((await run([join(prefix, "lib/holdfast/holdfast-layer")])).stderr, /^usage: holdfast-layer/);
   const unit = readFileSync(join(prefix, "lib/systemd/system/holdfastd.service"), "utf8");
   assert.match(unit, new RegExp(`^ExecStart=${prefix}/bin/holdfastd$`, "m"));
   await installHost("--prefix", prefix, "--uninstall");
