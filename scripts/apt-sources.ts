@@ -1,4 +1,4 @@
-// Where this machine gets Debian's packages from, as apt's own configuration says: so that no host is named here. Used by quickjs.ts and clean-system.ts.
+// Where this machine gets Debian's packages from, as apt's own configuration says: so that no host is named here. Used by quickjs.ts and debian-root.ts.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 

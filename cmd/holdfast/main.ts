@@ -1,4 +1,4 @@
-// holdfast: the debug CLI. argv → a verb of src/cli.
+// holdfast: the command line. argv → a verb of src/cli.
 import { runProgram } from "../../src/cli/program.ts";
 import { outputDone, watchOutput } from "../../src/cli/text/output.ts";
 import { errorText } from "../../src/cli/text/problem.ts";

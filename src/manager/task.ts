@@ -1,4 +1,4 @@
-// One task: the container's shim, its connection, and what several callers share of it. Made by tasks.ts.
+// One task: the container's shim, its connection, and what several callers share of it. Made by tasks.ts and reattach.ts.
 
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import type { Usage } from "../api/generated/history.ts";

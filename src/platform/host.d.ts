@@ -1,4 +1,4 @@
-// What the native host (native/*.c) offers to src/platform/quickjs.ts, its only caller. Mechanism only: files, sockets, processes and bytes.
+// What the native host (native/*.c) offers to src/platform, its only caller. Mechanism only: files, sockets, processes and bytes.
 //
 // Rules that hold for every function
 // - A failed system call throws an Error with `code` ("ENOENT"), `syscall` ("openat") and, where one is at hand, `path`;

@@ -265,7 +265,8 @@ test("a name that is taken is refused, and the one who has it goes on", async ()
 
 const badLines: readonly (readonly [what: string, args: readonly string[], status: number, says: RegExp])[] =
   [
-    ["neither rootfs nor bundle", ["run", "true"], 125, /--rootfs DIR or --bundle DIR/],
+    ["an image that is not there", ["run", "true"], 125, /true: no such image/],
+    ["nothing to run at all", ["run"], 125, /--rootfs DIR, or --bundle DIR/],
     [
       "a rootfs that is not there",
       ["run", "--rootfs", "/nosuch", "true"],

@@ -140,7 +140,7 @@ test("health says that it serves, and introspection what", async () => {
   assert.match(uuid, /^[0-9a-f-]{36}$/);
 });
 
-test("ctr lists no images, content and snapshots, and is told that pulling is not there", async () => {
+test("ctr lists no images, content and snapshots of a new daemon, and what is no archive is not imported", async () => {
   assert.equal((await daemon.ctr.do(["images", "ls", "--quiet"])).trim(), "");
   assert.equal((await daemon.ctr.do(["content", "ls", "--quiet"])).trim(), "");
   assert.equal((await daemon.ctr.do(["snapshots", "ls"])).trim().split("\n").length, 1);

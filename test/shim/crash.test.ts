@@ -1,6 +1,6 @@
 // The text of an internal error survives in the bundle.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -11,6 +11,10 @@ const bundle = mkdtempSync(join(tmpdir(), "holdfast-crash-"));
 after(() => rmSync(bundle, { recursive: true, force: true }));
 
 const files = {
+  stat: (path: string) => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    return found === undefined ? null : { kind: found.isFile() ? "file" : "directory" };
+  },
   read: (path: string) => {
     try {
       return readFileSync(path, "utf8");

@@ -1,4 +1,4 @@
-// What a session needs of a task, whoever answers: a shim itself (shim-task.ts) or a daemon (daemon-task.ts).
+// What a session needs of a task, whoever answers: a shim itself (src/cli/shims/task.ts) or a daemon (src/cli/containers/daemon-task.ts).
 import type { StdioPaths } from "./fifos.ts";
 
 export interface Exit {

@@ -13,10 +13,11 @@ import { daemonVerb, type Visit } from "./daemon-verb.ts";
 import { examples } from "./options.ts";
 
 export function addImageVerbs(program: Command): void {
-  daemonVerb(program, "images", "list the images of the daemon", imagesVerb).option(
+  const images = daemonVerb(program, "images", "list the images of the daemon", imagesVerb).option(
     "-q, --quiet",
     "only names",
   );
+  examples(images, ["holdfast images", "names, digests, and what each takes"]);
   const load = daemonVerb(
     program,
     "load",
@@ -26,13 +27,15 @@ export function addImageVerbs(program: Command): void {
     .option("-i, --input <file>", "the archive (our input)")
     .option("--name <name>", "what to call an image that has no name in there");
   examples(load, ["docker save redis | ssh host holdfast load", "an image from another machine"]);
-  daemonVerb(program, "tag <image> <name>", "give an image another name", tagVerb);
-  daemonVerb(
+  const tag = daemonVerb(program, "tag <image> <name>", "give an image another name", tagVerb);
+  examples(tag, ["holdfast tag redis:7 example.com/cache:1", "the same image under both names"]);
+  const rmi = daemonVerb(
     program,
     "rmi <image...>",
     "remove images; what nothing else needs of them goes too",
     removeVerb,
   );
+  examples(rmi, ["holdfast rmi redis:7", "one name; the image goes with its last one"]);
 }
 
 /** Bytes of what an image needs for this machine, packed; undefined if some of it is not there. */

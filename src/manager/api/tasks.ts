@@ -40,7 +40,7 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
       if (request.checkpoint !== undefined) {
         throw new TtrpcError(
           Code.UNIMPLEMENTED,
-          "restoring from a checkpoint image: holdfastd has no content store",
+          "restoring from a checkpoint image is not implemented: run the container anew",
         );
       }
       const wanted = { container, rootfs, stdin, stdout, stderr, terminal, options, runtimePath };
@@ -146,14 +146,14 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
       return find(call, containerId).shim.pids({ id: containerId }, { signal: call.signal });
     },
 
-    /** Into a directory of the caller's; there is no content store to put an image into. */
+    /** Into a directory of the caller's; no image is made of it. */
     async checkpoint({ containerId, options }, call) {
       const task = find(call, containerId);
       const path = (options && unpack(options, RUNC_CHECKPOINT_OPTIONS, CheckpointOptions))?.imagePath ?? "";
       if (path === "") {
         throw new TtrpcError(
           Code.UNIMPLEMENTED,
-          "checkpoint to an image: holdfastd has no content store; give an image path",
+          "checkpoint to an image is not implemented: give an image path",
         );
       }
       await task.shim.checkpoint({ id: containerId, path, options }, { signal: call.signal });
