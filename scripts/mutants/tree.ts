@@ -25,6 +25,8 @@ import { withFault } from "./choose.ts";
 /** What build.ts builds of TypeScript, with the files where its code begins. */
 const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"] } as const;
 
+const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfastd", "holdfast", "holdfast-layer"];
+
 /** `use` gets the tree; it is gone when that is done. */
 export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> {
   const path = mkdtempSync(join(tmpdir(), "holdfast-mutants-"));
@@ -96,7 +98,16 @@ export class Tree {
     writeFileSync(join(this.path, file), withFault(source, mutant));
     if (parts.length === 0) return true;
     this.#areProgramsChanged = true;
-    return buildParts(this.path, parts);
+    if (!buildParts(this.path, parts)) return false;
+    if (!this.#hasNewProgram()) throw new Error(`no program is another one with the fault in ${file}`);
+    return true;
+  }
+
+  #hasNewProgram(): boolean {
+    return PROGRAMS.some((name) => {
+      const [now, whole] = ["dist", "dist.whole"].map((dist) => readFileSync(join(this.path, dist, name)));
+      return whole === undefined || now?.equals(whole) === false;
+    });
   }
 
   /** All of them, without a fault, when the first test needs one. */

@@ -370,6 +370,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (*p == '/' && length",
     replacement: "if (length",
     tests: ["test/native/processes.test.ts"],
+    name: "programs are looked for in absolute directories only",
   },
   {
     what: "a daemon that is away is looked for now and then",
