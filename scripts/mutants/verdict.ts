@@ -30,7 +30,7 @@ export async function runTests(
   const { status, output, late } = await run(
     tree,
     args,
-    { HOLDFAST_TEST_PATIENCE: PATIENCE, ...process.env, ...env, ...tree.mark },
+    { HOLDFAST_TEST_PATIENCE: PATIENCE, ...process.env, ...env, ...tree.environment },
     limit,
   );
   tree.sweep();
