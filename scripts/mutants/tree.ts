@@ -20,10 +20,13 @@ import { build } from "esbuild";
 import type { Mutant } from "../../test/mutants/mutant.ts";
 import type { Part } from "../build.ts";
 import { root } from "../cache.ts";
+import { quickjs } from "../compile-c.ts";
 import { withFault } from "./choose.ts";
 
 /** What build.ts builds of TypeScript, with the files where its code begins. */
 const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"] } as const;
+
+const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfastd", "holdfast", "holdfast-layer"];
 
 /** `use` gets the tree; it is gone when that is done. */
 export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> {
@@ -62,11 +65,15 @@ async function sourcesOf(path: string, entries: readonly string[]): Promise<Read
   return new Set(Object.keys(metafile.inputs));
 }
 
+/** The engine's source at its place of always: what was compiled of it is found by its path. */
+const engineOf = (): { HOLDFAST_QUICKJS_SRC: string } => ({ HOLDFAST_QUICKJS_SRC: quickjs() });
+
 /** Builds these, or all. */
 function buildParts(path: string, parts: readonly Part[]): boolean {
   const only = parts.map((part) => `--only=${part}`);
   const { status } = spawnSync("node", ["--import", "tsx", "scripts/build.ts", ...only], {
     cwd: path,
+    env: { ...process.env, ...engineOf() },
     stdio: "ignore",
   });
   return status === 0;
@@ -96,7 +103,16 @@ export class Tree {
     writeFileSync(join(this.path, file), withFault(source, mutant));
     if (parts.length === 0) return true;
     this.#areProgramsChanged = true;
-    return buildParts(this.path, parts);
+    if (!buildParts(this.path, parts)) return false;
+    if (!this.#hasNewProgram()) throw new Error(`no program is another one with the fault in ${file}`);
+    return true;
+  }
+
+  #hasNewProgram(): boolean {
+    return PROGRAMS.some((name) => {
+      const [now, whole] = ["dist", "dist.whole"].map((dist) => readFileSync(join(this.path, dist, name)));
+      return whole === undefined || now?.equals(whole) === false;
+    });
   }
 
   /** All of them, without a fault, when the first test needs one. */
@@ -137,9 +153,9 @@ export class Tree {
     }
   }
 
-  /** In the environment of the tests, and so of every daemon and shim that they start. */
-  get mark(): { HOLDFAST_MUTANTS: string } {
-    return { HOLDFAST_MUTANTS: this.path };
+  /** The environment of the tests, and so of every daemon and shim that they start. */
+  get environment(): Readonly<Record<string, string>> {
+    return { HOLDFAST_MUTANTS: this.path, ...engineOf() };
   }
 
   /** Ends what the tests have left behind, with all its descendants: a shim with a fault may not end by itself, and a test that was ended cleans nothing up. */

@@ -8,6 +8,9 @@ const NAMED_TIMEOUT = 180_000;
 /** How long a whole file may take, in ms. */
 const FILE_TIMEOUT = 600_000;
 
+/** Much of what a fault does shows as something that never comes: how long tests wait for it, as a share of what they do otherwise. */
+const PATIENCE = "0.4";
+
 export type Outcome = "passed" | "failed" | "out of time" | "ran nothing";
 
 /** What the runner calls a test that was given up rather than answered, and what holds such a test. */
@@ -24,7 +27,12 @@ export async function runTests(
   const limit = names.length === 0 ? FILE_TIMEOUT : Math.min(FILE_TIMEOUT, NAMED_TIMEOUT * names.length);
   // Without --test: the file's own process is enough, and starts in half the time.
   const args = ["--import", "tsx", "--test-reporter=tap", ...patterns, file];
-  const { status, output, late } = await run(tree, args, { ...process.env, ...env, ...tree.mark }, limit);
+  const { status, output, late } = await run(
+    tree,
+    args,
+    { HOLDFAST_TEST_PATIENCE: PATIENCE, ...process.env, ...env, ...tree.environment },
+    limit,
+  );
   tree.sweep();
   if (late) return "out of time";
   if (status === 0) return /^# pass [1-9]/m.test(output) ? "passed" : "ran nothing";

@@ -96,6 +96,7 @@ export const mutants: readonly Mutant[] = [
     replacement: "",
     tests: ["test/cli/spec.test.ts"],
     name: "scores, limits",
+    explained: "our shim gives each runtime a plain host's score already; the field is for other shims",
   },
   {
     what: "open files are the daemon's",

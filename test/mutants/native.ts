@@ -60,14 +60,6 @@ export const mutants: readonly Mutant[] = [
     name: "close refuses while a relay lives",
   },
   {
-    what: "the buffer stays with an idle relay",
-    file: "native/relay.c",
-    text: "free(relay->pending); relay->pending = NULL; }",
-    replacement: "}",
-    tests: ["test/native/relays.test.ts"],
-    name: "an idle relay costs little",
-  },
-  {
     what: "a child keeps descriptors that are not its own",
     file: "native/spawn.c",
     text: "if (close_range((unsigned)count, ~0u, CLOSE_RANGE_CLOEXEC) < 0) {",
@@ -100,11 +92,12 @@ export const mutants: readonly Mutant[] = [
     name: "what fails before or in exec throws with its step",
   },
   {
-    what: "a directory that is not executable ends the search",
+    what: "a program that may not be run ends the search",
     file: "native/spawn.c",
     text: "if (errno == EACCES) error = EACCES;",
     replacement: "if (errno == EACCES) return;",
     tests: ["test/native/processes.test.ts"],
+    name: "programs are looked for in absolute directories only",
   },
   {
     what: "a child that was to die with us lives on",
@@ -113,6 +106,7 @@ export const mutants: readonly Mutant[] = [
     replacement: "if (plan->death_signal < 0)",
     tests: ["test/native/processes.test.ts"],
     name: "a child with a death signal dies with the host",
+    hangs: "the child lives, and the test waits for its end",
   },
   {
     what: "every child leads a session",
@@ -134,7 +128,7 @@ export const mutants: readonly Mutant[] = [
     what: "an event of a descriptor that was closed wakes its successor",
     file: "native/loop.c",
     text: "if (slot->generation != generation) return;",
-    replacement: "",
+    replacement: "(void)generation;",
     tests: ["test/native/loop.test.ts"],
   },
   {

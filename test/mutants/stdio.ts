@@ -50,7 +50,7 @@ export const mutants: readonly Mutant[] = [
     text: 'if (this.#sink.kind !== "file") {',
     replacement: 'if (this.#sink.kind !== "none") {',
     tests: ["test/failures/stdio.test.ts"],
-    name: "full",
+    name: "when the disk has room again",
   },
   {
     what: "percent signs of a plain path are decoded",
@@ -80,6 +80,7 @@ export const mutants: readonly Mutant[] = [
     text: "for (const end of ends) fds.close(end); throw error;",
     replacement: "throw error;",
     tests: ["test/stdio/owner.test.ts"],
+    explained: "to root, as whom the tests run, a pipe can always be given",
   },
   {
     what: "a terminal that nobody holds is at its end",
@@ -88,6 +89,8 @@ export const mutants: readonly Mutant[] = [
     replacement: "if (this.#source !== undefined) {",
     tests: ["test/stdio/terminal.test.ts"],
     name: "a terminal that nobody holds for a while goes on",
+    explained:
+      "the shim holds the other side itself as long as the process lives; this is for a host where that fails",
   },
   {
     what: "whoever holds an ended process's terminal is waited for",
@@ -102,8 +105,8 @@ export const mutants: readonly Mutant[] = [
     file: "src/stdio/console.ts",
     text: "if (this.#size !== undefined) this.resize(...this.#size);",
     replacement: "",
-    tests: ["test/stdio/terminal.test.ts"],
-    name: "an exec that was resized before its start has that size",
+    tests: ["test/e2e/direct-end.test.ts"],
+    name: "a size given before the start",
   },
   {
     what: "the end of input does not reach a terminal",
@@ -129,6 +132,7 @@ export const mutants: readonly Mutant[] = [
     replacement: "if (this.#isClosed) {",
     tests: ["test/stdio/terminal.test.ts"],
     name: "while it waits for its terminal",
+    explained: "only a terminal that comes in the very turn of the loop in which it is given up gets here",
   },
   {
     what: "the reception of a terminal goes on after close",

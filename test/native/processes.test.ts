@@ -95,9 +95,11 @@ await forEachBuild("processes", (program) => {
     assert.equal(ended, "it ended");
   });
 
-  test("programs are looked for in absolute directories only", async () => {
+  test("programs are looked for in absolute directories only, and on where one may not be run", async () => {
     const place = mkdtempSync(join(directory, "path-"));
     mkdirSync(join(place, "bin"));
+    mkdirSync(join(place, "refused"));
+    writeFileSync(join(place, "refused/tool"), "", { mode: 0o600 });
     for (const name of ["tool", "bin/tool"]) {
       writeFileSync(join(place, name), "#!/bin/sh\nexit 7\n", { mode: 0o755 });
     }

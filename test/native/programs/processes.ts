@@ -203,7 +203,8 @@ export const processCases = {
       const request = { argv: ["tool"], fds: [], cwd: directory, env: [`PATH=${path}`] };
       report((attempt(() => host.spawn(request)) as { code?: string }).code);
     }
-    runToEnd({ argv: ["tool"], fds: [], cwd: "/", env: [`PATH=bin::/nowhere:${directory}/bin`] }, (exit) => {
+    const last = `PATH=bin::/nowhere:${directory}/refused:${directory}/bin`;
+    runToEnd({ argv: ["tool"], fds: [], cwd: "/", env: [last] }, (exit) => {
       report(exit?.status);
       host.exit(0);
     });
