@@ -38,8 +38,9 @@ const sanitizer = {
 
 const onHoldfastd = { HOLDFAST_TEST_DAEMON: "holdfastd" };
 const goShim = { HOLDFAST_TEST_RUNTIME: "io.containerd.runc.v2" };
-/** Those that go through a daemon; the others drive the shim by themselves. */
-const throughDaemon = testFiles("e2e").filter((file) => !basename(file).startsWith("direct-"));
+/** Those that drive the shim by themselves; the others go through a daemon. */
+const direct = testFiles("e2e").filter((file) => basename(file).startsWith("direct-"));
+const throughDaemon = testFiles("e2e").filter((file) => !direct.includes(file));
 /** What any daemon must do with any shim. */
 const essentials = ["lifecycle", "restart", "shim-killed", "stdio"].map((name) => `test/e2e/${name}.test.ts`);
 
@@ -74,7 +75,7 @@ const steps: readonly Step[] = [
   },
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
-  { what: "Testing the sanitizer build the same way", command: nodeTest(testFiles("e2e")), env: sanitizer },
+  { what: "Testing the sanitizer build straight by its socket", command: nodeTest(direct), env: sanitizer },
   { what: "Testing holdfastd", command: nodeTest(testFiles("manager", "images")) },
   {
     what: "Testing the shim behind holdfastd",
