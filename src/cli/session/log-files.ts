@@ -84,52 +84,53 @@ class FollowedLog {
   /** Copies all that there is and has not been copied; resolves to whether there was any. */
   async copy(): Promise<boolean> {
     let copied = await this.#copyFile();
-    if (await this.#reopen()) copied = (await this.#copyFile()) || copied;
-    return copied;
+    const next = await this.#replacement();
+    if (next === undefined) return copied;
+    // The next one is there, so this one is complete by now.
+    copied = (await this.#copyFile()) || copied;
+    await this.#file.close();
+    this.#file = next;
+    this.#position = 0;
+    this.#mark = Buffer.alloc(0);
+    return (await this.#copyFile()) || copied;
   }
 
   close(): Promise<void> {
     return this.#file.close();
   }
 
+  /** What was copied last is read once more with what follows it, in one read: so that no piece of a file that was written anew is taken for more of it. */
   async #copyFile(): Promise<boolean> {
-    if (await this.#isCut()) {
-      this.#position = 0;
-      this.#mark = Buffer.alloc(0);
-    }
-    const block = Buffer.alloc(BLOCK);
-    for (let copied = false; ; copied = true) {
-      const { bytesRead } = await this.#file.read(block, 0, BLOCK, this.#position);
-      if (bytesRead === 0) return copied;
-      const chunk = Buffer.from(block.subarray(0, bytesRead));
-      this.#position += bytesRead;
+    const block = Buffer.alloc(MARK + BLOCK);
+    for (let copied = false; ; ) {
+      const length = this.#mark.length;
+      const { bytesRead } = await this.#file.read(block, 0, block.length, this.#position - length);
+      if (this.#position > 0 && (await this.#isCut(block.subarray(0, Math.min(length, bytesRead))))) {
+        this.#position = 0;
+        this.#mark = Buffer.alloc(0);
+        continue;
+      }
+      const chunk = Buffer.from(block.subarray(length, bytesRead));
+      if (chunk.length === 0) return copied;
+      copied = true;
+      this.#position += chunk.length;
       this.#mark = Buffer.concat([this.#mark, chunk]).subarray(-MARK);
       if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once("drain", resolve));
     }
   }
 
-  /** Also if it has grown beyond where we were since. */
-  async #isCut(): Promise<boolean> {
-    const length = this.#mark.length;
-    if ((await this.#file.stat()).size < this.#position) return true;
-    const now = Buffer.alloc(length);
-    const { bytesRead } = await this.#file.read(now, 0, length, this.#position - length);
-    return bytesRead < length || !now.equals(this.#mark);
+  /** Also if it has grown beyond where we were since. `found` stands where the mark was. */
+  async #isCut(found: Buffer): Promise<boolean> {
+    return !found.equals(this.#mark) || (await this.#file.stat()).size < this.#position;
   }
 
-  /** Whether there is another file of that name now. */
-  async #reopen(): Promise<boolean> {
+  /** Another file of that name, if there is one now. */
+  async #replacement(): Promise<FileHandle | undefined> {
     const found = statSync(this.#path, { throwIfNoEntry: false });
-    if (found === undefined) return false;
+    if (found === undefined) return undefined;
     const { ino, dev } = await this.#file.stat();
-    if (found.ino === ino && found.dev === dev) return false;
-    const file = await open(this.#path).catch(() => undefined);
-    if (file === undefined) return false;
-    await this.#file.close();
-    this.#file = file;
-    this.#position = 0;
-    this.#mark = Buffer.alloc(0);
-    return true;
+    if (found.ino === ino && found.dev === dev) return undefined;
+    return open(this.#path).catch(() => undefined);
   }
 }
 
