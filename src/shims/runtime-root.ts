@@ -12,8 +12,11 @@ export function runtimeRootOf(stateDirectory: string): string {
   return join(stateDirectory, "runc");
 }
 
-/** Where to look for what is left on a host, of containerd and of a holdfastd with the default settings. */
-export const RUNTIME_ROOTS: readonly string[] = [DEFAULT_RUNTIME_ROOT, runtimeRootOf("/run/holdfast")];
+/** Where to look for what is left on a host, of containerd and of a holdfastd; HOLDFAST_STATE names the state directory of one that has another. */
+export const RUNTIME_ROOTS: readonly string[] = [
+  DEFAULT_RUNTIME_ROOT,
+  runtimeRootOf(process.env.HOLDFAST_STATE || "/run/holdfast"),
+];
 
 /** The container that has an id in a runtime's root. */
 export interface RuntimeHolder {

@@ -30,6 +30,7 @@ export class Cli {
       HOLDFAST_NAMESPACE: daemon?.namespace ?? "none",
       HOLDFAST_LOGS: join(this.directory, "logs"),
       HOLDFAST_FIFOS: this.fifos,
+      HOLDFAST_STATE: daemon === undefined ? "" : join(daemon.directory, "state"),
       HOLDFAST_RUNTIME: runtimeName,
       // A machine that is busy for a while fails no test; those about what hangs give a shorter time.
       HOLDFAST_TIMEOUT: "60s",
