@@ -1,5 +1,5 @@
 // A session in front of a process that a test plays: calls are told on stderr, a line each, and lines on stdin answer. Run by session.test.ts.
-import { createWriteStream } from "node:fs";
+import { createWriteStream, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Fifos } from "../../src/cli/session/fifos.ts";
 import { Session } from "../../src/cli/session/session.ts";
@@ -53,7 +53,8 @@ const session = new Session({
   signalProxy: true,
   endsWithReader: true,
 });
-const output = createWriteStream(fifos.paths.stdout);
+// Opened at once: the session has the reading end, and once it has let go of that an open that waits for a reader would hold up our end.
+const output = createWriteStream("", { fd: openSync(fifos.paths.stdout, "w") });
 say("stands");
 
 const commands: Readonly<Record<string, (rest: string) => unknown>> = {
