@@ -18,6 +18,8 @@ export interface RuntimeOptions {
   readonly ioGid: number;
   /** The cgroup that the shim itself joins; empty for its daemon's. */
   readonly shimCgroup: string;
+  /** Whether the shim has a keeper. */
+  readonly keeper: boolean;
 }
 
 export const defaultOptions: RuntimeOptions = {
@@ -29,6 +31,7 @@ export const defaultOptions: RuntimeOptions = {
   ioUid: 0,
   ioGid: 0,
   shimCgroup: "",
+  keeper: true,
 };
 
 /** What a Create request's options say, defaults filled in. Throws if the type is not known or the body is malformed. */
@@ -71,6 +74,7 @@ function fromToml(text: string, source: string): RuntimeOptions {
     ioUid: value("IoUid", 0),
     ioGid: value("IoGid", 0),
     shimCgroup: value("ShimCgroup", ""),
+    keeper: value("Keeper", true),
   };
 }
 

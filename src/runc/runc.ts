@@ -97,12 +97,21 @@ export class Runc {
    * all daemons of a host share one state directory.
    */
   async knownBundle(): Promise<string | undefined> {
+    const { bundle } = await this.#state();
+    return typeof bundle === "string" ? bundle : undefined;
+  }
+
+  /** "created", "running", "stopped" …; undefined if the runtime does not know, or does not say. */
+  async status(): Promise<string | undefined> {
+    const { status } = await this.#state();
+    return typeof status === "string" ? status : undefined;
+  }
+
+  async #state(): Promise<{ bundle?: unknown; status?: unknown }> {
     try {
-      const answer: unknown = JSON.parse(await this.#ask(["state", this.#id], BOUNDS.state));
-      const { bundle } = (answer ?? {}) as { bundle?: unknown };
-      return typeof bundle === "string" ? bundle : undefined;
+      return JSON.parse(await this.#ask(["state", this.#id], BOUNDS.state)) ?? {};
     } catch {
-      return undefined;
+      return {};
     }
   }
 

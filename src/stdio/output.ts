@@ -1,5 +1,6 @@
 // One output stream of a process on its way to where the daemon wants it. Used by pipes.ts and console.ts.
 import type { Platform, Timer } from "../platform/platform.ts";
+import type { OutputRecord } from "./stdio.ts";
 
 /** How often a finished stream looks whether a reader has come for its last bytes, in ms. */
 const LINGER_FIRST = 50;
@@ -34,6 +35,7 @@ export class Output {
   readonly done: Promise<void>;
   readonly #platform: Platform;
   readonly #sink: Sink;
+  readonly #changed: () => void;
   #source: Source | undefined;
   #sinkFd = -1;
   /** Our own read end of a fifo: as long as it is open the fifo keeps its content, and nobody gets SIGPIPE. */
@@ -45,18 +47,44 @@ export class Output {
   #isFinishing = false;
   #reviveAfter = REVIVE_FIRST;
 
-  /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. */
-  constructor(platform: Platform, sink: Sink) {
+  /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. `changed` is called when what record() tells has changed. */
+  constructor(platform: Platform, sink: Sink, changed: () => void = () => {}, kept?: OutputRecord) {
     this.#platform = platform;
     this.#sink = sink;
+    this.#changed = changed;
     this.done = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    if (kept !== undefined) {
+      this.#sinkFd = kept.sink;
+      this.#fifoReader = kept.reader;
+      return;
+    }
     try {
       this.#open();
     } catch (error) {
       this.#closeSink();
       throw error;
+    }
+  }
+
+  record(uri: string): OutputRecord {
+    return {
+      uri,
+      source: this.#source?.fd ?? -1,
+      sink: this.#sinkFd,
+      reader: this.#fifoReader,
+      broken: this.#sink.kind === "pipe" && this.#sinkFd !== this.#sink.fd,
+    };
+  }
+
+  /** Goes on where an earlier shim's output was: `source` is undefined if it had come to its end. */
+  resume(source: Source | undefined): void {
+    if (source !== undefined) this.start(source);
+    else {
+      this.#closeReader();
+      this.#lingerUntilRead(LINGER_FIRST);
+      this.#settle();
     }
   }
 
@@ -143,6 +171,7 @@ export class Output {
         this.#timer = this.#platform.clock.after(LOOK_AGAIN, () => this.#writeFailed());
         return;
       }
+      this.#changed();
     }
     this.#startRelay();
   }
@@ -177,8 +206,7 @@ export class Output {
     this.#timer?.cancel();
     this.#closeSource();
     if (this.#fifoReader >= 0) {
-      this.#platform.fds.close(this.#fifoReader);
-      this.#fifoReader = -1;
+      this.#closeReader();
       this.#lingerUntilRead(LINGER_FIRST);
     } else {
       this.#closeSink();
@@ -208,16 +236,26 @@ export class Output {
 
   #closeSource(): void {
     if (this.#source === undefined) return;
-    this.#platform.fds.close(this.#source.fd);
+    const { fd } = this.#source;
     this.#source = undefined;
+    this.#changed();
+    this.#platform.fds.close(fd);
   }
 
   #closeSink(): void {
-    const isPipe = this.#sink.kind === "pipe" && this.#sinkFd === this.#sink.fd;
-    if (this.#sink.kind === "pipe" && isPipe) this.#sink.close();
-    else if (this.#sinkFd >= 0) this.#platform.fds.close(this.#sinkFd);
-    if (this.#fifoReader >= 0) this.#platform.fds.close(this.#fifoReader);
+    const fd = this.#sinkFd;
     this.#sinkFd = -1;
+    if (fd >= 0) this.#changed();
+    if (this.#sink.kind === "pipe" && fd === this.#sink.fd) this.#sink.close();
+    else if (fd >= 0) this.#platform.fds.close(fd);
+    this.#closeReader();
+  }
+
+  #closeReader(): void {
+    const fd = this.#fifoReader;
+    if (fd < 0) return;
     this.#fifoReader = -1;
+    this.#changed();
+    this.#platform.fds.close(fd);
   }
 }

@@ -26,6 +26,8 @@ export interface PipeOwner {
 
 /** A program that the shim runs beside a container. */
 export interface Helper {
+  readonly pid: number;
+  readonly pidfd: number;
   /** Settles when it has been reaped; never rejects. */
   readonly exited: Promise<unknown>;
   kill(signal: number): void;
@@ -41,6 +43,43 @@ export interface StdioContext {
   readonly bundle: string;
   /** Starts and reaps a program, which must not have the shim's OOM score. Throws a SystemError if it cannot be started. */
   spawn(request: SpawnRequest): Helper;
+  /** Takes a program over that an earlier shim has started. */
+  adopt(pid: number, pidfd: number): Helper;
+  /** Whether it is made good when the shim dies: its programs live on then. */
+  readonly isKept: boolean;
+  /** To be called whenever what record() tells has changed, before a descriptor is closed that it named. */
+  changed(): void;
+}
+
+/** What a successor of the shim needs to go on with a process's stdio: descriptors by number, -1 for none. */
+export interface StdioRecord {
+  readonly input?: InputRecord | undefined;
+  /** What the input is written to: a pipe, or the terminal's master. */
+  readonly sink: number;
+  readonly outputs: readonly OutputRecord[];
+  readonly loggers: readonly LoggerRecord[];
+  /** Of a terminal: its other side. */
+  readonly held?: number;
+}
+export interface InputRecord {
+  readonly source: number;
+  readonly writer: number;
+  /** Whether it is still to be seen whether a client ever comes. */
+  readonly mayBeUnopened: boolean;
+}
+export interface OutputRecord {
+  readonly uri: string;
+  /** -1 once it has come to its end. */
+  readonly source: number;
+  readonly sink: number;
+  readonly reader: number;
+  /** Whether what it was for takes no more: it goes nowhere. */
+  readonly broken: boolean;
+}
+export interface LoggerRecord {
+  readonly uri: string;
+  readonly pid: number;
+  readonly pidfd: number;
 }
 
 export interface Stdio {
@@ -48,6 +87,8 @@ export interface Stdio {
   readonly childFds: readonly [number, number, number];
   /** The console socket for the runtime, relative to the bundle. */
   readonly consoleSocket: string | undefined;
+  /** undefined before attached() and after close(). */
+  record(): StdioRecord | undefined;
   /** To be awaited before the runtime makes the process. Rejects if a logger does not get ready. */
   ready(): Promise<void>;
   /**

@@ -2,6 +2,7 @@
 import type { EventSink } from "../events/topics.ts";
 import type { Log } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
+import type { Records } from "../platform/state-log.ts";
 import type { Reaper } from "../reaper/reaper.ts";
 
 export interface ShimContext {
@@ -9,6 +10,10 @@ export interface ShimContext {
   readonly reaper: Reaper;
   readonly events: EventSink;
   readonly log: Log;
+  /** What outlives this process. */
+  readonly records: Records;
+  /** The keeper's pid; 0 without one. */
+  readonly keeper: number;
   readonly namespace: string;
   /** The OOM score of the loggers that the shim starts: its daemon's, not its own (containerd issue 3380). */
   readonly oomScoreAdj: number;

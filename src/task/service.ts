@@ -4,10 +4,10 @@ import type { ContainerDump } from "../api/dump.ts";
 import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { ProcessDetails } from "../api/generated/runc_options.ts";
-import type * as api from "../api/generated/task.ts";
+import * as api from "../api/generated/task.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { Container } from "./container.ts";
+import { Container, type ContainerRecord, type ExecRecord } from "./container.ts";
 import type { ShimContext } from "./context.ts";
 import { exitFields } from "./exits.ts";
 import type { Process } from "./process.ts";
@@ -34,14 +34,60 @@ export class TaskService {
   /** null while a container is being made: the id is taken, but nothing can be asked of it. */
   readonly #containers = new Map<string, Container | null>();
   readonly #deletes = new Map<string, api.DeleteResponse>();
+  /** Resolves when nothing is left that was under way when an earlier shim died. */
+  #settled: Promise<unknown> = Promise.resolve();
 
   constructor(context: ShimContext, owner: ServiceOwner) {
     this.#context = context;
     this.#owner = owner;
   }
 
+  /** Takes over what an earlier shim has left, by kind of record. */
+  takeOver(records: ReadonlyMap<string, Uint8Array>): void {
+    const { text } = this.#context.platform;
+    const containers: ContainerRecord[] = [];
+    const execs: ExecRecord[] = [];
+    for (const [key, content] of records) {
+      if (key.startsWith("container ")) containers.push(JSON.parse(text.decode(content)));
+      else if (key.startsWith("exec ")) execs.push(JSON.parse(text.decode(content)));
+      else if (key.startsWith("deleted ")) {
+        this.#remember(key.slice("deleted ".length), api.DeleteResponse.decode(content));
+      }
+    }
+    this.#settled = Promise.all(
+      containers.map((record) =>
+        this.#takeOverContainer(
+          record,
+          execs.filter(({ container }) => container === record.init.id),
+        ),
+      ),
+    );
+  }
+
+  async #takeOverContainer(record: ContainerRecord, execs: readonly ExecRecord[]): Promise<void> {
+    const { id } = record.init;
+    const { container, settled } = Container.resume(this.#context, record, execs);
+    this.#put(id, record.isMade ? container : null);
+    if (!(await settled)) this.#remove(id);
+    else if (record.isMade) this.#awaitEnd(container);
+  }
+
+  #awaitEnd(container: Container): void {
+    container.init.wait().then(
+      () => this.#watchAbandoned(container),
+      () => {},
+    );
+  }
+
   async create(request: api.CreateTaskRequest, call: CallContext): Promise<api.CreateTaskResponse> {
     const { id } = request;
+    if (call.isResumed) {
+      const wasBegun = this.#containers.has(id);
+      await this.#settled;
+      const made = this.#containers.get(id);
+      if (made) return { pid: made.init.pid };
+      if (wasBegun) throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it made the container");
+    }
     if (this.#containers.has(id)) throw new TtrpcError(Code.ALREADY_EXISTS, `container ${id} already exists`);
     if (request.checkpoint !== "") {
       throw new TtrpcError(
@@ -53,11 +99,8 @@ export class TaskService {
     try {
       const container = await Container.create(this.#context, request, call);
       this.#put(id, container);
-      this.#deletes.delete(deleteKey(request));
-      container.init.wait().then(
-        () => this.#watchAbandoned(container),
-        () => {},
-      );
+      this.#forgetDelete(deleteKey(request));
+      this.#awaitEnd(container);
       return { pid: container.init.pid };
     } catch (error) {
       this.#remove(id);
@@ -67,6 +110,14 @@ export class TaskService {
 
   async start(request: api.StartRequest, call: CallContext): Promise<api.StartResponse> {
     const [container, process] = this.#find(request);
+    if (call.isResumed) {
+      const wasBegun = process.state === "starting";
+      await this.#settled;
+      if (process.pid > 0 && process.state !== "created") return { pid: process.pid };
+      if (wasBegun && request.execId !== "") {
+        throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it started the process");
+      }
+    }
     await container.start(process, call);
     return { pid: process.pid };
   }
@@ -90,9 +141,11 @@ export class TaskService {
     return answer;
   }
 
-  async exec(request: api.ExecProcessRequest): Promise<Empty> {
-    this.#container(request.id).addExec(request);
-    this.#deletes.delete(deleteKey(request));
+  async exec(request: api.ExecProcessRequest, call: CallContext): Promise<Empty> {
+    const container = this.#container(request.id);
+    if (call.isResumed && container.has(request.execId)) return empty;
+    container.addExec(request);
+    this.#forgetDelete(deleteKey(request));
     return empty;
   }
 
@@ -119,13 +172,15 @@ export class TaskService {
     return empty;
   }
 
-  async pause(request: api.PauseRequest): Promise<Empty> {
-    await this.#container(request.id).pause();
+  async pause(request: api.PauseRequest, call: CallContext): Promise<Empty> {
+    const container = this.#container(request.id);
+    if (call.isResumed) await this.#settled;
+    if (!call.isResumed || container.init.state !== "paused") await container.pause();
     return empty;
   }
 
-  async resume(request: api.ResumeRequest): Promise<Empty> {
-    await this.#container(request.id).resume();
+  async resume(request: api.ResumeRequest, call: CallContext): Promise<Empty> {
+    await this.#container(request.id).resume(call.isResumed);
     return empty;
   }
 
@@ -232,9 +287,15 @@ export class TaskService {
   }
 
   #remember(key: string, answer: api.DeleteResponse): void {
+    const { records } = this.#context;
     this.#deletes.set(key, answer);
+    records.put(`deleted ${key}`, () => api.DeleteResponse.encode(answer).finish());
     const oldest = this.#deletes.keys().next().value;
-    if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#deletes.delete(oldest);
+    if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#forgetDelete(oldest);
+  }
+
+  #forgetDelete(key: string): void {
+    if (this.#deletes.delete(key)) this.#context.records.remove(`deleted ${key}`);
   }
 }
 
