@@ -144,7 +144,7 @@ static void give_up(int status)
   int length = snprintf(text, sizeof text,
                         "the shim ended %d times within a minute, the last time by %s %d: it is not started again, its container is left alone\n", DEATHS,
                         WIFSIGNALED(status) ? "signal" : "exit status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-  if (length > 0) leave_word("holdfast.crash", O_TRUNC, text);
+  if (length > 0) leave_word("holdfast.crash", O_APPEND, text);
   engine = -1;
   close_sockets();
 }

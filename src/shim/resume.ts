@@ -2,6 +2,7 @@
 // cmd/shim/main.ts in a process that the keeper has made.
 import { isSystemError, type Keeper, type Platform } from "../platform/platform.ts";
 import { readState } from "../platform/state-log.ts";
+import { recordCrash } from "./crash.ts";
 import { type ServeConfig, serve } from "./serve.ts";
 
 /** Fields of records that are descriptors; -1 for none. */
@@ -12,8 +13,13 @@ export function resume(platform: Platform, keeper: Keeper): void {
   const shim = records.get("shim");
   if (shim === undefined) throw new Error("the state does not say what the shim serves");
   const config = JSON.parse(platform.text.decode(shim)) as ServeConfig;
-  closeUnknown(platform, [...keeper.own, ...knownDescriptors(platform, records)]);
-  serve(platform, { ...config, keeper: keeper.pid }, records);
+  try {
+    closeUnknown(platform, [...keeper.own, ...knownDescriptors(platform, records)]);
+    serve(platform, { ...config, keeper: keeper.pid }, records);
+  } catch (error) {
+    recordCrash(platform, config.bundle, error);
+    throw error;
+  }
 }
 
 /** What was opened for something that nobody has written down came to nothing. */

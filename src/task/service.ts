@@ -4,13 +4,13 @@ import type { ContainerDump } from "../api/dump.ts";
 import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { ProcessDetails } from "../api/generated/runc_options.ts";
-import * as api from "../api/generated/task.ts";
+import type * as api from "../api/generated/task.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Container, type ContainerRecord, type ExecRecord } from "./container.ts";
 import type { ShimContext } from "./context.ts";
 import { exitFields } from "./exits.ts";
-import type { Process } from "./process.ts";
+import type { Process, ProcessExit } from "./process.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */
 const REMEMBERED_DELETES = 16;
@@ -33,7 +33,7 @@ export class TaskService {
   readonly #owner: ServiceOwner;
   /** null while a container is being made: the id is taken, but nothing can be asked of it. */
   readonly #containers = new Map<string, Container | null>();
-  readonly #deletes = new Map<string, api.DeleteResponse>();
+  readonly #deletes = new Map<string, Deleted>();
   /** Resolves when nothing is left that was under way when an earlier shim died. */
   #settled: Promise<unknown> = Promise.resolve();
 
@@ -51,7 +51,7 @@ export class TaskService {
       if (key.startsWith("container ")) containers.push(JSON.parse(text.decode(content)));
       else if (key.startsWith("exec ")) execs.push(JSON.parse(text.decode(content)));
       else if (key.startsWith("deleted ")) {
-        this.#remember(key.slice("deleted ".length), api.DeleteResponse.decode(content));
+        this.#remember(key.slice("deleted ".length), readDeleted(JSON.parse(text.decode(content))));
       }
     }
     this.#settled = Promise.all(
@@ -125,20 +125,20 @@ export class TaskService {
   async delete(request: api.DeleteRequest): Promise<api.DeleteResponse> {
     const key = deleteKey(request);
     const again = this.#deletes.get(key);
-    if (again !== undefined) return again;
+    if (again !== undefined) return deleteAnswer(again);
     const [container, process] = this.#find(request);
     try {
       await (request.execId === "" ? container.delete() : container.deleteExec(process));
     } catch (error) {
       // Two Deletes at once: the one that came second found it done.
       const answer = this.#deletes.get(key);
-      if (answer !== undefined) return answer;
+      if (answer !== undefined) return deleteAnswer(answer);
       throw error;
     }
-    const answer = { pid: process.pid, ...exitFields(process.exit) };
-    this.#remember(key, answer);
+    const deleted = { pid: process.pid, exit: process.exit };
+    this.#remember(key, deleted);
     if (request.execId === "") this.#remove(request.id);
-    return answer;
+    return deleteAnswer(deleted);
   }
 
   async exec(request: api.ExecProcessRequest, call: CallContext): Promise<Empty> {
@@ -286,10 +286,11 @@ export class TaskService {
     this.#remove(container.id);
   }
 
-  #remember(key: string, answer: api.DeleteResponse): void {
+  #remember(key: string, deleted: Deleted): void {
     const { records } = this.#context;
-    this.#deletes.set(key, answer);
-    records.put(`deleted ${key}`, () => api.DeleteResponse.encode(answer).finish());
+    const { pid, exit } = deleted;
+    this.#deletes.set(key, deleted);
+    records.put(`deleted ${key}`, () => JSON.stringify({ pid, status: exit?.status, at: exit && String(exit.at) }));
     const oldest = this.#deletes.keys().next().value;
     if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#forgetDelete(oldest);
   }
@@ -297,6 +298,20 @@ export class TaskService {
   #forgetDelete(key: string): void {
     if (this.#deletes.delete(key)) this.#context.records.remove(`deleted ${key}`);
   }
+}
+
+/** What is told of a process that was deleted. */
+interface Deleted {
+  readonly pid: number;
+  readonly exit: ProcessExit | undefined;
+}
+
+function deleteAnswer({ pid, exit }: Deleted): api.DeleteResponse {
+  return { pid, ...exitFields(exit) };
+}
+
+function readDeleted({ pid, status, at }: { pid: number; status?: number; at?: string }): Deleted {
+  return { pid, exit: status === undefined || at === undefined ? undefined : { status, at: BigInt(at) } };
 }
 
 function deleteKey(request: { id: string; execId?: string }): string {
