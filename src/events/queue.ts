@@ -7,7 +7,7 @@ import { decodeEvent, encodeEvent, type PendingEvent } from "./pending-event.ts"
 import { SpillFile, type SpillRecord } from "./spill.ts";
 
 /** Bytes of events in memory, beyond which they go to the file. */
-const MEMORY_BYTES = 256 << 10;
+const MEMORY_BYTES = 128 << 10;
 /** What an event costs beside its bytes. */
 const OVERHEAD_BYTES = 256;
 

@@ -6,6 +6,7 @@ import { closeSync, constants, existsSync, mkdirSync, openSync, rmSync, writeFil
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { killForGood } from "../harness/keeper.ts";
 import { EventsDefinition } from "../../src/api/generated/forward.ts";
 import { TaskDefinition } from "../../src/api/generated/task.ts";
 import { listen, nodeClock, nodeNet } from "../../src/platform/node.ts";
@@ -107,7 +108,7 @@ test("a Go shim and we understand each other, as client and as server", { skip }
   const task = createClient(TaskDefinition, connection);
   const options = { timeoutMs: 10_000, metadata: METADATA };
   const { shimPid } = await task.connect({ id }, options);
-  t.after(() => connection.closed || process.kill(shimPid, "SIGKILL"));
+  t.after(() => connection.closed || killForGood(shimPid));
 
   await assert.rejects(task.state({ id: "no-such", execId: "" }, options), (error) => {
     assert.ok(error instanceof TtrpcError);
