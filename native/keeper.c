@@ -30,13 +30,12 @@ static const int64_t TRIAL_NS = 5ll * 1000000000;
 // In the environment of a program that goes on: keeper or not, and the descriptors.
 #define RESUME "HOLDFAST_RESUME"
 
-struct keeper keeper = {.state = -1, .page = -1, .poke = -1, .program = -1};
+struct keeper keeper = {.state = -1, .page = -1, .poke = -1, .program = -1, .fallback = -1};
 pid_t starter;
 static int launch = -1; // the write end of the pipe on which the starter waits
 static char *word; // the last argument, by which ps tells the keeper from the shim
 static char **arguments;
 static pid_t engine;
-static int fallback = -1; // the program that ran before the one that is being tried
 static int64_t tried_at;
 
 static int64_t now(clockid_t clock)
@@ -167,7 +166,7 @@ static _Noreturn void leave(int status)
 // Whether a program that was just executed has ended of its own fault: it cannot go on with the state.
 static bool is_unfit(int status)
 {
-  if (fallback < 0 || now(CLOCK_MONOTONIC) - tried_at > TRIAL_NS) return false;
+  if (keeper.fallback < 0 || now(CLOCK_MONOTONIC) - tried_at > TRIAL_NS) return false;
   return WIFEXITED(status) || WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGSEGV;
 }
 
@@ -189,8 +188,8 @@ static bool engine_ended(int status)
     kept->failed_executions++;
   } else if (is_unfit(status)) {
     kept->failed_executions++;
-    int program = fallback;
-    fallback = -1;
+    int program = keeper.fallback;
+    keeper.fallback = -1;
     execute(program, "keeper");
     note_death();
   } else {
@@ -340,7 +339,7 @@ static void resume(const char *text)
   keeper.state = fds[0];
   keeper.page = fds[1];
   keeper.poke = fds[2];
-  fallback = fds[3];
+  keeper.fallback = fds[3];
   tried_at = now(CLOCK_MONOTONIC);
   keeper.program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   if (map_page() < 0) _exit(1);
@@ -373,9 +372,15 @@ static int execute(int program, const char *kind)
   return error;
 }
 
+int keeper_prepare(void)
+{
+  return keeper.kept == NULL && make_page() < 0 ? errno : 0;
+}
+
 int keeper_execute(int program, bool keeps)
 {
-  if (keeper.kept == NULL && make_page() < 0) return errno;
+  int error = keeper_prepare();
+  if (error != 0) return error;
   keeper.kept->serving = 1;
   return execute(program, keeps ? "keeper" : "alone");
 }

@@ -33,6 +33,7 @@ struct keeper {
   pid_t pid; // the keeper's; 0 without one
   bool resumed; // whether another process has served before this one
   int state, page, poke, program; // descriptors: the state, the page's, an eventfd that tells of exits, this program's file
+  int fallback; // the program that ran before this one
   struct kept *kept;
 };
 extern struct keeper keeper;
@@ -47,6 +48,8 @@ bool keeper_goes_on(void);
 void keeper_start(int argc, char **argv);
 // Lets the process go that waits for the start, with that status; the engine serves from now on.
 void keeper_started(int status);
+// Makes what outlives this process, where there is no keeper that has made it. Returns an errno.
+int keeper_prepare(void);
 // Replaces this process by a program that goes on with its state: as a keeper if `keeps`. Returns an errno.
 int keeper_execute(int program, bool keeps);
 

@@ -15,11 +15,11 @@ static JSValue host_keeper(JSContext *ctx, JSValueConst self, int argc, JSValueC
   (void)argc;
   (void)argv;
   if (keeper.kept == NULL || (keeper.pid == 0 && !keeper.resumed)) return JS_NULL;
-  int fds[6] = {keeper.state, keeper.page, keeper.poke, keeper.program};
-  loop_descriptors(fds + 4);
+  int fds[7] = {keeper.state, keeper.page, keeper.poke, keeper.program, keeper.fallback};
+  loop_descriptors(fds + 5);
   JSValue object = JS_NewObject(ctx), own = JS_NewArray(ctx);
   int done = 0;
-  for (uint32_t i = 0; done >= 0 && i < 6; i++) {
+  for (uint32_t i = 0; done >= 0 && i < 7; i++) {
     done = JS_DefinePropertyValueUint32(ctx, own, i, JS_NewInt32(ctx, fds[i]), JS_PROP_C_W_E);
   }
   if (done < 0) JS_FreeValue(ctx, own);
@@ -88,6 +88,15 @@ static JSValue host_take_kept_exits(JSContext *ctx, JSValueConst self, int argc,
   return JS_UNDEFINED;
 }
 
+static JSValue host_prepare_state(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  (void)argv;
+  int error = keeper_prepare();
+  return error ? throw_errno(ctx, error, "memfd_create", NULL) : JS_NewInt32(ctx, keeper.state);
+}
+
 static JSValue host_execute(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -105,6 +114,7 @@ static JSValue host_have_executed(JSContext *ctx, JSValueConst self, int argc, J
   if (arg_fd(ctx, argv[0], &program) < 0) return JS_EXCEPTION;
   if (keeper.kept == NULL) return throw_errno(ctx, ESRCH, "exit", NULL);
   keeper.kept->executable = program;
+  keeper.kept->failed_executions = 0;
   _exit(EXIT_EXECUTE);
 }
 
@@ -114,6 +124,7 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("started", 0, host_started),
     JS_CFUNC_DEF("keptExit", 1, host_kept_exit),
     JS_CFUNC_DEF("takeKeptExits", 1, host_take_kept_exits),
+    JS_CFUNC_DEF("prepareState", 0, host_prepare_state),
     JS_CFUNC_DEF("execute", 2, host_execute),
     JS_CFUNC_DEF("haveExecuted", 1, host_have_executed),
 };

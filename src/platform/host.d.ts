@@ -91,6 +91,8 @@ declare module "holdfast:host" {
   /** An exit that the keeper has handed on and nobody has taken, counted from the oldest; null if there are not so many. */
   export function keptExit(place: number): KeptExit | null;
   export function takeKeptExits(count: number): void;
+  /** The descriptor of the state; it is made where there is no keeper that has made it. */
+  export function prepareState(): number;
   /** Replaces this process by the program behind a descriptor, which goes on with everything that is open; as a keeper with a child that serves, or itself. */
   export function execute(program: number, keeps: boolean): never;
   /** Ends this process and has the keeper execute the program. */

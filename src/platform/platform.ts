@@ -146,6 +146,8 @@ export interface Descriptors {
   /** For appending; made with mode 0644 if it is not there. */
   openAppend(path: string): number;
   openDirectory(path: string): number;
+  /** For reading, and for being executed. */
+  openProgram(path: string): number;
   close(fd: number): void;
   /** Up to `max` bytes; empty at end of file; null if nothing is there now. */
   read(fd: number, max: number): Uint8Array | null;
@@ -283,6 +285,8 @@ export interface Keeping {
   /** Exits that nobody has taken, counted from the oldest; null if there are not so many. */
   exit(place: number): KeptExit | null;
   takeExits(count: number): void;
+  /** The file of the state, made where there is no keeper. */
+  prepareState(): number;
   /** Replaces this process by a program, with everything open; as a keeper, or as it is. */
   execute(program: number, keeps: boolean): never;
   /** Ends this process; its keeper executes the program. */

@@ -65,6 +65,7 @@ const keeping: Keeping = {
     effects.before();
     host.takeKeptExits(count);
   },
+  prepareState: host.prepareState,
   execute: host.execute,
   haveExecuted: host.haveExecuted,
   beforeEffects(hook) {
@@ -138,6 +139,7 @@ const descriptors: Descriptors = {
   openWrite: (path) => host.open(path, host.O_WRONLY | host.O_NONBLOCK),
   openAppend: (path) =>
     host.open(path, host.O_WRONLY | host.O_APPEND | host.O_CREAT | host.O_NONBLOCK, 0o644),
+  openProgram: (path) => host.open(path, host.O_RDONLY),
   openDirectory: (path) => host.open(path, host.O_RDONLY | host.O_DIRECTORY),
   close(fd) {
     effects.before();

@@ -70,6 +70,11 @@ export class StateLog implements Records {
     this.#writeAnew();
   }
 
+  /** The same for one that had no keeper to write for. */
+  openIfClosed(fd: number): void {
+    if (this.#fd < 0) this.open(fd);
+  }
+
   /** Writes what has changed. To be called before anything leaves this process. */
   flush(): void {
     if (this.#dirty.size === 0 || this.#fd < 0) return;

@@ -50,6 +50,8 @@ export class Reaper {
   readonly #ended = new Set<Claim>();
   /** The holds that are out, by number, the oldest first. */
   readonly #holds = new Set<number>();
+  /** How many of the keeper's exits were told of, and not taken yet. */
+  #told = 0;
   #holdCount = 0;
   #overdue: Timer | undefined;
   /** Orphans that an overdue sweep reaped, with the newest hold that was out then: only that one and older ones may ask for them. */
@@ -61,29 +63,48 @@ export class Reaper {
 
   /** Takes a process over that an earlier shim had claimed, by its pidfd, which is ours from here on. */
   adopt(pid: number, pidfd: number): Child {
-    const isKept = this.#parentOf(pid) === this.#platform.keeping.keeper()?.pid;
+    const parent = this.#parentOf(pid);
+    if (parent === this.#platform.self.pid()) return this.#watch(pid, pidfd);
+    // One that is gone without having a parent left may have been handed on already.
+    const keeper = this.#platform.keeping.keeper()?.pid ?? 0;
+    const isKept = keeper > 0 && (parent === keeper || (parent === undefined && this.#isHandedOn(pid)));
     const claim = this.#newClaim(pid, pidfd, isKept ? this.#kept : this.#claims);
     if (isKept) this.#kept.set(pid, claim);
     else this.#watchOther(claim);
     return claim;
   }
 
+  #isHandedOn(pid: number): boolean {
+    const { keeping } = this.#platform;
+    for (let place = 0; ; place++) {
+      const exit = keeping.exit(place);
+      if (exit === null || exit.pid === pid) return exit !== null;
+    }
+  }
+
   /** To be called when the keeper says that there are exits, and once all are adopted. */
   takeKept(): void {
     const { keeping, clock } = this.#platform;
-    let count = 0;
-    for (let exit = keeping.exit(0); exit !== null; exit = keeping.exit(++count)) {
+    const isScheduled = this.#told > 0;
+    for (let exit = keeping.exit(this.#told); exit !== null; exit = keeping.exit(this.#told)) {
+      this.#told++;
       const claim = this.#kept.get(exit.pid);
       if (claim === undefined || this.#ended.has(claim)) continue;
       this.#ended.add(claim);
       claim.settle(exit);
     }
-    if (count === 0) return;
     // Not before what follows from them is written down.
-    clock.after(0, () => {
-      for (let place = 0; place < count; place++) this.#release(this.#kept.get(keeping.exit(place)?.pid ?? 0), this.#kept);
-      keeping.takeExits(count);
-    });
+    if (!isScheduled && this.#told > 0) clock.after(0, () => this.#releaseKept());
+  }
+
+  #releaseKept(): void {
+    const { keeping } = this.#platform;
+    for (let place = 0; place < this.#told; place++) {
+      const claim = this.#kept.get(keeping.exit(place)?.pid ?? 0);
+      if (claim !== undefined && this.#ended.has(claim)) this.#release(claim, this.#kept);
+    }
+    keeping.takeExits(this.#told);
+    this.#told = 0;
   }
 
   /** Starts a process and claims it. Throws a SystemError if it cannot be started. */
@@ -148,13 +169,27 @@ export class Reaper {
 
   /** undefined if there is no such process. */
   #parentOf(pid: number): number | undefined {
+    const [, parent] = this.#statOf(pid);
+    return parent === undefined ? undefined : Number(parent);
+  }
+
+  /** How a process ended that its parent has not reaped yet. */
+  #zombieExit(pid: number): Exit | null {
+    const fields = this.#statOf(pid);
+    if (fields[0] !== "Z") return null;
+    // The last field, as waitpid has it.
+    const status = Number(fields.at(-1));
+    const signal = status & 0x7f;
+    return { pid, status: signal > 0 ? 128 + signal : (status >> 8) & 0xff, signal };
+  }
+
+  /** The fields of /proc/PID/stat from the state on: "pid (name) state parent …", and the name may hold anything. */
+  #statOf(pid: number): string[] {
     try {
       const stat = this.#platform.files.read(`/proc/${pid}/stat`, 4096);
-      // "pid (name) state parent …", and the name may hold anything.
-      const [, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return Number(parent);
+      return stat.slice(stat.lastIndexOf(")") + 2).trim().split(" ");
     } catch {
-      return undefined;
+      return [];
     }
   }
 
@@ -226,7 +261,7 @@ export class Reaper {
       fds.unwatch(claim.pidfd);
       // The kernel knows how it ended when it has been reaped, by whomever.
       const ask = (tries: number): void => {
-        const exit = processes.pidfdExit(claim.pidfd);
+        const exit = processes.pidfdExit(claim.pidfd) ?? this.#zombieExit(claim.pid);
         if (exit === null && tries > 0) {
           clock.after(REAPED_CHECK, () => ask(tries - 1));
           return;
@@ -269,8 +304,7 @@ export class Reaper {
   }
 
   /** Lets a claim go whose exit is written down. Closing a descriptor writes down what is not. */
-  #release(claim: Claim | undefined, claims: Map<number, Claim>): void {
-    if (claim === undefined) return;
+  #release(claim: Claim, claims: Map<number, Claim>): void {
     claims.delete(claim.pid);
     this.#ended.delete(claim);
     this.#platform.fds.close(claim.pidfd);

@@ -130,6 +130,11 @@ export class Runc {
     }
   }
 
+  /** Kills the commands that are under way: whoever goes on with the container begins anew. */
+  abandon(): void {
+    for (const command of this.#running) command.kill(SIGKILL);
+  }
+
   /** Frees what the runtime holds of the container. One that the runtime does not know is fine. */
   async delete(force: boolean): Promise<void> {
     try {

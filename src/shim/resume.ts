@@ -4,6 +4,7 @@ import { isSystemError, type Keeper, type Platform } from "../platform/platform.
 import { readState } from "../platform/state-log.ts";
 import { recordCrash } from "./crash.ts";
 import { type ServeConfig, serve } from "./serve.ts";
+import { STATE_IS_READABLE } from "./succession.ts";
 
 /** Fields of records that are descriptors; -1 for none. */
 const DESCRIPTORS = ["pidfd", "source", "sink", "reader", "writer", "held", "listener", "input", "output"];
@@ -20,6 +21,14 @@ export function resume(platform: Platform, keeper: Keeper): void {
     recordCrash(platform, config.bundle, error);
     throw error;
   }
+}
+
+/** Whether this program can go on with the state that its stdin reads. Throws an Error that says why not. */
+export function probeState(platform: Platform): string {
+  const records = readState(platform, "/proc/self/fd/0");
+  if (records.get("shim") === undefined) throw new Error("the state does not say what the shim serves");
+  knownDescriptors(platform, records);
+  return STATE_IS_READABLE;
 }
 
 /** What was opened for something that nobody has written down came to nothing. */

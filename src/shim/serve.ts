@@ -25,6 +25,7 @@ import { TtrpcServer } from "../ttrpc/server.ts";
 import { recordCrash } from "./crash.ts";
 import { Debug } from "./debug.ts";
 import { Lifetime } from "./lifetime.ts";
+import { Succession } from "./succession.ts";
 
 /** How long leaving may wait for the daemon to take the last events, in ms: it gives Shutdown 3 s. */
 const FLUSH_TIMEOUT = 2_000;
@@ -61,7 +62,7 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
   const { self, net, clock, keeping } = platform;
   const isKept = config.keeper > 0;
   // The keeper has one, for both.
-  if (!isKept) self.newSession();
+  if (!isKept && kept === undefined) self.newSession();
   if (kept === undefined) detachStdio(platform);
   const log = createLog(platform, config.debug, openLogFifo(platform, config.bundle));
   self.onUncaught((error) => {
@@ -75,11 +76,9 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
 
   const records = new StateLog(platform);
   const keeper = isKept ? keeping.keeper() : null;
-  if (keeper !== null) {
-    records.seed(kept ?? new Map());
-    keeping.beforeEffects(() => records.flush());
-    records.open(keeper.state);
-  }
+  records.seed(kept ?? new Map());
+  keeping.beforeEffects(() => records.flush());
+  if (keeper !== null) records.open(keeper.state);
   records.put("shim", () => JSON.stringify(config));
   const reaper = new Reaper(platform);
   const events = new Publisher(
@@ -101,7 +100,7 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
       events.tryNow();
     },
   };
-  const calls = isKept ? new CallRecords(records) : undefined;
+  const calls = new CallRecords(records);
   const server = new TtrpcServer(clock, observers, calls);
   const inode = platform.files.stat(config.socket)?.inode;
   let leaving = false;
@@ -137,10 +136,15 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
     { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => void leave() },
   );
   server.register(TaskDefinition, withErrorClasses(TaskDefinition, service), [TaskV3Definition.fullName]);
+  const succession = new Succession(
+    { platform, log, records, reaper, server, abandon: () => service.abandon() },
+    keeper?.pid ?? 0,
+  );
   const debug = new Debug(platform, {
     runningCalls: () => server.activeCalls(),
     containers: () => service.dump(),
     waitingEvents: () => events.waiting,
+    upgrade: (path) => succession.upgrade(path),
   });
   server.register(DebugDefinition, debug);
   self.onSignals(SERVED_SIGNALS, (signal) => {
@@ -165,7 +169,7 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
     reaper.takeKept();
     for (const connection of keptConnections(kept, platform.text.decode)) {
       if (!connection.isInDoubt) server.accept(net.adopt(connection.fd), connection);
-      else calls?.forget(connection);
+      else calls.forget(connection);
     }
   }
   if (keeper !== null) {

@@ -314,6 +314,11 @@ export class Container {
     });
   }
 
+  /** Kills the runtime's commands that are under way. */
+  abandon(): void {
+    this.#runc.abandon();
+  }
+
   dump(): ContainerDump {
     return { ...this.init.dump(), execs: [...this.#execs.values()].map((exec) => exec.dump()) };
   }

@@ -237,6 +237,11 @@ export class TaskService {
     return empty;
   }
 
+  /** Kills the runtime's commands that are under way, before another process goes on. */
+  abandon(): void {
+    for (const container of this.#containers.values()) container?.abandon();
+  }
+
   /** What there is, for Debug. A container that is being made is not among them. */
   dump(): ContainerDump[] {
     return [...this.#containers.values()]

@@ -47,6 +47,7 @@ export class TtrpcServer {
   readonly #connections = new Set<ServerConnection>();
   readonly #records: CallRecords | undefined;
   #stopping = false;
+  #suspended = false;
   #settled: (() => void)[] = [];
   #isIgnored: (call: CallInfo) => boolean = () => false;
 
@@ -100,8 +101,21 @@ export class TtrpcServer {
       },
     }, record, kept?.lastId);
     this.#connections.add(connection);
+    if (this.#suspended) connection.hold();
     this.#options.connectionsChanged?.(this.#connections.size);
     for (const [id, data] of kept?.calls ?? []) connection.resume(id, data);
+  }
+
+  /** Takes no more requests: they stay in the kernel for whoever goes on with the connections. */
+  suspend(): void {
+    this.#suspended = true;
+    for (const connection of this.#connections) connection.hold();
+  }
+
+  /** Takes requests again. */
+  goOn(): void {
+    this.#suspended = false;
+    for (const connection of this.#connections) connection.release();
   }
 
   /** The calls that are running now. */

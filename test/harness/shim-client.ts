@@ -144,6 +144,11 @@ export class ShimClient {
     return JSON.parse(text) as ShimDump;
   }
 
+  /** Has another program take the shim's place. */
+  upgrade(program: string): Promise<{ version: string; pid: number }> {
+    return createClient(DebugDefinition, this.connection).upgrade({ program }, this.#limit);
+  }
+
   close(): void {
     this.connection.close();
   }

@@ -10,7 +10,7 @@ import { isRunning } from "../harness/processes.ts";
 import type { ShimClient } from "../harness/shim-client.ts";
 
 const place = await Playground.create();
-after(() => { if (process.env.SHOWLOG) { console.error(place.log); for (const i of ["execs","waits","meanwhile"]) try { console.error(readFileSync(place.bundle(i)+"/holdfast.crash","utf8")); } catch {} }; return place.close(); });
+after(() => place.close());
 
 /** Kills the shim that serves a container; its keeper stays. */
 async function kill(shim: ShimClient, id: string): Promise<number> {
