@@ -1,4 +1,4 @@
-// Labels of records, changed by a field mask: the same for blobs, images and snapshots (containerd's metadata/content.go, images.go, snapshot.go).
+// Labels of records, changed by a field mask: the same for namespaces, blobs, images and snapshots (containerd's metadata/content.go, images.go, snapshot.go).
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { validateLabels } from "../identifiers.ts";
 
