@@ -18,6 +18,8 @@ export interface RuntimeOptions {
   readonly ioGid: number;
   /** The cgroup that the shim itself joins; empty for its daemon's. */
   readonly shimCgroup: string;
+  /** Where criu works and logs when the container is restored; empty for a place in the bundle. */
+  readonly criuWorkPath: string;
 }
 
 export const defaultOptions: RuntimeOptions = {
@@ -29,6 +31,7 @@ export const defaultOptions: RuntimeOptions = {
   ioUid: 0,
   ioGid: 0,
   shimCgroup: "",
+  criuWorkPath: "",
 };
 
 /** What a Create request's options say, defaults filled in. Throws if the type is not known or the body is malformed. */
@@ -50,8 +53,17 @@ export function readOptions(platform: Platform, any: Any | undefined): RuntimeOp
 }
 
 function pick(options: Omit<Options, "binaryName" | "root">): RuntimeOptions {
-  const { systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup } = options;
-  return { ...defaultOptions, systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup };
+  const { systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup, criuWorkPath } = options;
+  return {
+    ...defaultOptions,
+    systemdCgroup,
+    noPivotRoot,
+    noNewKeyring,
+    ioUid,
+    ioGid,
+    shimCgroup,
+    criuWorkPath,
+  };
 }
 
 function fromToml(text: string, source: string): RuntimeOptions {
@@ -71,6 +83,7 @@ function fromToml(text: string, source: string): RuntimeOptions {
     ioUid: value("IoUid", 0),
     ioGid: value("IoGid", 0),
     shimCgroup: value("ShimCgroup", ""),
+    criuWorkPath: value("CriuWorkPath", ""),
   };
 }
 

@@ -1,6 +1,7 @@
 // One container: its init, its execs, and what the runtime is asked to do with them. Used by service.ts.
 
 import type { ContainerDump } from "../api/dump.ts";
+import type { CheckpointOptions } from "../api/generated/runc_options.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
 import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
@@ -14,6 +15,7 @@ import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
 import { type ProcessSetup, Runc } from "../runc/runc.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { type CriuRun, checkpointRun, restoreRun, runCriu } from "./checkpoint.ts";
 import { claimId, isHalfMade } from "./claim.ts";
 import type { ShimContext } from "./context.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
@@ -47,6 +49,8 @@ export class Container {
   readonly #launcher: Launcher;
   readonly #exits: Exits;
   readonly #queue = new Queue();
+  /** How Start makes the container, where it comes from a checkpoint: until then the runtime does not know it, and it has no process. */
+  readonly #restoring: CriuRun | undefined;
   #execCount = 0;
 
   private constructor(context: ShimContext, request: CreateTaskRequest) {
@@ -63,6 +67,10 @@ export class Container {
       this.#options,
     );
     this.#spec = readSpec(platform, request.bundle);
+    const { bundle, checkpoint, parentCheckpoint } = request;
+    if (checkpoint !== "") {
+      this.#restoring = restoreRun(bundle, checkpoint, parentCheckpoint, this.#options.criuWorkPath);
+    }
     this.#launcher = new Launcher(context, request, this.#spec, this.#options);
     this.#exits = new Exits(context, {
       id: request.id,
@@ -87,16 +95,13 @@ export class Container {
     writeGoShimFiles(context.platform, request.bundle, container.#options);
     try {
       mountRootfs(context.platform, request.bundle, request.rootfs);
-      const command = (setup: ProcessSetup): Promise<void> => container.#runc.create(setup);
-      const child = await container.#launcher.launch(
-        container.init,
-        container.#spec.user,
-        `${request.bundle}/init.pid`,
-        command,
-        caller,
-      );
-      if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");
-      container.#created(request, child);
+      if (container.#restoring === undefined) {
+        const command = (setup: ProcessSetup): Promise<void> => container.#runc.create(setup);
+        const child = await container.#launchInit("create", command, caller);
+        if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");
+        container.#watch(child);
+      }
+      container.#created(request);
     } catch (error) {
       await container.#undoCreate(error);
       throw error;
@@ -127,7 +132,7 @@ export class Container {
 
   start(process: Process, caller: CancelSignal): Promise<void> {
     return process === this.init
-      ? this.#queue.run(() => this.#startInit())
+      ? this.#queue.run(() => this.#startInit(caller))
       : this.#startExec(process, caller);
   }
 
@@ -137,6 +142,7 @@ export class Container {
       process.signal(signal);
       return;
     }
+    if (process.pid === 0) throw new TtrpcError(Code.FAILED_PRECONDITION, "process not created");
     try {
       await this.#runc.kill(signal, all);
     } catch (error) {
@@ -171,13 +177,18 @@ export class Container {
     });
   }
 
-  /** Refused in every case, after the state has had its say. */
-  checkpoint(): void {
-    this.init.request("checkpoint");
-    throw new TtrpcError(
-      Code.UNIMPLEMENTED,
-      "checkpoint is not implemented by this shim: use the runtime's own checkpoint command, or run the container with io.containerd.runc.v2",
-    );
+  /** Writes the container's processes to the directory `path`. */
+  checkpoint(path: string, options: CheckpointOptions): Promise<void> {
+    return this.#queue.run(async () => {
+      this.init.request("checkpoint");
+      const run = checkpointRun(this.bundle, path, options);
+      const command = (): Promise<void> => this.#runc.checkpoint(run.flags);
+      await explain(
+        "OCI runtime checkpoint failed",
+        runCriu(this.#context.platform, this.bundle, run, command),
+      );
+      this.#context.events.publish(topics.checkpointed, { containerId: this.id, checkpoint: path });
+    });
   }
 
   /** Applies limits; `resources` is the JSON of an OCI LinuxResources. */
@@ -254,22 +265,34 @@ export class Container {
 
   // --- creating and starting
 
-  #created(request: CreateTaskRequest, child: Child): void {
+  #launchInit(
+    verb: "create" | "restore",
+    command: (setup: ProcessSetup) => Promise<void>,
+    caller: CancelSignal,
+  ): Promise<Child> {
+    const pidFile = `${this.bundle}/init.pid`;
+    return this.#launcher.launch(this.init, { user: this.#spec.user, pidFile, verb, command }, caller);
+  }
+
+  #watch(child: Child): void {
     const { platform, events, log } = this.#context;
     this.#save();
     this.cgroup = findCgroup(platform, log, child.pid, () =>
       events.publish(topics.oom, { containerId: this.id }),
     );
+    void child.exited.then((exit) => this.#exits.ofInit(exit.status));
+  }
+
+  #created(request: CreateTaskRequest): void {
     const { rootfs, checkpoint, stdin, stdout, stderr, terminal } = request;
-    events.publish(topics.create, {
+    this.#context.events.publish(topics.create, {
       containerId: this.id,
       bundle: this.bundle,
       rootfs,
       io: { stdin, stdout, stderr, terminal },
       checkpoint,
-      pid: child.pid,
+      pid: this.init.pid,
     });
-    void child.exited.then((exit) => this.#exits.ofInit(exit.status));
   }
 
   /** Whatever a failed create has left: a runtime that was killed half-way leaves a container that nobody asked for. */
@@ -286,9 +309,20 @@ export class Container {
     for (const file of ["init.pid", ".init.pid"]) platform.files.remove(`${this.bundle}/${file}`);
   }
 
-  async #startInit(): Promise<void> {
+  async #startInit(caller: CancelSignal): Promise<void> {
     this.init.request("start");
-    await this.#exits.trackInit(() => explain("OCI runtime start failed", this.#runc.start()));
+    const restoring = this.#restoring;
+    await this.#exits.trackInit(() =>
+      restoring === undefined
+        ? explain("OCI runtime start failed", this.#runc.start())
+        : this.#restore(restoring, caller),
+    );
+  }
+
+  async #restore(run: CriuRun, caller: CancelSignal): Promise<void> {
+    const restore = (setup: ProcessSetup): Promise<void> =>
+      runCriu(this.#context.platform, this.bundle, run, () => this.#runc.restore(run.flags, setup));
+    this.#watch(await this.#launchInit("restore", restore, caller));
   }
 
   async #startExec(exec: Process, caller: CancelSignal): Promise<void> {
@@ -306,7 +340,11 @@ export class Container {
     try {
       files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
       const command = (setup: ProcessSetup): Promise<void> => this.#runc.exec(`${base}.json`, setup);
-      const child = await this.#launcher.launch(exec, user, `${base}.pid`, command, caller);
+      const child = await this.#launcher.launch(
+        exec,
+        { user, pidFile: `${base}.pid`, verb: "exec", command },
+        caller,
+      );
       this.#execSpecs.delete(exec);
       exec.happened("started");
       this.#context.events.publish(topics.execStarted, {
@@ -338,7 +376,8 @@ export class Container {
 
   async #killCreated(): Promise<void> {
     await this.#runc.delete(true);
-    await within(this.#context.platform.clock, EXECS_TIMEOUT, this.init.wait());
+    // One that was to be restored never had a process.
+    if (this.init.pid !== 0) await within(this.#context.platform.clock, EXECS_TIMEOUT, this.init.wait());
   }
 
   async #deleteFromRuntime(): Promise<void> {

@@ -21,6 +21,15 @@ import type { Process } from "./process.ts";
  */
 const CANCEL_GRACE = 3_000;
 
+/** How the runtime is asked for a process. */
+export interface Launch {
+  readonly user: Ids;
+  readonly pidFile: string;
+  /** The word for it in an error. */
+  readonly verb: "create" | "exec" | "restore";
+  readonly command: (setup: ProcessSetup) => Promise<void>;
+}
+
 export class Launcher {
   readonly #context: ShimContext;
   readonly #stdio: StdioContext;
@@ -50,9 +59,7 @@ export class Launcher {
   /** Has the runtime make a process of that user with its stdio, and claims it. On failure the stdio is closed again. */
   async launch(
     process: Process,
-    user: Ids,
-    pidFile: string,
-    command: (setup: ProcessSetup) => Promise<void>,
+    { user, pidFile, verb, command }: Launch,
     caller: CancelSignal,
   ): Promise<Child> {
     const { platform, reaper } = this.#context;
@@ -79,10 +86,7 @@ export class Launcher {
           });
         },
       });
-      await explain(
-        `OCI runtime ${process.kind === "init" ? "create" : "exec"} failed`,
-        withWords(made, stdio),
-      );
+      await explain(`OCI runtime ${verb} failed`, withWords(made, stdio));
       child = reaper.claim(readPidFile(platform, pidFile));
       await stdio.attached();
       process.became(child);

@@ -1,9 +1,9 @@
 // The task service, v2 and v3 of which are the same on the wire: requests in, containers asked, responses out. Served by src/shim/serve.ts.
-import { pack, RUNC_PROCESS_DETAILS } from "../api/any.ts";
+import { pack, RUNC_CHECKPOINT_OPTIONS, RUNC_PROCESS_DETAILS, unpack } from "../api/any.ts";
 import type { ContainerDump } from "../api/dump.ts";
 import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
-import { ProcessDetails } from "../api/generated/runc_options.ts";
+import { CheckpointOptions, ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -43,12 +43,6 @@ export class TaskService {
   async create(request: api.CreateTaskRequest, call: CallContext): Promise<api.CreateTaskResponse> {
     const { id } = request;
     if (this.#containers.has(id)) throw new TtrpcError(Code.ALREADY_EXISTS, `container ${id} already exists`);
-    if (request.checkpoint !== "") {
-      throw new TtrpcError(
-        Code.UNIMPLEMENTED,
-        "restore from a checkpoint is not implemented by this shim: create the task without one, or run the container with io.containerd.runc.v2",
-      );
-    }
     this.#put(id, null);
     try {
       const container = await Container.create(this.#context, request, call);
@@ -178,7 +172,11 @@ export class TaskService {
   }
 
   async checkpoint(request: api.CheckpointTaskRequest): Promise<Empty> {
-    this.#container(request.id).checkpoint();
+    const container = this.#container(request.id);
+    const options = checkpointOptions(request);
+    const path = request.path || options.imagePath;
+    if (path === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "checkpoint: no directory to write it to");
+    await container.checkpoint(path, options);
     return empty;
   }
 
@@ -236,6 +234,13 @@ export class TaskService {
     const oldest = this.#deletes.keys().next().value;
     if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#deletes.delete(oldest);
   }
+}
+
+function checkpointOptions({ options }: api.CheckpointTaskRequest): CheckpointOptions {
+  if (options === undefined || options.typeUrl === "") return CheckpointOptions.decode(new Uint8Array(0));
+  const known = unpack(options, RUNC_CHECKPOINT_OPTIONS, CheckpointOptions);
+  if (known !== undefined) return known;
+  throw new TtrpcError(Code.INVALID_ARGUMENT, `checkpoint options of unknown type ${options.typeUrl}`);
 }
 
 function deleteKey(request: { id: string; execId?: string }): string {
