@@ -22,6 +22,7 @@ struct stream {
   uint64_t packed;
   uint64_t unpacked;
   void *digest;
+  int is_empty;
   char input[64 << 10];
 };
 
@@ -45,6 +46,41 @@ int seen_has(const char *path);
 // The verbs; argv[0] is the verb. They return the exit status.
 int unpack(int argc, char **argv);
 int copy(int argc, char **argv);
+
+int diff(int argc, char **argv);
+
+// A mount namespace of our own: what is mounted from here on goes with this process.
+void own_mounts(void);
+// Mounts `count` / 4 times TYPE SOURCE FLAGS DATA on `directory`; paths in them may be relative to `base`.
+void mount_all(const char *directory, const char *base, int count, char **mounts);
+// Gives up every other capability, for good.
+void keep_capabilities(const int *kept, size_t count);
+
+// A layer that is being written to stdout: packed, and the digest of the unpacked bytes taken.
+struct sink {
+  struct archive *packed;
+  struct archive *tar;
+  uint64_t unpacked;
+  void *digest;
+};
+
+// Opens it; `compression` is "none", "gzip" or "zstd". Ends the program if that fails.
+void sink_open(struct sink *sink, const char *compression);
+// Writes the end. Writes the digest in hex.
+void sink_finish(struct sink *sink, char hex[DIGEST_HEX + 1]);
+
+// Extended attributes of a file that belong to a layer, in order.
+struct attributes {
+  size_t count;
+  char **names;
+  void **values;
+  size_t *sizes;
+};
+
+// Those of `name` in the directory `at`; a link is not followed. Free them with attributes_free().
+void attributes_read(int at, const char *name, struct attributes *found);
+int attributes_equal(const struct attributes *a, const struct attributes *b);
+void attributes_free(struct attributes *attributes);
 
 // What is restored of each file, as archive_write_disk has it.
 enum { EXTRACT_FLAGS = ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR };

@@ -1,4 +1,4 @@
-// holdfast-layer: holdfast-layer unpack|copy ARGUMENTS. What goes wrong is a line on stderr, and status 1.
+// holdfast-layer: holdfast-layer unpack|copy|diff ARGUMENTS. What goes wrong is a line on stderr, and status 1.
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,5 +22,6 @@ int main(int argc, char **argv)
   const char *verb = argc > 1 ? argv[1] : "";
   if (strcmp(verb, "unpack") == 0) return unpack(argc - 1, argv + 1);
   if (strcmp(verb, "copy") == 0) return copy(argc - 1, argv + 1);
-  fail("usage: holdfast-layer unpack|copy ARGUMENTS");
+  if (strcmp(verb, "diff") == 0) return diff(argc - 1, argv + 1);
+  fail("usage: holdfast-layer unpack|copy|diff ARGUMENTS");
 }

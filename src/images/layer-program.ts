@@ -1,10 +1,11 @@
-// Runs holdfast-layer (native/layer): a layer into a snapshot, in a process that has that snapshot as its root, and copies of snapshots. One process a layer:
+// Runs holdfast-layer (native/layer): a layer into a snapshot, in a process that has that snapshot as its root, layers from snapshots, and copies of them. One process a layer:
 // the daemon's own memory does not grow with it.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import type { SnapshotMount } from "./snapshotter.ts";
+import { mountArguments, readOnly, type SnapshotMount } from "./mount.ts";
 
 /** What a layer may be at the most. */
 export interface UnpackLimits {
@@ -24,16 +25,18 @@ export interface Unpacked {
   readonly entries: number;
 }
 
-const MS_RDONLY = 1;
-const MS_BIND = 4096;
-const MS_REC = 16384;
-/** Options that are flags of mount(2); all others are the file system's own. */
-const FLAGS: Readonly<Record<string, number>> = {
-  ro: MS_RDONLY,
-  rw: 0,
-  bind: MS_BIND,
-  rbind: MS_BIND | MS_REC,
-};
+export interface DiffOptions {
+  readonly compression: "none" | "gzip" | "zstd";
+  /** The latest time that an entry may have, in seconds since 1970; undefined for any. */
+  readonly latest: number | undefined;
+}
+
+/** Of a layer that was made: its uncompressed digest and size. */
+export interface MadeLayer {
+  readonly digest: string;
+  readonly size: number;
+}
+
 /** An error's text is a line or two. */
 const MAX_ERROR_BYTES = 4096;
 
@@ -51,18 +54,57 @@ export class LayerProgram {
 
   /** Unpacks the layer in the file `layer` onto `mounts`. Rejects with what is wrong with the layer; what was written until then stays in the snapshot. */
   async unpack(layer: string, mounts: readonly SnapshotMount[]): Promise<Unpacked> {
+    const input = openSync(layer, "r");
+    try {
+      return await this.#unpack(input, mounts);
+    } finally {
+      closeSync(input);
+    }
+  }
+
+  /** Rejects with what the kernel says against these mounts. */
+  async tryMounts(mounts: readonly SnapshotMount[]): Promise<void> {
+    await this.#unpack("ignore", mounts);
+  }
+
+  /** No input is an empty layer. */
+  async #unpack(input: number | "ignore", mounts: readonly SnapshotMount[]): Promise<Unpacked> {
     mkdirSync(this.#scratch, { recursive: true, mode: 0o700 });
     const target = mkdtempSync(join(this.#scratch, "unpack-"));
-    const input = openSync(layer, "r");
     try {
       const { entries, bytes, ratio } = this.#limits;
       const { base, args } = mountArguments(mounts);
       const text = await this.#run(["unpack", `${entries}:${bytes}:${ratio}`, target, base, ...args], input);
       return JSON.parse(text) as Unpacked;
     } finally {
-      closeSync(input);
       // The mounts were the unpacker's alone.
       rmdirSync(target);
+    }
+  }
+
+  /**
+   * Writes the layer that makes `right` of `left` to `output`, piece by piece. The mounts are made read-only, so that a container may run on `right`.
+   * Rejects with what cannot be in a layer, or with what `output` rejects with.
+   */
+  async diff(
+    left: readonly SnapshotMount[],
+    right: readonly SnapshotMount[],
+    { compression, latest }: DiffOptions,
+    output: (bytes: Uint8Array) => Promise<void>,
+  ): Promise<MadeLayer> {
+    mkdirSync(this.#scratch, { recursive: true, mode: 0o700 });
+    const targets = [left, right].map(() => mkdtempSync(join(this.#scratch, "diff-")));
+    const [from = "", to = ""] = targets;
+    try {
+      const before = mountArguments(left.map(readOnly));
+      const after = mountArguments(right.map(readOnly));
+      const words = [
+        ...[from, before.base, String(before.args.length), ...before.args],
+        ...[to, after.base, ...after.args],
+      ];
+      return JSON.parse(await this.#produce(["diff", compression, String(latest ?? -1), ...words], output));
+    } finally {
+      for (const target of targets) rmdirSync(target);
     }
   }
 
@@ -71,58 +113,50 @@ export class LayerProgram {
     await this.#run(["copy", from, to], "ignore");
   }
 
-  #run(args: readonly string[], input: number | "ignore"): Promise<string> {
+  /** Hands on what the program writes, and returns its report. */
+  async #produce(args: readonly string[], output: (bytes: Uint8Array) => Promise<void>): Promise<string> {
+    const child = spawn(this.#program, args, {
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+      env: {},
+      cwd: "/",
+    });
+    const ended = this.#ended(child);
+    // Whoever waits for it does so below; it may reject before.
+    ended.catch(() => {});
+    const report: Buffer[] = [];
+    (child.stdio[3] as Readable).on("data", (chunk: Buffer) => report.push(chunk));
+    try {
+      for await (const chunk of child.stdout as Readable) await output(chunk as Buffer);
+    } catch (error) {
+      child.kill("SIGKILL");
+      await ended.catch(() => {});
+      throw error;
+    }
+    await ended;
+    return Buffer.concat(report).toString();
+  }
+
+  async #run(args: readonly string[], input: number | "ignore"): Promise<string> {
+    const child = spawn(this.#program, args, { stdio: [input, "pipe", "pipe"], env: {}, cwd: "/" });
+    const output: Buffer[] = [];
+    child.stdout?.on("data", (chunk: Buffer) => output.push(chunk));
+    await this.#ended(child);
+    return Buffer.concat(output).toString();
+  }
+
+  /** Rejects with what the program says went wrong. */
+  #ended(child: ChildProcess): Promise<void> {
     return new Promise((resolve, reject) => {
-      const child = spawn(this.#program, args, { stdio: [input, "pipe", "pipe"], env: {}, cwd: "/" });
-      const output: Buffer[] = [];
       let errors = "";
-      child.stdout?.on("data", (chunk: Buffer) => output.push(chunk));
       child.stderr?.on("data", (chunk: Buffer) => {
         if (errors.length < MAX_ERROR_BYTES) errors += chunk.toString();
       });
       child.once("error", (error) => reject(new Error(`cannot run ${this.#program}: ${error.message}`)));
       child.once("close", (status, signal) => {
         const failure = errors.trim() || `holdfast-layer ended with ${signal ?? status}`;
-        if (status === 0) resolve(Buffer.concat(output).toString());
+        if (status === 0) resolve();
         else reject(new TtrpcError(Code.UNKNOWN, failure));
       });
     });
   }
-}
-
-/** Type, source, flags and data of each mount; overlay's directories are relative to `base`, as the kernel takes one page of them. */
-function mountArguments(mounts: readonly SnapshotMount[]): { base: string; args: string[] } {
-  const base = commonDirectory(mounts.flatMap(({ options }) => options.flatMap(directoriesOf)));
-  const args = mounts.flatMap(({ type, source, options }) => {
-    const flags = options.reduce((sum, option) => sum | (FLAGS[option] ?? 0), 0);
-    const data = options
-      .filter((option) => FLAGS[option] === undefined)
-      .map((option) => relativeTo(base, option));
-    return [type, source, String(flags), data.join(",")];
-  });
-  return { base: base === "" ? "/" : base, args };
-}
-
-const DIRECTORIES = /^(lowerdir|upperdir|workdir)=(.*)$/s;
-
-function directoriesOf(option: string): string[] {
-  return DIRECTORIES.exec(option)?.[2]?.split(":") ?? [];
-}
-
-function relativeTo(base: string, option: string): string {
-  const found = DIRECTORIES.exec(option);
-  if (base === "" || found === null) return option;
-  const [, name = "", value = ""] = found;
-  return `${name}=${value
-    .split(":")
-    .map((path) => path.slice(base.length + 1))
-    .join(":")}`;
-}
-
-/** The directory that all lie in; "" if there is none but the root. */
-function commonDirectory(paths: readonly string[]): string {
-  const [first = "", ...rest] = paths.map((path) => path.split("/").slice(0, -1));
-  if (first === "") return "";
-  const same = first.findIndex((part, index) => rest.some((other) => other[index] !== part));
-  return first.slice(0, same < 0 ? first.length : same).join("/");
 }

@@ -62,12 +62,15 @@ export class Table<T> {
     return [...this.#records.keys()];
   }
 
+  /** In order, as containerd lists what it has. */
   ids(namespace: string): string[] {
-    return [...(this.#records.get(namespace)?.keys() ?? [])];
+    return [...(this.#records.get(namespace)?.keys() ?? [])].sort();
   }
 
+  /** In the order of their ids. */
   list(namespace: string): T[] {
-    return [...(this.#records.get(namespace)?.values() ?? [])];
+    const records = this.#records.get(namespace);
+    return records === undefined ? [] : this.ids(namespace).map((id) => records.get(id) as T);
   }
 
   find(namespace: string, id: string): T | undefined {

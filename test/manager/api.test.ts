@@ -134,7 +134,7 @@ test("health says that it serves, and introspection what", async () => {
   const { plugins } = await introspection.plugins({ filters: ["id~=task"] });
   assert.deepEqual(
     plugins.map(({ type, id }) => `${type}/${id}`),
-    ["io.containerd.grpc.v1/tasks", "io.containerd.runtime.v2/task"],
+    ["io.containerd.runtime.v2/task", "io.containerd.grpc.v1/tasks"],
   );
   const { uuid } = await introspection.server({});
   assert.match(uuid, /^[0-9a-f-]{36}$/);

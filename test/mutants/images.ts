@@ -133,7 +133,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "the unpacker's mount point stays",
     file: "src/images/layer-program.ts",
-    text: "rmdirSync(target);",
+    text: "// The mounts were the unpacker's alone. rmdirSync(target);",
     replacement: "",
     tests: ["test/images/layers.test.ts"],
     name: "a layer that cannot be mounted",

@@ -7,8 +7,6 @@ import { callCode } from "../text/problem.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import type { Spec } from "./spec-flags.ts";
 
-/** Where images are unpacked. */
-export const SNAPSHOTTER = "overlayfs";
 const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
 /** The path of the file that has the container's output; undefined if there is none, or only fifos. */
@@ -22,8 +20,8 @@ export interface NewContainer {
   readonly runtime: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly spec: Spec;
-  /** The name of its image, whose snapshot of the container's own id it runs on; undefined for another root file system. */
-  readonly image: string | undefined;
+  /** Its image, whose snapshot of the container's own id it runs on; undefined for another root file system. */
+  readonly image: { readonly name: string; readonly snapshotter: string } | undefined;
 }
 
 export async function createContainer(daemon: DaemonClient, container: NewContainer): Promise<void> {
@@ -32,10 +30,10 @@ export async function createContainer(daemon: DaemonClient, container: NewContai
     container: {
       id,
       labels: { ...labels },
-      image: image ?? "",
+      image: image?.name ?? "",
       runtime: { name: runtime },
       spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(stringifyExact(spec)) },
-      snapshotter: image === undefined ? "" : SNAPSHOTTER,
+      snapshotter: image?.snapshotter ?? "",
       snapshotKey: image === undefined ? "" : id,
       extensions: {},
     },

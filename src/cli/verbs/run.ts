@@ -18,7 +18,7 @@ import {
 import { deleteEndedToo, Removal } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
 import type { SpecFlags } from "../containers/spec-flags.ts";
-import { prepareImage } from "../images/prepare.ts";
+import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import { ImageStore } from "../images/store.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
@@ -224,9 +224,9 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
   if (image === undefined) return putOnRecord(visit, wanted, removed, undefined);
   // Until the container is on record nothing else keeps its snapshot.
   return ImageStore.underLease(visit.daemon, async (store) => {
-    const { name, config, directories } = await prepareImage(store, wanted.id, image);
-    const flags = { ...wanted.flags, image: { config, directories } };
-    return putOnRecord(visit, { ...wanted, flags }, removed, name);
+    const prepared = await prepareImage(store, wanted.id, image);
+    const flags = { ...wanted.flags, image: prepared };
+    return putOnRecord(visit, { ...wanted, flags }, removed, prepared);
   });
 }
 
@@ -234,7 +234,7 @@ async function putOnRecord(
   { settings, daemon }: Visit,
   { id, flags, raw }: Wanted,
   removed: boolean,
-  image: string | undefined,
+  image: PreparedImage | undefined,
 ): Promise<Made> {
   const spec = makeSpec(settings.namespace, id, flags);
   const stop = raw.stopSignal ?? flags.image?.config.config?.StopSignal;
