@@ -112,6 +112,7 @@ export const mutants: readonly Mutant[] = [
     text: "const keepsNone = user.uid !== 0 && bounding !== undefined;",
     replacement: "const keepsNone = false;",
     tests: ["test/cli/spec.test.ts"],
+    name: "an exec as somebody else",
   },
   {
     what: "links of passwd lead out of the root",
