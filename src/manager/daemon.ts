@@ -212,7 +212,10 @@ export class Daemon {
     serve(DiffDefinition, diffService(this.#images, this.#store));
     serve(EventsDefinition, eventsService(this.#exchange));
     serve(LeasesDefinition, leasesService(this.#store, this.#images));
-    serve(IntrospectionDefinition, introspectionService(await this.#store.uuid()));
+    serve(
+      IntrospectionDefinition,
+      introspectionService(await this.#store.uuid(), this.#images.snapshotterNames),
+    );
     serve(HistoryDefinition, historyService(this.#histories, this.#tasks, this.#store));
     serve(HealthDefinition, healthService(names));
     this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));

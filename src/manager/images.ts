@@ -67,6 +67,10 @@ export class Images {
     this.#failed = failed;
   }
 
+  get snapshotterNames(): readonly string[] {
+    return [...this.#snapshotters.keys()];
+  }
+
   /** Holds collections off until the returned function is called: for who makes something that nothing names yet. */
   share(): Promise<() => void> {
     return this.#lock.share();

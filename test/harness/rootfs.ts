@@ -19,6 +19,8 @@ export function compiled(name: "until-signal" | "clone-new"): string {
   return path;
 }
 
+export const untilSignal = (): string => compiled("until-signal");
+
 /** Fills `directory` with a small Linux system: busybox under all its names in /bin, and until-signal. */
 export function buildRootfs(directory: string): string {
   for (const name of ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"]) {
@@ -29,7 +31,7 @@ export function buildRootfs(directory: string): string {
   for (const applet of applets) {
     if (applet !== "busybox") symlinkSync("busybox", join(directory, "bin", applet));
   }
-  copyFileSync(compiled("until-signal"), join(directory, "bin", "until-signal"));
+  copyFileSync(untilSignal(), join(directory, "bin", "until-signal"));
   return directory;
 }
 

@@ -19,11 +19,16 @@ const SERVICES = [
   "tasks",
   "version",
 ];
+/** Of a snapshotter, which newer clients look up before they make a container of an image. */
+const SNAPSHOTTER_TYPE = "io.containerd.snapshotter.v1";
 const RUNTIME = { type: "io.containerd.runtime.v2", id: "task" };
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", ia32: "386" };
 
 /** `uuid` is the daemon's own. */
-export function introspectionService(uuid: string): Handlers<IntrospectionDefinition> {
+export function introspectionService(
+  uuid: string,
+  snapshotters: readonly string[],
+): Handlers<IntrospectionDefinition> {
   const architecture = ARCHITECTURES[process.arch] ?? process.arch;
   const plugin = ({ type, id }: { type: string; id: string }): Plugin => ({
     type,
@@ -33,7 +38,11 @@ export function introspectionService(uuid: string): Handlers<IntrospectionDefini
     exports: {},
     capabilities: [],
   });
-  const plugins = [...SERVICES.map((id) => ({ type: SERVICE_TYPE, id })), RUNTIME].map(plugin);
+  const plugins = [
+    ...SERVICES.map((id) => ({ type: SERVICE_TYPE, id })),
+    ...snapshotters.map((id) => ({ type: SNAPSHOTTER_TYPE, id })),
+    RUNTIME,
+  ].map(plugin);
   return {
     plugins({ filters }) {
       const matches = parseFilters(filters);
