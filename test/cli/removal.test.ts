@@ -1,5 +1,7 @@
 // `run --rm`: the container is gone after its end, whatever becomes of the client: killed, detached, without its terminal, without anybody who reads.
 import assert from "node:assert/strict";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
@@ -95,8 +97,14 @@ test("run -d leaves no Node behind, and with holdfastd nothing at all", async ()
 });
 
 test("run in front leaves nothing behind when the container has ended", async () => {
-  assert.equal((await cli.run(args("front", "--", "sh", "-c", "exit 7"))).status, 7);
+  // Its watcher would wait for the end with this, and then delete what has the id by now.
+  const directory = join(cli.directory, "tail");
+  mkdirSync(directory);
+  writeFileSync(join(directory, "tail"), `#!/bin/sh\n>${directory}/called\n`, { mode: 0o755 });
+  const env = { PATH: `${directory}:${process.env.PATH}` };
+  assert.equal((await cli.run(args("front", "--", "sh", "-c", "exit 7"), { env })).status, 7);
   await eventually("its watcher to go", () => attendants("front").length === 0);
+  assert.equal(existsSync(join(directory, "called")), false);
   assert.deepEqual(await listed(), []);
 });
 

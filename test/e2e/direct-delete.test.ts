@@ -227,6 +227,30 @@ test("the socket of a shim that is about to die is removed, though its listener 
   await place.removeBundle("dying");
 });
 
+test("whoever has an answer, be it that it knows no such call, is alive, and is not asked again", {
+  skip: notOurs,
+}, async () => {
+  const path = join(place.directory, "answering");
+  let asked = 0;
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (request) => {
+      asked++;
+      // ttrpc: the length, the request's stream, a response without flags, and a status of code 12.
+      socket.write(Buffer.concat([Buffer.from([0, 0, 0, 4]), request.subarray(4, 8), Buffer.from([2, 0])]));
+      socket.write(Buffer.from([0x0a, 0x02, 0x08, 0x0c]));
+    });
+  });
+  await new Promise<void>((done) => server.listen(path, done));
+  const bundle = place.makeBundle("answering", { args: ["true"] });
+  writeFileSync(join(bundle, "address"), `unix://${path}`);
+  const output = await place.delete("answering");
+  const isKept = existsSync(path);
+  server.close();
+  assert.deepEqual([output.status, output.stderr, asked, isKept], [0, "", 1, true]);
+  await place.removeBundle("answering");
+});
+
 test("a file of the user's that an address names is not removed", { skip: notOurs }, async () => {
   const path = join(place.directory, "not-a-socket");
   writeFileSync(path, "1");

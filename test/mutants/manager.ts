@@ -468,4 +468,12 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/manager/live-mounts.test.ts"],
     name: "what is mounted beside the bundle",
   },
+  {
+    what: "newer clients do not find the snapshotters",
+    file: "src/manager/api/introspection.ts",
+    text: "...snapshotters.map((id) => ({ type: SNAPSHOTTER_TYPE, id })),",
+    replacement: "",
+    tests: ["test/manager/api.test.ts"],
+    name: "introspection what",
+  },
 ];

@@ -105,8 +105,8 @@ export const mutants: readonly Mutant[] = [
     file: "src/stdio/console.ts",
     text: "if (this.#size !== undefined) this.resize(...this.#size);",
     replacement: "",
-    tests: ["test/e2e/direct-end.test.ts"],
-    name: "a size given before the start",
+    tests: ["test/stdio/terminal.test.ts"],
+    name: "an exec that was resized before its start",
   },
   {
     what: "the end of input does not reach a terminal",
