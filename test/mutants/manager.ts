@@ -471,7 +471,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "newer clients do not find the snapshotters",
     file: "src/manager/api/introspection.ts",
-    text: "...snapshotters.map((id) => ({ type: SNAPSHOTTER_TYPE, id })),",
+    text: "...(await images.snapshotterStates()).map(snapshotterPlugin),",
     replacement: "",
     tests: ["test/manager/api.test.ts"],
     name: "introspection what",
