@@ -203,7 +203,10 @@ export class Daemon {
     serve(NamespacesDefinition, namespacesService(this.#store, this.#exchange));
     serve(
       ContainersDefinition,
-      containersService({ store: this.#store, exchange: this.#exchange, histories: this.#histories }),
+      containersService(
+        { store: this.#store, exchange: this.#exchange, histories: this.#histories },
+        (namespace, id) => this.#autoRemove.created(namespace, id),
+      ),
     );
     serve(TasksDefinition, tasksService(this.#tasks, this.#store));
     serve(ContentDefinition, contentService(this.#images, this.#store));

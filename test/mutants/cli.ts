@@ -74,6 +74,14 @@ export const mutants: readonly Mutant[] = [
     name: "calls that Docker",
   },
   {
+    what: "run --rm killed before the start leaves its container to wait for an end",
+    file: "src/cli/containers/removal.ts",
+    text: '*) exec "$@" delete -f -- "$id" ;;',
+    replacement: '*) exec "$@" delete --wait -- "$id" ;;',
+    tests: ["test/cli/removal.test.ts"],
+    name: "the client is killed before its task",
+  },
+  {
     what: "clone with new namespaces is allowed",
     file: "src/cli/containers/seccomp.ts",
     text: "const NEW_NAMESPACES = 0x7e020000;",

@@ -476,4 +476,28 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/manager/api.test.ts"],
     name: "introspection what",
   },
+  {
+    what: "a container whose client ended before the start stays",
+    file: "src/manager/auto-remove.ts",
+    text: "|| !hasEnded(client)) continue;",
+    replacement: "|| client !== \"\") continue;",
+    tests: ["test/manager/causes.test.ts"],
+    name: "whose client ends before the start goes",
+  },
+  {
+    what: "the next daemon does not look for containers whose client has ended",
+    file: "src/manager/auto-remove.ts",
+    text: "else this.created(namespace, id);",
+    replacement: "",
+    tests: ["test/manager/causes.test.ts"],
+    name: "whose client ends before the start goes",
+  },
+  {
+    what: "a process is known by its number alone",
+    file: "src/platform/node-process.ts",
+    text: "return processIdentity(Number(pid)) !== identity;",
+    replacement: "return false;",
+    tests: ["test/manager/process-identity.test.ts"],
+    name: "another process of the same number",
+  },
 ];

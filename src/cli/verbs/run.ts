@@ -2,8 +2,9 @@
 
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
-import { AUTO_REMOVE_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
+import { AUTO_REMOVE_LABEL, CLIENT_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
 import { OUR_RUNTIME } from "../../api/runtime-names.ts";
+import { processIdentity } from "../../platform/node-process.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { isAway, patiently } from "../containers/daemon-task.ts";
 import {
@@ -242,7 +243,7 @@ async function putOnRecord(
   const labels = {
     ...labelsOf(raw.label ?? []),
     [LOG_LABEL]: log,
-    ...(removed && { [AUTO_REMOVE_LABEL]: "true" }),
+    ...(removed && { [AUTO_REMOVE_LABEL]: "true", [CLIENT_LABEL]: processIdentity() }),
     ...(stop !== undefined && { [STOP_SIGNAL_LABEL]: stopSignal(stop) }),
   };
   await createContainer(daemon, { id, runtime: raw.runtime, labels, spec, image });
@@ -273,15 +274,15 @@ async function runVerb(visit: Visit): Promise<void> {
   try {
     made = await record(visit, front.rm === true);
     const { id, terminal, log } = made;
-    const created = async (pid: number): Promise<void> => {
-      if (front.rm === true) removal = await Removal.arrange(daemon, settings.address, id, pid);
-    };
+    if (front.rm === true) removal = await Removal.arrange(daemon, settings.address, id);
+    const created = (pid: number): void => removal?.created(pid);
+    const started = (): void => removal?.started();
     if (front.detach === true) {
-      await runDetached(daemon, id, { log, terminal, input: interactive, created });
+      await runDetached(daemon, id, { log, terminal, input: interactive, created, started });
       settings.screen.id(id);
       return;
     }
-    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created };
+    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created, started };
     const outcome = await runInFront(daemon, id, options);
     finish(visit, id, outcome);
     if (outcome !== "detached" && front.rm === true) await remove(visit, id);
@@ -345,7 +346,7 @@ export async function startAgain({ daemon, settings }: Visit, id: string, input 
   await clearEnded(daemon, id);
   const { terminal } = processOf(specOf(container));
   const log = logOf(container) ?? logFile(settings.namespace, id);
-  await runDetached(daemon, id, { log, terminal, input, created: noMore });
+  await runDetached(daemon, id, { log, terminal, input, ...NOBODY });
 }
 
 async function startInFront(visit: Visit, id: string, front: FrontFlags): Promise<void> {
@@ -356,11 +357,12 @@ async function startInFront(visit: Visit, id: string, front: FrontFlags): Promis
   const interactive = front.interactive === true;
   demandTerminal(terminal, interactive);
   const detachKeys = parseDetachKeys(front.detachKeys);
-  const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created: noMore };
+  const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, ...NOBODY };
   finish(visit, id, await runInFront(daemon, id, options));
 }
 
-async function noMore(): Promise<void> {}
+/** Nobody minds the steps. */
+const NOBODY = { created: (): void => {}, started: (): void => {} } as const;
 
 /** A task that has ended stands in the way of the next. */
 async function clearEnded(daemon: DaemonClient, id: string): Promise<void> {

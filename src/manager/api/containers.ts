@@ -36,11 +36,11 @@ export interface ContainersContext {
   readonly histories: Histories;
 }
 
-export function containersService({
-  store,
-  exchange,
-  histories,
-}: ContainersContext): Handlers<ContainersDefinition> {
+/** `noteCreated` is called with each that has been put on record. */
+export function containersService(
+  { store, exchange, histories }: ContainersContext,
+  noteCreated: (namespace: string, id: string) => void,
+): Handlers<ContainersDefinition> {
   const { containers } = store;
   const select = (namespace: string, filters: readonly string[]): Container[] => {
     const matches = parseFilters(filters);
@@ -64,6 +64,7 @@ export function containersService({
       histories.open(namespace, record.id);
       const { id, image, runtime } = record;
       exchange.publish(namespace, created, { id, image, runtime });
+      noteCreated(namespace, id);
       return { container: record };
     },
 
