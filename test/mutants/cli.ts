@@ -5,7 +5,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "run --rm without the label that makes holdfastd delete it",
     file: "src/cli/verbs/run.ts",
-    text: '...(removed && { [AUTO_REMOVE_LABEL]: "true" }),',
+    text: '...(removed && { [AUTO_REMOVE_LABEL]: "true", [CLIENT_LABEL]: processIdentity() }),',
     replacement: "",
     tests: ["test/cli/removal.test.ts"],
     name: "the client is killed",
@@ -79,7 +79,7 @@ export const mutants: readonly Mutant[] = [
     text: '*) exec "$@" delete -f -- "$id" ;;',
     replacement: '*) exec "$@" delete --wait -- "$id" ;;',
     tests: ["test/cli/removal.test.ts"],
-    name: "the client is killed before its task",
+    name: "the client is killed ",
   },
   {
     what: "clone with new namespaces is allowed",
