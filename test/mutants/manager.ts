@@ -480,7 +480,7 @@ export const mutants: readonly Mutant[] = [
     what: "a container whose client ended before the start stays",
     file: "src/manager/auto-remove.ts",
     text: "|| !hasEnded(client)) continue;",
-    replacement: "|| client !== \"\") continue;",
+    replacement: '|| client !== "") continue;',
     tests: ["test/manager/causes.test.ts"],
     name: "whose client ends before the start goes",
   },

@@ -102,11 +102,19 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "the size from before the start is lost",
+    file: "src/task/launch.ts",
+    text: 'return withMember(spec, "consoleSize", JSON.stringify({ height, width }));',
+    replacement: "return spec;",
+    tests: ["test/stdio/terminal.test.ts"],
+    name: "an exec that was resized before its start",
+  },
+  {
+    what: "the size from before the terminal is lost",
     file: "src/stdio/console.ts",
     text: "if (this.#size !== undefined) this.resize(...this.#size);",
     replacement: "",
     tests: ["test/stdio/terminal.test.ts"],
-    name: "an exec that was resized before its start",
+    name: "an exec that is resized while the runtime makes",
   },
   {
     what: "the end of input does not reach a terminal",

@@ -290,6 +290,14 @@ export const mutants: readonly Mutant[] = [
     name: "options for programs that read them",
   },
   {
+    what: "what lower directories share ends within a name",
+    file: "src/runc/mount-options.ts",
+    text: 'return shared.slice(0, shared.lastIndexOf("/") + 1);',
+    replacement: "return shared;",
+    tests: ["test/runc/mount-options.test.ts", rootfs],
+    name: "what lower directories share ends at a slash",
+  },
+  {
     what: "the mapped lower directories stay mounted",
     file: "src/runc/rootfs.ts",
     text: "        // The overlay holds them itself by now.\n        unmountLowerdirs(platform, bundle);",
