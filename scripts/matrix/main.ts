@@ -110,7 +110,7 @@ for (const row of rows) {
     console.log(`\n==> ${row.title}: ${group.title}`);
     const results = runTests(row, group.files, group.env ?? {});
     note(row, group.title, results);
-    record(row, group, toCell(results, new Date().toISOString().slice(0, 10)));
+    record(row, group, toCell(results));
   }
 }
 console.log(`\n${summary.join("\n")}`);
