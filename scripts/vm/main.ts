@@ -68,7 +68,7 @@ try {
   const seconds = Math.round((performance.now() - began) / 1000);
   if (!ended) console.log("test:vm: the machine ended before its tests did");
   if (values.files !== true && ended) {
-    const cells = { vm: toCell(results, new Date().toISOString().slice(0, 10)) };
+    const cells = { vm: toCell(results) };
     const title = "Debian 13, cgroup v2, systemd";
     writeResults({ ...readResults(), vm: { title, versions, cells } }, TITLES);
   }
