@@ -35,7 +35,7 @@ export const FLOORS: Readonly<Record<string, readonly string[]>> = {
     "src/platform",
   ],
   "src/runc": ["src/reaper", "src/log", "src/api", "src/platform"],
-  "src/stdio": ["src/log", "src/platform"],
+  "src/stdio": ["src/log", "src/api", "src/platform"],
   "src/cgroup": ["src/log", "src/api", "src/platform"],
   "src/events": ["src/ttrpc", "src/log", "src/api", "src/platform"],
   "src/shims": ["src/ttrpc", "src/api", "src/platform"],

@@ -1,5 +1,6 @@
 // A first-in first-out file of events that has no name: it is unlinked as soon as it is open, and gone with the process. Used by queue.ts.
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
+import { openUnnamed } from "../platform/unnamed-file.ts";
 import type { PendingEvent } from "./pending-event.ts";
 
 /** Of each record: the lengths of its description and of its bytes, 32 bits each. */
@@ -20,17 +21,7 @@ export class SpillFile {
   constructor({ fds, files, text }: { fds: Descriptors; files: Files; text: Text }, directory: string) {
     this.#fds = fds;
     this.#text = text;
-    const path = `${directory}/holdfast.events`;
-    files.remove(path);
-    this.#in = fds.openAppend(path);
-    try {
-      this.#out = fds.openRead(path);
-    } catch (error) {
-      fds.close(this.#in);
-      throw error;
-    } finally {
-      files.remove(path);
-    }
+    [this.#in, this.#out] = openUnnamed({ fds, files }, `${directory}/holdfast.events`);
   }
 
   get count(): number {

@@ -3,6 +3,7 @@ import type { Platform, Reception } from "../platform/platform.ts";
 import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
+import type { OverflowFigures } from "./overflow.ts";
 import type { ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { parseTarget } from "./target.ts";
 
@@ -38,7 +39,7 @@ export class Terminal implements Stdio {
     this.#context = context;
     this.consoleSocket = `console-${platform.self.pid()}-${sockets++}.sock`;
     this.#socketFile = `${bundle}/${this.consoleSocket}`;
-    this.#output = new Output(platform, this.#sink(config.stdout));
+    this.#output = new Output(context, this.#sink(config.stdout), config.policy);
     try {
       if (config.stdin !== "") this.#input = new Input(platform, config.stdin);
       this.#listener = listenInside(platform, bundle, this.consoleSocket);
@@ -93,6 +94,10 @@ export class Terminal implements Stdio {
     this.#logger?.finish(() => String(this.#output.progress()));
     await this.#output.done;
     await this.#logger?.ended;
+  }
+
+  figures(): OverflowFigures | undefined {
+    return this.#output.figures();
   }
 
   close(): void {

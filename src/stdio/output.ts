@@ -1,5 +1,11 @@
 // One output stream of a process on its way to where the daemon wants it. Used by pipes.ts and console.ts.
-import type { Platform, Timer } from "../platform/platform.ts";
+
+import type { OutputPolicy } from "../api/output-policy.ts";
+import type { Timer } from "../platform/platform.ts";
+import { Drop } from "./drop.ts";
+import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
+import { Spill } from "./spill.ts";
+import type { StdioContext } from "./stdio.ts";
 
 /** How often a finished stream looks whether a reader has come for its last bytes, in ms. */
 const LINGER_FIRST = 50;
@@ -32,8 +38,12 @@ export interface Source {
 export class Output {
   /** Settles when all has been handed over, or close() was called. */
   readonly done: Promise<void>;
-  readonly #platform: Platform;
+  readonly #platform: StdioContext["platform"];
   readonly #sink: Sink;
+  /** What becomes of what the sink has no room for; undefined: it waits. A file always has room, or refuses. */
+  #overflow: Overflow | undefined;
+  /** The sink has failed: all that still comes goes nowhere. */
+  #isBroken = false;
   #source: Source | undefined;
   #sinkFd = -1;
   /** Our own read end of a fifo: as long as it is open the fifo keeps its content, and nobody gets SIGPIPE. */
@@ -46,14 +56,17 @@ export class Output {
   #reviveAfter = REVIVE_FIRST;
 
   /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. */
-  constructor(platform: Platform, sink: Sink) {
-    this.#platform = platform;
+  constructor(context: StdioContext, sink: Sink, policy: OutputPolicy) {
+    this.#platform = context.platform;
     this.#sink = sink;
     this.done = new Promise((resolve) => {
       this.#settle = resolve;
     });
     try {
       this.#open();
+      if (sink.kind === "fifo" || sink.kind === "pipe") {
+        this.#overflow = openOverflow(context, policy, { sinkFailed: () => this.#writeFailed() });
+      }
     } catch (error) {
       this.#closeSink();
       throw error;
@@ -84,7 +97,15 @@ export class Output {
 
   /** Changes as long as anything moves. */
   progress(): bigint | undefined {
-    return this.#relay === undefined ? undefined : this.#platform.relays.state(this.#relay).moved;
+    const overflow = this.#overflow;
+    if (this.#relay === undefined && overflow?.waits !== true) return undefined;
+    const moved = this.#relay === undefined ? 0n : this.#platform.relays.state(this.#relay).moved;
+    return moved + (overflow?.replayed ?? 0n);
+  }
+
+  /** undefined if the policy is to wait. */
+  figures(): OverflowFigures | undefined {
+    return this.#overflow?.figures();
   }
 
   /** Ends the relay where it stands and closes everything. */
@@ -124,16 +145,29 @@ export class Output {
 
   #startRelay(): void {
     if (this.#source === undefined) return;
-    this.#relay = this.#platform.relays.start(this.#source.fd, this.#sinkFd, (why) => {
-      this.#relay = undefined;
-      if (why === "write") this.#writeFailed();
-      else this.#sourceEnded();
-    });
+    const overflow = this.#isBroken ? undefined : this.#overflow;
+    this.#relay = this.#platform.relays.start(
+      this.#source.fd,
+      this.#sinkFd,
+      (why, _code, moved) => {
+        this.#relay = undefined;
+        overflow?.ended(moved);
+        if (why === "write") this.#writeFailed();
+        else this.#sourceEnded();
+      },
+      overflow &&
+        ((code) => {
+          if (!overflow.stuck(code)) this.#writeFailed();
+        }),
+    );
+    overflow?.begin(this.#relay, this.#sinkFd);
   }
 
   /** A full disk may have room again later: the file is kept and what it refused is lost. Of anything else nothing more is expected. */
   #writeFailed(): void {
+    this.#stopRelay();
     if (this.#sink.kind !== "file") {
+      this.#isBroken = true;
       if (this.#sink.kind === "pipe") this.#sink.broken();
       this.#closeSink();
       try {
@@ -144,7 +178,8 @@ export class Output {
         return;
       }
     }
-    this.#startRelay();
+    if (this.#source === undefined) this.#finished();
+    else this.#startRelay();
   }
 
   /** A terminal says so too while nobody holds its other side; its process may open it again. */
@@ -176,6 +211,11 @@ export class Output {
   #finished(): void {
     this.#timer?.cancel();
     this.#closeSource();
+    if (this.#overflow?.waits) {
+      this.#overflow.whenEmpty(() => this.#finished());
+      return;
+    }
+    this.#overflow?.close();
     if (this.#fifoReader >= 0) {
       this.#platform.fds.close(this.#fifoReader);
       this.#fifoReader = -1;
@@ -202,7 +242,9 @@ export class Output {
 
   #stopRelay(): void {
     if (this.#relay === undefined) return;
-    this.#platform.relays.stop(this.#relay);
+    const { relays } = this.#platform;
+    this.#overflow?.ended(relays.state(this.#relay).moved);
+    relays.stop(this.#relay);
     this.#relay = undefined;
   }
 
@@ -213,11 +255,28 @@ export class Output {
   }
 
   #closeSink(): void {
+    this.#overflow?.close();
     const isPipe = this.#sink.kind === "pipe" && this.#sinkFd === this.#sink.fd;
     if (this.#sink.kind === "pipe" && isPipe) this.#sink.close();
     else if (this.#sinkFd >= 0) this.#platform.fds.close(this.#sinkFd);
     if (this.#fifoReader >= 0) this.#platform.fds.close(this.#fifoReader);
     this.#sinkFd = -1;
     this.#fifoReader = -1;
+  }
+}
+
+/** undefined where there is nothing to do: the policy is to wait. */
+function openOverflow(
+  context: StdioContext,
+  policy: OutputPolicy,
+  owner: OverflowOwner,
+): Overflow | undefined {
+  switch (policy.kind) {
+    case "block":
+      return undefined;
+    case "drop":
+      return new Drop(context.platform);
+    case "spill":
+      return new Spill(context, policy.limit, owner);
   }
 }

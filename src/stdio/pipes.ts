@@ -1,8 +1,11 @@
 // Stdio without a terminal: a pipe for each stream that the client asked for.
+
+import type { OutputPolicy } from "../api/output-policy.ts";
 import { isSystemError } from "../platform/platform.ts";
 import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
+import { type OverflowFigures, sumFigures } from "./overflow.ts";
 import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { parseTarget } from "./target.ts";
 
@@ -23,6 +26,7 @@ export class Pipes implements Stdio {
   readonly #context: StdioContext;
   readonly #owner: PipeOwner;
   readonly #mayBeAttachedLater: boolean;
+  readonly #policy: OutputPolicy;
   /** The child's ends, ours until the runtime has passed them on. */
   #childEnds: number[] = [];
   #stdinPipe = -1;
@@ -36,6 +40,7 @@ export class Pipes implements Stdio {
     this.#context = context;
     this.#owner = owner;
     this.#mayBeAttachedLater = config.mayBeAttachedLater;
+    this.#policy = config.policy;
     try {
       this.childFds = [
         this.#openInput(config.stdin),
@@ -92,6 +97,10 @@ export class Pipes implements Stdio {
     await Promise.all([...this.#loggers.values()].map((logger) => logger.ended));
   }
 
+  figures(): OverflowFigures | undefined {
+    return sumFigures(this.#streams.map(({ output }) => output.figures()));
+  }
+
   close(): void {
     const { fds } = this.#context.platform;
     this.#closeChildEnds();
@@ -116,7 +125,7 @@ export class Pipes implements Stdio {
 
   #openOutput(uri: string, name: "stdout" | "stderr"): number {
     if (uri === "") return -1;
-    const output = new Output(this.#context.platform, this.#sink(uri, name));
+    const output = new Output(this.#context, this.#sink(uri, name), this.#policy);
     const stream: Stream = { output, readEnd: -1 };
     this.#streams.push(stream);
     const [readEnd, writeEnd] = this.#pipe();

@@ -1,5 +1,6 @@
 // Has the runtime make a process, hooks its stdio up and claims it: the same for an init and an exec. Used by container.ts.
 import type { ExecProcessRequest } from "../api/generated/task.ts";
+import { type OutputPolicy, POLICY_ANNOTATION, parsePolicy } from "../api/output-policy.ts";
 import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
@@ -35,7 +36,9 @@ export class Launcher {
   readonly #stdio: StdioContext;
   readonly #spec: Spec;
   readonly #options: RuntimeOptions;
+  readonly #policy: OutputPolicy;
 
+  /** Throws INVALID_ARGUMENT if an annotation of ours means nothing. */
   constructor(
     context: ShimContext,
     container: { id: string; bundle: string },
@@ -46,6 +49,7 @@ export class Launcher {
     this.#context = context;
     this.#spec = spec;
     this.#options = options;
+    this.#policy = policyOf(spec);
     this.#stdio = {
       platform,
       log,
@@ -65,7 +69,10 @@ export class Launcher {
     const { platform, reaper } = this.#context;
     const stdio = openStdio(
       this.#stdio,
-      { ...process.config, mayBeAttachedLater: process.kind === "init" },
+      process.kind === "init"
+        ? { ...process.config, mayBeAttachedLater: true, policy: this.#policy }
+        : // Whoever runs a command wants all of its output, such as an archive, and reads it.
+          { ...process.config, mayBeAttachedLater: false, policy: { kind: "block" } },
       this.#pipeOwner(user),
     );
     process.attach(stdio);
@@ -107,6 +114,14 @@ export class Launcher {
     const { uid, gid } = hostIds(this.#spec, user);
     const { ioUid, ioGid } = this.#options;
     return { uid: ioUid || uid, gid: ioGid || gid, isAskedFor: ioUid !== 0 || ioGid !== 0 };
+  }
+}
+
+function policyOf({ annotations }: Spec): OutputPolicy {
+  try {
+    return parsePolicy(annotations[POLICY_ANNOTATION]);
+  } catch (error) {
+    throw new TtrpcError(Code.INVALID_ARGUMENT, `annotation ${POLICY_ANNOTATION}: ${errorText(error)}`);
   }
 }
 

@@ -5,6 +5,7 @@ import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { CheckpointOptions, ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
+import { withOutput } from "../cgroup/metrics-writer.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Container } from "./container.ts";
@@ -146,9 +147,13 @@ export class TaskService {
   }
 
   async stats(request: api.StatsRequest): Promise<api.StatsResponse> {
-    const { cgroup } = this.#container(request.id);
+    const { cgroup, init } = this.#container(request.id);
     if (cgroup === undefined) throw new TtrpcError(Code.NOT_FOUND, "cgroup does not exist");
-    return { stats: cgroup.stats() };
+    const stats = cgroup.stats();
+    const output = init.stdio?.figures();
+    if (output === undefined) return { stats };
+    const { dropped, waiting } = output;
+    return { stats: { ...stats, value: withOutput(stats.value, dropped, waiting) } };
   }
 
   async pids(request: api.PidsRequest): Promise<api.PidsResponse> {

@@ -1,14 +1,20 @@
 // `holdfast inspect`: all that is known of containers, from their record, their task, its end and their shim.
 import type { Command } from "commander";
+import type { Container } from "../../api/generated/containers.ts";
+import { POLICY_ANNOTATION } from "../../api/output-policy.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { getContainer, logOf, orNone, specOf } from "../containers/record.ts";
 import { describeRow, rowOf } from "../containers/rows.ts";
+import { ShimConnection } from "../shims/connection.ts";
 import { memoryOf } from "../shims/proc.ts";
 import { findShims, type ShimProcess } from "../shims/processes.ts";
 import { nsToIso } from "../text/units.ts";
 import { daemonVerb, forEach, type Visit } from "./daemon-verb.ts";
 import { examples } from "./options.ts";
+
+/** How long a shim has to tell of its output, in ms. */
+const ANSWER_TIMEOUT = 2_000;
 
 export function addInspect(program: Command): void {
   examples(
@@ -28,11 +34,34 @@ async function inspectVerb(visit: Visit): Promise<void> {
   settings.screen.document(found);
 }
 
+/** What its shim tells of its output; undefined unless its policy is to drop or to spill, and the shim answers. */
+async function outputOf(container: Container, shim: ShimProcess): Promise<unknown> {
+  const { id, spec } = container;
+  const annotations = spec && (specOf(container).annotations as Record<string, unknown> | undefined);
+  const policy = annotations?.[POLICY_ANNOTATION];
+  const [socket] = shim.sockets;
+  if (typeof policy !== "string" || policy === "block" || socket === undefined) return undefined;
+  try {
+    const connection = await ShimConnection.open(socket, id, ANSWER_TIMEOUT);
+    try {
+      const { containers } = await connection.inside();
+      const output = containers.find((each) => each.id === id)?.output;
+      return output && { policy, droppedBytes: output.dropped, waitingBytes: output.waiting };
+    } finally {
+      connection.close();
+    }
+  } catch {
+    // Another shim than ours, or one that hangs: all else is known without it.
+    return undefined;
+  }
+}
+
 async function inspectOne(daemon: DaemonClient, id: string, shims: readonly ShimProcess[]): Promise<unknown> {
   const container = await getContainer(daemon, id);
   const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
   const shim = shims.find((each) => each.namespace === daemon.namespace && each.containers.includes(id));
   const memory = shim && memoryOf(shim.pid);
+  const output = shim && (await outputOf(container, shim));
   const { updatedAt, snapshotter, snapshotKey, spec } = container;
   return {
     ...describeRow(await rowOf(daemon, container, task)),
@@ -59,6 +88,7 @@ async function inspectOne(daemon: DaemonClient, id: string, shims: readonly Shim
             rssBytes: memory?.rssBytes ?? null,
             privateBytes: memory?.privateBytes ?? null,
           },
+    output: output ?? null,
     snapshotter,
     snapshotKey,
     spec: spec === undefined ? null : specOf(container),

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError } from "commander";
 import { AUTO_REMOVE_LABEL, CLIENT_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
+import { POLICY_ANNOTATION, parsePolicy } from "../../api/output-policy.ts";
 import { OUR_RUNTIME } from "../../api/runtime-names.ts";
 import { processIdentity } from "../../platform/node-process.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
@@ -26,7 +27,7 @@ import { Fifos } from "../session/fifos.ts";
 import { logFile, removeLog } from "../session/log-files.ts";
 import { demandTerminal, type Outcome } from "../session/session.ts";
 import { runDetached, runInFront } from "../session/task-session.ts";
-import { notStarted, Problem, USAGE } from "../text/problem.ts";
+import { errorText, notStarted, Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
@@ -53,6 +54,7 @@ interface RawFlags {
   readonly securityOpt?: readonly string[];
   readonly label?: readonly string[];
   readonly annotation?: readonly string[];
+  readonly logPolicy?: string;
   readonly runtime: string;
 }
 
@@ -84,6 +86,10 @@ export function addRunVerbs(program: Command): void {
     [
       "holdfast run -d --name web --memory 64m --cpus 0.5 --rootfs ./rootfs httpd -f",
       "a service with limits",
+    ],
+    [
+      "holdfast run -d --log-policy drop --rootfs ./rootfs chatter",
+      "it never waits for whoever reads its output",
     ],
     ["holdfast run --bundle ./bundle", "an OCI bundle as it is"],
   );
@@ -153,6 +159,10 @@ function containerFlags(command: Command): Command {
       collect,
     )
     .option(
+      "--log-policy <policy>",
+      "what becomes of output that nobody reads: block (default), drop, spill or spill:SIZE",
+    )
+    .option(
       "--runtime <name>",
       "containerd's name of the shim to use (HOLDFAST_RUNTIME)",
       process.env.HOLDFAST_RUNTIME ?? OUR_RUNTIME,
@@ -208,9 +218,22 @@ function readContainer({ command, words }: Visit): Wanted {
     hostNetwork: raw.net === "host",
     privileged: raw.privileged === true,
     securityOpts: raw.securityOpt ?? [],
-    annotations: labelsOf(raw.annotation ?? []),
+    annotations: annotationsOf(raw),
   };
   return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw, image };
+}
+
+/** Throws a Problem for a policy that is none, by whichever flag it is given. */
+function annotationsOf({ annotation = [], logPolicy }: RawFlags): Readonly<Record<string, string>> {
+  const given = labelsOf(annotation);
+  const annotations = { ...given, ...(logPolicy !== undefined && { [POLICY_ANNOTATION]: logPolicy }) };
+  try {
+    parsePolicy(annotations[POLICY_ANNOTATION]);
+  } catch (error) {
+    const flag = logPolicy === undefined ? `--annotation ${POLICY_ANNOTATION}` : "--log-policy";
+    throw new Problem(`${flag}: ${errorText(error)}`, USAGE);
+  }
+  return annotations;
 }
 
 interface Made {
