@@ -25,7 +25,7 @@ const PACKAGES = [
 
 export function packagesOf(row: Row): string[] {
   // Since Debian 13 Docker's client is a package of its own, and gVisor and criu are there.
-  return row.suite === "bookworm" ? PACKAGES : [...PACKAGES, "docker-cli", "runsc", "criu"];
+  return row.suite === "bookworm" ? PACKAGES : [...PACKAGES, "docker-cli", "runsc", "criu", "libcriu2"];
 }
 
 /** The packages whose versions the table shows. */

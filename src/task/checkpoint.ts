@@ -58,6 +58,8 @@ export async function runCriu(
   run: CriuRun,
   command: () => Promise<void>,
 ): Promise<void> {
+  // crun wants it to be there.
+  platform.files.makeDirectories(run.workPath, 0o700);
   try {
     await command();
   } catch (error) {
@@ -84,23 +86,22 @@ function keepLog(
 
 function explainCriu(kind: CriuRun["kind"], error: unknown, log: string | undefined): unknown {
   if (!(error instanceof RuntimeError)) return error;
-  const reason = error.reason.toLowerCase();
-  if (reason.includes("criu") && MISSING.some((words) => reason.includes(words))) {
+  if (MISSING.some((words) => words.every((word) => error.reason.toLowerCase().includes(word)))) {
     return new TtrpcError(
       Code.UNIMPLEMENTED,
-      `${kind} needs criu, which this host has not: install it beside the runtime and try again (${error.reason})`,
+      `${kind} needs criu, which this host has not: install it (Debian 13 and newer: the package criu, and libcriu2 for crun) (${error.reason})`,
     );
   }
   if (log === undefined) return error;
   return new RuntimeError(error.argv, error.status, `${errorText(error)} path= ${log}`, error.hung);
 }
 
-/** What runc and crun say of a criu that is not there. */
-const MISSING = [
-  "executable file not found",
-  "no such file or directory",
-  "cannot open shared object",
-  "not supported",
+/** What runc, or crun, which loads its library, says of a criu that is not there. */
+const MISSING: readonly (readonly string[])[] = [
+  ['"criu": executable file not found'],
+  ["criu: no such file or directory"],
+  ["could not load", "libcriu"],
+  ["criu", "not supported"],
 ];
 
 /** What criu leaves there is files alone. */
