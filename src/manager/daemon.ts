@@ -15,7 +15,9 @@ import { IntrospectionDefinition } from "../api/generated/introspection.ts";
 import { LeasesDefinition } from "../api/generated/leases.ts";
 import { NamespacesDefinition } from "../api/generated/namespaces.ts";
 import { SnapshotsDefinition } from "../api/generated/snapshots.ts";
+import { StreamingDefinition } from "../api/generated/streaming.ts";
 import { TasksDefinition } from "../api/generated/tasks.ts";
+import { TransferDefinition } from "../api/generated/transfer.ts";
 import { VersionDefinition } from "../api/generated/version.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import { listen, nodeClock } from "../platform/node.ts";
@@ -34,7 +36,9 @@ import { introspectionService } from "./api/introspection.ts";
 import { leasesService } from "./api/leases.ts";
 import { namespacesService } from "./api/namespaces.ts";
 import { snapshotsService } from "./api/snapshots.ts";
+import { streamingService } from "./api/streaming.ts";
 import { tasksService } from "./api/tasks.ts";
+import { transferService } from "./api/transfer.ts";
 import { versionService } from "./api/version.ts";
 import { AutoRemove } from "./auto-remove.ts";
 import { removalsDone } from "./bundle.ts";
@@ -53,6 +57,7 @@ import { serveMetrics } from "./metrics-server.ts";
 import { Reattachment } from "./reattach.ts";
 import { Runtimes } from "./runtimes.ts";
 import { Store } from "./store.ts";
+import { Streams } from "./streams.ts";
 import type { TaskPhase } from "./task.ts";
 import { Tasks } from "./tasks.ts";
 
@@ -209,18 +214,37 @@ export class Daemon {
       ),
     );
     serve(TasksDefinition, tasksService(this.#tasks, this.#store));
-    serve(ContentDefinition, contentService(this.#images, this.#store));
-    serve(ImagesDefinition, imagesService(this.#images, this.#store));
-    serve(SnapshotsDefinition, snapshotsService(this.#images, this.#store));
-    serve(DiffDefinition, diffService(this.#images, this.#store));
+    this.#registerImages(serve);
     serve(EventsDefinition, eventsService(this.#exchange));
-    serve(LeasesDefinition, leasesService(this.#store, this.#images));
     serve(IntrospectionDefinition, introspectionService(await this.#store.uuid(), names, this.#images));
     serve(HistoryDefinition, historyService(this.#histories, this.#tasks, this.#store));
     serve(HealthDefinition, healthService(names));
     this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));
     this.#metrics.trackContainers(() => this.#containerStates());
     this.#ttrpc.register(ShimEventsDefinition, shimEventsService(this.#exchange));
+  }
+
+  #registerImages(serve: <D extends ServiceDefinition>(definition: D, handlers: Handlers<D>) => void): void {
+    const services = {
+      content: contentService(this.#images, this.#store),
+      images: imagesService(this.#images, this.#store),
+      snapshots: snapshotsService(this.#images, this.#store),
+      diff: diffService(this.#images, this.#store),
+      leases: leasesService(this.#store, this.#images),
+    };
+    serve(ContentDefinition, services.content);
+    serve(ImagesDefinition, services.images);
+    serve(SnapshotsDefinition, services.snapshots);
+    serve(DiffDefinition, services.diff);
+    serve(LeasesDefinition, services.leases);
+    const streams = new Streams();
+    serve(StreamingDefinition, streamingService(streams));
+    const { hostsDir, timeouts } = this.#config;
+    const hostsDirectories = hostsDir.split(":").filter((path) => path !== "");
+    serve(
+      TransferDefinition,
+      transferService({ services, streams, hostsDirectories, idleMs: timeouts.registry }),
+    );
   }
 
   #containerStates(): ContainerState[] {
