@@ -112,7 +112,7 @@ class Transfer {
             names: (digest) => namesIn(store, digest),
             labels: store.labels,
             platforms: store.platforms,
-            bestOnly: store.manifestLimit === 1,
+            bestOnly: store.manifestLimit > 0,
             allMetadata: store.allMetadata,
             unpacks: store.unpacks.map(({ platform, snapshotter }) => ({
               platform: givenPlatform(platform),

@@ -21,6 +21,9 @@ const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 /** As much of an error's body as is read. */
 const MAX_ERROR = 64 * 1024;
 
+/** A path that is none of a repository: it tells whether a host takes us. */
+export const API_ROOT = "//";
+
 export interface SessionOptions {
   readonly hosts: readonly RegistryHost[];
   readonly credentials: CredentialSource;
@@ -33,7 +36,7 @@ export interface SessionOptions {
 
 export interface Ask {
   readonly method: string;
-  /** Below the API's root, or a whole address that a host has given. */
+  /** Below the repository, API_ROOT, or a whole address that a host has given. */
   readonly path: string | URL;
   readonly headers?: Headers;
   /** Made anew for each attempt. */
@@ -157,7 +160,8 @@ export class RegistrySession {
   }
 
   #url({ scheme, host, path, namespace }: RegistryHost, below: string): URL {
-    const url = new URL(`${scheme}://${host}${path}/${this.reference.repository}${below}`);
+    const place = below === API_ROOT ? "/" : `/${this.reference.repository}${below}`;
+    const url = new URL(`${scheme}://${host}${path}${place}`);
     if (namespace !== undefined) url.searchParams.set("ns", namespace);
     return url;
   }

@@ -13,7 +13,7 @@ import type { Reference } from "../registry/reference.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { fetchBlob } from "./fetch.ts";
 import { Limiter } from "./limiter.ts";
-import { bestMatch, HOST_PLATFORM, isSame, platformText } from "./platforms.ts";
+import { bestMatch, isSame, platformText } from "./platforms.ts";
 import { Progresses, type Report } from "./progress.ts";
 import { codeOf, type ImageServices, labelContent, orNone, readContent } from "./services.ts";
 import { MAX_CONFIG, unpackLayers } from "./unpack.ts";
@@ -31,7 +31,7 @@ export interface PullRequest {
   readonly labels: Readonly<Record<string, string>>;
   /** Empty for all. */
   readonly platforms: readonly Platform[];
-  /** Of an index, the one manifest that runs best on the platform, and not each that is for it. */
+  /** Of an index, the manifest that runs best on each platform, and not those that are for it exactly. */
   readonly bestOnly: boolean;
   /** Manifests and configurations of the other platforms too. */
   readonly allMetadata: boolean;
@@ -156,12 +156,12 @@ class Pull {
     const { platforms, bestOnly } = this.#request;
     if (platforms.length === 0) return manifests;
     if (bestOnly) {
-      const [wanted = HOST_PLATFORM] = platforms;
       const [only] = manifests;
-      const best =
-        bestMatch(wanted, manifests) ??
-        (manifests.length === 1 && only?.platform === undefined ? only : undefined);
-      return best === undefined ? [] : [best];
+      if (only !== undefined && manifests.length === 1 && only.platform === undefined) return [only];
+      const best = platforms
+        .map((wanted) => bestMatch(wanted, manifests))
+        .filter((each) => each !== undefined);
+      return [...new Set(best)];
     }
     return manifests.filter(
       ({ platform }) => platform === undefined || platforms.some((wanted) => isSame(platform, wanted)),

@@ -1,0 +1,75 @@
+// A pull that we do ourselves, into a daemon that has no transfer service.
+import { existsSync } from "node:fs";
+import { registryHosts } from "../../registry/hosts.ts";
+import { Pulls } from "../../registry/pulls.ts";
+import { parseReference } from "../../registry/reference.ts";
+import { RegistrySession } from "../../registry/session.ts";
+import { underLease } from "../../transfer/lease.ts";
+import { pullImage } from "../../transfer/pull.ts";
+import type { DaemonClient } from "../containers/daemon-client.ts";
+import type { RegistryLogin } from "./credentials.ts";
+import type { ProgressView } from "./progress.ts";
+import type { PullWish, RegistryAccess } from "./registry-access.ts";
+
+/** Where containerd and Docker have a hosts.toml for each registry. */
+const HOSTS_DIRS = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+const IDLE_MS = 30_000;
+const SNAPSHOTTER = "overlayfs";
+
+type FindLogin = (host: string) => Promise<RegistryLogin | undefined>;
+
+export async function pullByOurselves(
+  daemon: DaemonClient,
+  wish: PullWish,
+  login: FindLogin,
+  view: ProgressView,
+): Promise<void> {
+  const { reference, platforms } = wish;
+  await withSession(wish, login, (session, ending) =>
+    underLease(daemon, reference, (services) =>
+      pullImage(
+        {
+          services,
+          pulls: new Pulls(session),
+          scope: daemon.namespace,
+          report: (progress) => view.take(progress),
+          ending,
+        },
+        {
+          reference: parseReference(reference),
+          names: () => [reference],
+          labels: {},
+          platforms,
+          bestOnly: platforms.length > 0,
+          allMetadata: false,
+          unpacks: platforms.map((platform) => ({ platform, snapshotter: SNAPSHOTTER })),
+        },
+      ),
+    ),
+  );
+}
+
+async function withSession<T>(
+  { reference, plainHttp, hostsDir }: RegistryAccess,
+  login: FindLogin,
+  act: (session: RegistrySession, ending: AbortController) => Promise<T>,
+): Promise<T> {
+  const parsed = parseReference(reference);
+  const ending = new AbortController();
+  const directories = hostsDir === "" ? HOSTS_DIRS.filter((path) => existsSync(path)) : hostsDir.split(":");
+  const session = new RegistrySession(parsed, {
+    hosts: registryHosts(parsed.host, { directories, defaultScheme: plainHttp ? "http" : "" }),
+    credentials: async (host) => {
+      const found = await login(host);
+      return found && { ...found, header: "" };
+    },
+    headers: {},
+    idleMs: IDLE_MS,
+    signal: ending.signal,
+  });
+  try {
+    return await act(session, ending);
+  } finally {
+    session.close();
+  }
+}
