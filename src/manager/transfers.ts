@@ -13,20 +13,22 @@ import {
   Progress,
 } from "../api/generated/transfer_types.ts";
 import type { CredentialSource } from "../registry/authorizer.ts";
-import type { Platform } from "../registry/descriptor.ts";
+import type { Descriptor, Platform } from "../registry/descriptor.ts";
 import { registryHosts } from "../registry/hosts.ts";
 import { Pulls } from "../registry/pulls.ts";
+import { Pushes } from "../registry/pushes.ts";
 import { parseReference } from "../registry/reference.ts";
 import { RegistrySession } from "../registry/session.ts";
 import { underLease } from "../transfer/lease.ts";
 import type { Report } from "../transfer/progress.ts";
 import { nameImage, pullImage } from "../transfer/pull.ts";
+import { pushImage } from "../transfer/push.ts";
 import type { ImageServices } from "../transfer/services.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import type { TransferOptions } from "./api/transfer.ts";
 import type { Call } from "./grpc-server.ts";
 import { localServices } from "./local-services.ts";
 import type { ClientStream } from "./streams.ts";
+import type { TransferOptions } from "./transfer-options.ts";
 
 const TYPES = "containerd.types.transfer.";
 const DEFAULT_SNAPSHOTTER = "overlayfs";
@@ -92,6 +94,8 @@ class Transfer {
     const pair = `${from} ${to}`;
     if (pair === "OCIRegistry ImageStore")
       await this.#pull(read(source, OCIRegistry), read(destination, ImageStore));
+    else if (pair === "ImageStore OCIRegistry")
+      await this.#push(read(source, ImageStore), read(destination, OCIRegistry));
     else if (pair === "ImageStore ImageStore")
       await this.#tag(read(source, ImageStore), read(destination, ImageStore));
     else {
@@ -124,13 +128,27 @@ class Transfer {
     );
   }
 
+  async #push(store: ImageStore, registry: OCIRegistry): Promise<void> {
+    const target = await this.#target(store.name);
+    const { report, ending } = this.#means;
+    const { platforms } = store;
+    await this.#withSession(registry, (session) =>
+      pushImage({ services: this.#services, pushes: new Pushes(session), report, ending }, target, {
+        reference: session.reference,
+        platforms,
+      }),
+    );
+  }
+
+  async #target(name: string): Promise<Descriptor> {
+    const { image } = await this.#services.images.get({ name });
+    if (image?.target === undefined) throw new TtrpcError(Code.NOT_FOUND, `image ${name}: not found`);
+    return { ...image.target, size: Number(image.target.size) };
+  }
+
   async #tag(from: ImageStore, to: ImageStore): Promise<void> {
-    const { image } = await this.#services.images.get({ name: from.name });
-    const target = image?.target;
-    if (target === undefined) throw new TtrpcError(Code.NOT_FOUND, `image ${from.name}: not found`);
-    const names = namesIn(to, target.digest);
-    for (const name of names)
-      await nameImage(this.#services, name, { ...target, size: Number(target.size) }, to.labels);
+    const target = await this.#target(from.name);
+    for (const name of namesIn(to, target.digest)) await nameImage(this.#services, name, target, to.labels);
   }
 
   async #withSession<T>(

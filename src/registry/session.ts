@@ -166,6 +166,12 @@ export class RegistrySession {
     return url;
   }
 
+  /** An address that a host has given, in full. Throws for what is none. */
+  addressOf(host: RegistryHost, location: string): URL {
+    const { scheme, host: name } = this.#plain.get(host) ?? host;
+    return redirected(new URL(`${scheme}://${name}`), location);
+  }
+
   /** Throws what a failed answer says, having read it. */
   async refuse(what: string, answer: HttpAnswer): Promise<never> {
     const body = await readBody(what, answer, MAX_ERROR).catch(() => Buffer.alloc(0));

@@ -54,8 +54,15 @@ export class Progresses {
     }
   }
 
-  /** One blob's. */
+  /** One blob's, from its start. */
   job(descriptor: Descriptor): Job {
+    const job = this.step(descriptor);
+    job.say("waiting");
+    return job;
+  }
+
+  /** What comes later in a blob's life. */
+  step(descriptor: Descriptor): Job {
     const parents = this.#parents.get(descriptor.digest) ?? [this.#root];
     const say = (event: string, progress: number): void =>
       this.#report({
@@ -66,7 +73,6 @@ export class Progresses {
         total: BigInt(descriptor.size),
         desc: described(descriptor),
       });
-    say("waiting", 0);
     let last = 0;
     return {
       at: (offset) => {
@@ -75,14 +81,14 @@ export class Progresses {
         last = now;
         say(this.#moving, offset);
       },
-      say: (event) => say(event, event === "extracting" ? 0 : descriptor.size),
+      say: (event) => say(event, event === "extracting" || event === "waiting" ? 0 : descriptor.size),
     };
   }
 }
 
 export interface Job {
   at(offset: number): void;
-  say(event: "complete" | "already exists" | "extracting" | "extracted"): void;
+  say(event: "waiting" | "complete" | "already exists" | "extracting" | "extracted"): void;
 }
 
 function described({ mediaType, digest, size, annotations }: Descriptor): Progress["desc"] {

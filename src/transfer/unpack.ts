@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import type { Descriptor } from "../registry/descriptor.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { KeyedQueue } from "./limiter.ts";
-import type { Progresses } from "./progress.ts";
+import type { Job, Progresses } from "./progress.ts";
 import { codeOf, type ImageServices, labelContent, readContent } from "./services.ts";
 
 /** As large as a configuration may be, in bytes. */
@@ -42,11 +42,8 @@ export async function unpackLayers(wanted: Unpacking): Promise<void> {
     signal.throwIfAborted();
     const diffId = diffIds[index] ?? "";
     const chain = parent === "" ? diffId : digestOf(`${parent} ${diffId}`);
-    const job = progresses.job(layer);
-    job.say("extracting");
-    const target = { snapshotter, parent, chain, diffId };
+    const target = { snapshotter, parent, chain, diffId, job: progresses.step(layer) };
     await unpacking.run(`${scope} ${snapshotter} ${chain}`, () => unpackLayer(services, layer, target));
-    job.say("extracted");
     parent = chain;
   }
   // So the configuration keeps the snapshot, and the image the configuration.
@@ -72,18 +69,20 @@ interface Target {
   readonly parent: string;
   readonly chain: string;
   readonly diffId: string;
+  readonly job: Job;
 }
 
 async function unpackLayer(
   { snapshots, diff, ...services }: ImageServices,
   { mediaType, digest, size }: Descriptor,
-  { snapshotter, parent, chain, diffId }: Target,
+  { snapshotter, parent, chain, diffId, job }: Target,
 ): Promise<void> {
   const key = `extract-${randomBytes(8).toString("hex")} ${chain}`;
   const mounts = await prepared(
     snapshots.prepare({ snapshotter, key, parent, labels: { [TARGET_LABEL]: chain } }),
   );
   if (mounts === undefined) return;
+  job.say("extracting");
   try {
     const descriptor = { mediaType, digest, size: BigInt(size), annotations: {} };
     const { applied } = await diff.apply({ diff: descriptor, mounts, payloads: {}, syncFs: false });
@@ -92,6 +91,7 @@ async function unpackLayer(
     await labelContent({ snapshots, diff, ...services }, digest, { "containerd.io/uncompressed": diffId });
     const labels = { [TARGET_LABEL]: chain };
     await snapshots.commit({ snapshotter, name: chain, key, labels, parent });
+    job.say("extracted");
   } catch (error) {
     await snapshots.remove({ snapshotter, key }).catch(() => {});
     // Somebody else has unpacked the same.

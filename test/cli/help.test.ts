@@ -25,7 +25,7 @@ const VERBS = [
   ..."run create start stop restart exec attach kill pause resume update delete wait ps inspect events stats top logs".split(
     " ",
   ),
-  ..."ns timeline shims doctor version completion images load tag rmi pull login logout".split(" "),
+  ..."ns timeline shims doctor version completion images load tag rmi pull push login logout".split(" "),
 ];
 const SHIM_VERBS = "state pids exec kill wait dump shutdown".split(" ");
 

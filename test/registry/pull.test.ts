@@ -40,7 +40,10 @@ test("an image is pulled, unpacked, named and run; what is said in a pipe is lin
     assert.ok(lines.includes(`layer ${short}: extracted`), pulled.stdout);
   }
   assert.equal((await cli.run(["run", "--rm", "--pull", "never", name])).stdout, "pulled\n");
-  assert.match(await labelsOf(image.manifest.digest), new RegExp(`gc.ref.content.config=${image.config.digest}`));
+  assert.match(
+    await labelsOf(image.manifest.digest),
+    new RegExp(`gc.ref.content.config=${image.config.digest}`),
+  );
   assert.match(await labelsOf(image.layers[1]?.digest ?? ""), /distribution\.source\.127\.0\.0\.1:\d+=app/);
   // Nothing that only a pull needs stays.
   assert.equal((await daemon.ctr.do(["leases", "ls", "-q"])).trim(), "");
@@ -59,4 +62,3 @@ test("run gets an image that is missing", async () => {
   assert.equal((await cli.run(["run", "--rm", "--pull", "always", name])).stdout, "newer\n");
 });
 
-void mkdirSync, writeFileSync, makeIndex, putManifest;

@@ -1,15 +1,19 @@
-// A pull that we do ourselves, into a daemon that has no transfer service.
+// Pulls and pushes that we do ourselves, into a daemon that has no transfer service.
 import { existsSync } from "node:fs";
 import { registryHosts } from "../../registry/hosts.ts";
 import { Pulls } from "../../registry/pulls.ts";
+import { Pushes } from "../../registry/pushes.ts";
 import { parseReference } from "../../registry/reference.ts";
 import { RegistrySession } from "../../registry/session.ts";
 import { underLease } from "../../transfer/lease.ts";
+import type { Progress } from "../../transfer/progress.ts";
 import { pullImage } from "../../transfer/pull.ts";
+import { pushImage } from "../../transfer/push.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
+import { Problem } from "../text/problem.ts";
 import type { RegistryLogin } from "./credentials.ts";
 import type { ProgressView } from "./progress.ts";
-import type { PullWish, RegistryAccess } from "./registry-access.ts";
+import type { PullWish, PushWish, RegistryAccess } from "./registry-access.ts";
 
 /** Where containerd and Docker have a hosts.toml for each registry. */
 const HOSTS_DIRS = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
@@ -47,6 +51,22 @@ export async function pullByOurselves(
       ),
     ),
   );
+}
+
+export async function pushByOurselves(
+  daemon: DaemonClient,
+  wish: PushWish,
+  login: FindLogin,
+  view: ProgressView,
+): Promise<void> {
+  const { image } = await daemon.images.get({ name: wish.image });
+  if (image?.target === undefined) throw new Problem(`${wish.image}: no such image`);
+  const target = { ...image.target, size: Number(image.target.size) };
+  await withSession(wish, login, async (session, ending) => {
+    const report = (progress: Progress): void => view.take(progress);
+    const context = { services: daemon, pushes: new Pushes(session), report, ending };
+    await pushImage(context, target, { reference: session.reference, platforms: wish.platforms });
+  });
 }
 
 async function withSession<T>(

@@ -1,11 +1,12 @@
-// A pull for a verb: what flags say of it, and the picture of how far it is. Used by pull, run and create.
+// Pulls and pushes for verbs: what flags say of them, and the picture of how far they are. Used by pull, push, run and create.
 import { HOST_PLATFORM, parsePlatform } from "../../transfer/platforms.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import type { RegistryLogin } from "./credentials.ts";
 import { progressView } from "./progress.ts";
 import { fullName } from "./reference.ts";
-import { pull } from "./transfer.ts";
+import { ImageStore } from "./store.ts";
+import { pull, push } from "./transfer.ts";
 
 /** As commander gives them. */
 export interface RegistryFlags {
@@ -35,6 +36,27 @@ export async function pullImage(
   const view = progressView(output, isQuiet);
   try {
     await pull(daemon, { reference, platforms, ...accessOf(flags) }, view);
+  } finally {
+    view.end();
+  }
+  return reference;
+}
+
+/** Returns the name that it has in the registry. `as` is that, if it is another than the image's own. */
+export async function pushImage(
+  daemon: DaemonClient,
+  text: string,
+  as: string | undefined,
+  flags: PullFlags,
+  output: NodeJS.WriteStream,
+  isQuiet: boolean,
+): Promise<string> {
+  const { name } = await new ImageStore(daemon).find(text);
+  const reference = fullName(as ?? name);
+  const platforms = (flags.platform ?? []).map(platformOf);
+  const view = progressView(output, isQuiet);
+  try {
+    await push(daemon, { image: name, reference, platforms, ...accessOf(flags) }, view);
   } finally {
     view.end();
   }

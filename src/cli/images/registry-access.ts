@@ -16,3 +16,10 @@ export interface PullWish extends RegistryAccess {
   /** Empty for all. */
   readonly platforms: readonly Platform[];
 }
+
+export interface PushWish extends RegistryAccess {
+  /** The image that is to be pushed. */
+  readonly image: string;
+  /** Empty for all that are here. */
+  readonly platforms: readonly Platform[];
+}

@@ -18,9 +18,9 @@ import { Code } from "../../ttrpc/status.ts";
 import type { BidiStream, DaemonClient } from "../containers/daemon-client.ts";
 import { callCode } from "../text/problem.ts";
 import { loginFor, type RegistryLogin } from "./credentials.ts";
-import { pullByOurselves } from "./local-transfer.ts";
+import { pullByOurselves, pushByOurselves } from "./local-transfer.ts";
 import type { ProgressView } from "./progress.ts";
-import type { PullWish, RegistryAccess } from "./registry-access.ts";
+import type { PullWish, PushWish, RegistryAccess } from "./registry-access.ts";
 
 const TYPES = "containerd.types.transfer.";
 
@@ -39,6 +39,14 @@ export async function pull(daemon: DaemonClient, wish: PullWish, view: ProgressV
   const byTheDaemon = (registry: Any): [Any, Any] => [registry, packed("ImageStore", ImageStore, store)];
   const done = await askDaemon(daemon, wish, view, byTheDaemon);
   if (!done) await pullByOurselves(daemon, wish, (host) => loginOf(wish, host), view);
+}
+
+/** Rejects with the daemon's error. */
+export async function push(daemon: DaemonClient, wish: PushWish, view: ProgressView): Promise<void> {
+  const store = { ...EMPTY_STORE, name: wish.image, platforms: wish.platforms.map(protoPlatform) };
+  const byTheDaemon = (registry: Any): [Any, Any] => [packed("ImageStore", ImageStore, store), registry];
+  const done = await askDaemon(daemon, wish, view, byTheDaemon);
+  if (!done) await pushByOurselves(daemon, wish, (host) => loginOf(wish, host), view);
 }
 
 const EMPTY_STORE: ImageStore = {

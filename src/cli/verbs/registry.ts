@@ -1,4 +1,4 @@
-// `holdfast pull`, `login` and `logout`: images of registries, and who we are to these.
+// `holdfast pull`, `push`, `login` and `logout`: images of registries, and who we are to these.
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { registryHosts } from "../../registry/hosts.ts";
 import { checkLogin } from "../../registry/login.ts";
 import { eraseLogin, storeLogin } from "../images/credentials.ts";
-import { type PullFlags, pullImage, type RegistryFlags } from "../images/pull.ts";
+import { type PullFlags, pullImage, pushImage, type RegistryFlags } from "../images/pull.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { daemonVerb, type Visit } from "./daemon-verb.ts";
 import { collect, commonFlags, examples, settingsOf } from "./options.ts";
@@ -26,6 +26,16 @@ export function addRegistryVerbs(program: Command): void {
     ["holdfast pull redis:7", "from Docker Hub: docker.io/library/redis:7"],
     ["holdfast pull localhost:5000/app:1", "from a registry on this machine, with TLS or without"],
   );
+  const push = daemonVerb(
+    program,
+    "push <image> [name]",
+    "send an image to its registry, or to that of another name",
+    pushVerb,
+  )
+    .option("-q, --quiet", "print its name only")
+    .option("--platform <os/arch>", "of an image for several machines this one alone", collect);
+  registryFlags(push);
+  examples(push, ["holdfast push redis:7 localhost:5000/cache:7", "an image under another name"]);
   const login = program
     .command("login [registry]")
     .description("keep a user and a password for a registry, in Docker's ~/.docker/config.json")
@@ -54,6 +64,14 @@ async function pullVerb({ daemon, words, command, settings }: Visit): Promise<vo
   const { screen } = settings;
   const isQuiet = flags.quiet === true || screen.json;
   screen.id(await pullImage(daemon, text, flags, process.stdout, isQuiet));
+}
+
+async function pushVerb({ daemon, words, command, settings }: Visit): Promise<void> {
+  const [text = "", as] = words;
+  const flags = command.opts<PullFlags & { quiet?: boolean }>();
+  const { screen } = settings;
+  const isQuiet = flags.quiet === true || screen.json;
+  screen.id(await pushImage(daemon, text, as, flags, process.stdout, isQuiet));
 }
 
 interface LoginFlags extends RegistryFlags {
