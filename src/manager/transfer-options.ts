@@ -7,6 +7,8 @@ export interface TransferOptions {
   readonly streams: Streams;
   /** Directories as certs.d, for clients that name none. */
   readonly hostsDirectories: readonly string[];
+  /** Where layers are unpacked for clients that do not say. */
+  readonly snapshotter: () => Promise<string>;
   /** How long a registry may send nothing, in ms. */
   readonly idleMs: number;
 }

@@ -31,7 +31,6 @@ import type { ClientStream } from "./streams.ts";
 import type { TransferOptions } from "./transfer-options.ts";
 
 const TYPES = "containerd.types.transfer.";
-const DEFAULT_SNAPSHOTTER = "overlayfs";
 
 /** What can be at either end. */
 const ENDS = {
@@ -107,6 +106,7 @@ class Transfer {
   async #pull(registry: OCIRegistry, store: ImageStore): Promise<void> {
     const reference = parseReference(registry.reference);
     const { report, ending } = this.#means;
+    const usual = await this.#options.snapshotter();
     await this.#withSession(registry, (session) =>
       this.#underLease(registry.reference, (services) =>
         pullImage(
@@ -120,7 +120,7 @@ class Transfer {
             allMetadata: store.allMetadata,
             unpacks: store.unpacks.map(({ platform, snapshotter }) => ({
               platform: givenPlatform(platform),
-              snapshotter: snapshotter === "" ? DEFAULT_SNAPSHOTTER : snapshotter,
+              snapshotter: snapshotter === "" ? usual : snapshotter,
             })),
           },
         ),

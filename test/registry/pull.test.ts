@@ -61,4 +61,3 @@ test("run gets an image that is missing", async () => {
   assert.equal((await cli.run(["run", "--rm", name])).stdout, "got it\n");
   assert.equal((await cli.run(["run", "--rm", "--pull", "always", name])).stdout, "newer\n");
 });
-

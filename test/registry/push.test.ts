@@ -73,7 +73,13 @@ test("an image that is not here, and a platform that it is not for, are refused"
   const absent = await cli.run(["push", `${to.host}/absent:1`]);
   assert.equal(absent.status, 1);
   assert.match(absent.stderr, /no such image/);
-  const foreign = await cli.run(["push", "--platform", "linux/s390x", `${from.host}/multi:1`, `${to.host}/x:1`]);
+  const foreign = await cli.run([
+    "push",
+    "--platform",
+    "linux/s390x",
+    `${from.host}/multi:1`,
+    `${to.host}/x:1`,
+  ]);
   assert.equal(foreign.status, 1);
   assert.match(foreign.stderr, /not here for linux\/s390x/);
 });

@@ -14,11 +14,11 @@ import { Problem } from "../text/problem.ts";
 import type { RegistryLogin } from "./credentials.ts";
 import type { ProgressView } from "./progress.ts";
 import type { PullWish, PushWish, RegistryAccess } from "./registry-access.ts";
+import { snapshotterOf } from "./snapshotter.ts";
 
 /** Where containerd and Docker have a hosts.toml for each registry. */
 const HOSTS_DIRS = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 const IDLE_MS = 30_000;
-const SNAPSHOTTER = "overlayfs";
 
 type FindLogin = (host: string) => Promise<RegistryLogin | undefined>;
 
@@ -29,6 +29,7 @@ export async function pullByOurselves(
   view: ProgressView,
 ): Promise<void> {
   const { reference, platforms } = wish;
+  const snapshotter = await snapshotterOf(daemon);
   await withSession(wish, login, (session, ending) =>
     underLease(daemon, reference, (services) =>
       pullImage(
@@ -46,7 +47,7 @@ export async function pullByOurselves(
           platforms,
           bestOnly: platforms.length > 0,
           allMetadata: false,
-          unpacks: platforms.map((platform) => ({ platform, snapshotter: SNAPSHOTTER })),
+          unpacks: platforms.map((platform) => ({ platform, snapshotter })),
         },
       ),
     ),

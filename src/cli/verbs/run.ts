@@ -20,12 +20,8 @@ import {
 import { deleteEndedToo, Removal } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
 import type { SpecFlags } from "../containers/spec-flags.ts";
-<<<<<<< HEAD
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
-=======
-import { prepareImage } from "../images/prepare.ts";
 import { pullImage } from "../images/pull.ts";
->>>>>>> 20877a2 (holdfast pull, login and logout; run gets what is missing (--pull))
 import { ImageStore } from "../images/store.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
