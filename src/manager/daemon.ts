@@ -4,20 +4,13 @@ import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-types.ts";
 import { ContainersDefinition } from "../api/generated/containers.ts";
-import { ContentDefinition } from "../api/generated/content.ts";
-import { DiffDefinition } from "../api/generated/diff.ts";
 import { type Envelope, EventsDefinition } from "../api/generated/events.ts";
 import { EventsDefinition as ShimEventsDefinition } from "../api/generated/forward.ts";
 import { HealthDefinition } from "../api/generated/health.ts";
 import { HistoryDefinition } from "../api/generated/history.ts";
-import { ImagesDefinition } from "../api/generated/images.ts";
 import { IntrospectionDefinition } from "../api/generated/introspection.ts";
-import { LeasesDefinition } from "../api/generated/leases.ts";
 import { NamespacesDefinition } from "../api/generated/namespaces.ts";
-import { SnapshotsDefinition } from "../api/generated/snapshots.ts";
-import { StreamingDefinition } from "../api/generated/streaming.ts";
 import { TasksDefinition } from "../api/generated/tasks.ts";
-import { TransferDefinition } from "../api/generated/transfer.ts";
 import { VersionDefinition } from "../api/generated/version.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import { listen, nodeClock } from "../platform/node.ts";
@@ -26,19 +19,12 @@ import type { ServiceDefinition } from "../ttrpc/definition.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { Code, codeName } from "../ttrpc/status.ts";
 import { containersService, removeContainer } from "./api/containers.ts";
-import { contentService } from "./api/content.ts";
-import { diffService } from "./api/diff.ts";
 import { eventsService, shimEventsService } from "./api/events.ts";
 import { healthService } from "./api/health.ts";
 import { historyService } from "./api/history.ts";
-import { imagesService } from "./api/images.ts";
 import { introspectionService } from "./api/introspection.ts";
-import { leasesService } from "./api/leases.ts";
 import { namespacesService } from "./api/namespaces.ts";
-import { snapshotsService } from "./api/snapshots.ts";
-import { streamingService } from "./api/streaming.ts";
 import { tasksService } from "./api/tasks.ts";
-import { transferService } from "./api/transfer.ts";
 import { versionService } from "./api/version.ts";
 import { AutoRemove } from "./auto-remove.ts";
 import { removalsDone } from "./bundle.ts";
@@ -49,6 +35,7 @@ import { errorText } from "./deferred.ts";
 import { Exchange } from "./exchange.ts";
 import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
 import { Histories } from "./history.ts";
+import { serveImages } from "./image-services.ts";
 import { Images } from "./images.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { LogFifos } from "./log-fifos.ts";
@@ -57,7 +44,6 @@ import { serveMetrics } from "./metrics-server.ts";
 import { Reattachment } from "./reattach.ts";
 import { Runtimes } from "./runtimes.ts";
 import { Store } from "./store.ts";
-import { Streams } from "./streams.ts";
 import type { TaskPhase } from "./task.ts";
 import { Tasks } from "./tasks.ts";
 
@@ -214,7 +200,7 @@ export class Daemon {
       ),
     );
     serve(TasksDefinition, tasksService(this.#tasks, this.#store));
-    this.#registerImages(serve);
+    serveImages(this.#images, this.#store, this.#config, serve);
     serve(EventsDefinition, eventsService(this.#exchange));
     serve(IntrospectionDefinition, introspectionService(await this.#store.uuid(), names, this.#images));
     serve(HistoryDefinition, historyService(this.#histories, this.#tasks, this.#store));
@@ -222,29 +208,6 @@ export class Daemon {
     this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));
     this.#metrics.trackContainers(() => this.#containerStates());
     this.#ttrpc.register(ShimEventsDefinition, shimEventsService(this.#exchange));
-  }
-
-  #registerImages(serve: <D extends ServiceDefinition>(definition: D, handlers: Handlers<D>) => void): void {
-    const services = {
-      content: contentService(this.#images, this.#store),
-      images: imagesService(this.#images, this.#store),
-      snapshots: snapshotsService(this.#images, this.#store),
-      diff: diffService(this.#images, this.#store),
-      leases: leasesService(this.#store, this.#images),
-    };
-    serve(ContentDefinition, services.content);
-    serve(ImagesDefinition, services.images);
-    serve(SnapshotsDefinition, services.snapshots);
-    serve(DiffDefinition, services.diff);
-    serve(LeasesDefinition, services.leases);
-    const streams = new Streams();
-    serve(StreamingDefinition, streamingService(streams));
-    const { hostsDir, timeouts } = this.#config;
-    const hostsDirectories = hostsDir.split(":").filter((path) => path !== "");
-    serve(
-      TransferDefinition,
-      transferService({ services, streams, hostsDirectories, idleMs: timeouts.registry }),
-    );
   }
 
   #containerStates(): ContainerState[] {

@@ -2,7 +2,7 @@
 // image goes on where it was; that one then takes it away.
 import { randomBytes } from "node:crypto";
 import { isVerdict } from "./fetch.ts";
-import type { ImageServices } from "./services.ts";
+import { type ImageServices, orNone } from "./services.ts";
 
 /** What a lease of an image's transfer is for. */
 const IMAGE_LABEL = "holdfast.io/transfer.image";
@@ -31,11 +31,17 @@ export async function underLease<T>(
     return result;
   } catch (error) {
     // What is wrong is gone when the caller hears of it.
-    if (isVerdict(error)) await services.leases.delete({ id, sync: true }).catch(() => {});
+    if (isVerdict(error) || (await isEmpty(services, id)))
+      await services.leases.delete({ id, sync: true }).catch(() => {});
     throw error;
   } finally {
     active.delete(id);
   }
+}
+
+async function isEmpty({ leases }: ImageServices, id: string): Promise<boolean> {
+  const found = await orNone(leases.listResources({ id })).catch(() => undefined);
+  return found?.resources.length === 0;
 }
 
 /** Leases of earlier transfers of the image that came to no end. */
