@@ -317,7 +317,7 @@ test("ctrl-c stops a pull, and the next one goes on where it was", async () => {
   });
   const broken = cli.spawn(["pull", name]);
   await eventually("most of the layer", async () =>
-    /layer-.* [23]\.\d+ *Mi?B/.test(await daemon.ctr.do(["content", "active"])),
+    /layer-\S+\s+[23]\.\d+ *Mi?B/.test(await daemon.ctr.do(["content", "active"])),
   );
   broken.kill("SIGINT");
   assert.equal((await broken.exited).status, 130);

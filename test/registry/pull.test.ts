@@ -112,7 +112,9 @@ test("on a terminal there is a bar for every layer, and its end is the image's n
   for (const { digest } of image.layers)
     assert.match(
       text,
-      new RegExp(`${digest.slice("sha256:".length, "sha256:".length + 12)}  (extracted|already exists) +\\[=+\\]`),
+      new RegExp(
+        `${digest.slice("sha256:".length, "sha256:".length + 12)}  (extracted|already exists) +\\[=+\\]`,
+      ),
     );
   assert.match(text.trimEnd(), /\/bars:1$/);
 });
