@@ -77,6 +77,7 @@ const steps: readonly Step[] = [
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
   { what: "Testing the sanitizer build straight by its socket", command: nodeTest(direct), env: sanitizer },
   { what: "Testing holdfastd", command: nodeTest(testFiles("manager", "images")) },
+  { what: "Testing pulls and pushes with a real registry", command: nodeTest(testFiles("registry")) },
   {
     what: "Testing the shim behind holdfastd",
     command: nodeTest([...throughDaemon, ...testFiles("failures")]),

@@ -11,6 +11,7 @@ import { addImageVerbs } from "./verbs/images.ts";
 import { addInspect } from "./verbs/inspect.ts";
 import { addListVerbs } from "./verbs/list.ts";
 import { commonFlags, examples } from "./verbs/options.ts";
+import { addRegistryVerbs } from "./verbs/registry.ts";
 import { addRunVerbs } from "./verbs/run.ts";
 import { addShim } from "./verbs/shim.ts";
 import { addShims } from "./verbs/shims.ts";
@@ -43,6 +44,7 @@ function buildProgram(wrong: (text: string) => void): Command {
   addWait(program);
   addListVerbs(program);
   addImageVerbs(program);
+  addRegistryVerbs(program);
   addInspect(program);
   addStatsVerbs(program);
   addEventVerbs(program);

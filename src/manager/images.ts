@@ -127,6 +127,12 @@ export class Images {
     );
   }
 
+  /** The first that this host can have. */
+  async usualSnapshotter(): Promise<string> {
+    const states = await this.snapshotterStates();
+    return (states.find(({ fault }) => fault === undefined) ?? states[0])?.name ?? "overlayfs";
+  }
+
   /** Throws NOT_FOUND. */
   snapshot(namespace: string, snapshotter: string, key: string): SnapshotRecord {
     this.snapshotter(snapshotter);

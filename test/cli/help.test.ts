@@ -25,7 +25,7 @@ const VERBS = [
   ..."run create start stop restart exec attach kill pause resume update delete wait ps inspect events stats top logs".split(
     " ",
   ),
-  ..."ns timeline shims doctor version completion images load tag rmi".split(" "),
+  ..."ns timeline shims doctor version completion images load tag rmi pull push login logout".split(" "),
 ];
 const SHIM_VERBS = "state pids exec kill wait dump shutdown".split(" ");
 
@@ -46,7 +46,7 @@ test("holdfast --help names every verb, and each verb's --help has examples of i
 const DOCKER_WORDS: readonly (readonly [word: string, says: RegExp])[] = [
   ["unpause", /resume/],
   ["cp", /exec -i/],
-  ["pull", /holdfast load/],
+  ["search", /registry's own page/],
   ["tasks", /holdfast ps/],
   ["network", /--net host/],
   // Nothing that is near it.

@@ -16,6 +16,7 @@ import { LeasesDefinition } from "../../api/generated/leases.ts";
 import { NamespacesDefinition } from "../../api/generated/namespaces.ts";
 import { SnapshotsDefinition } from "../../api/generated/snapshots.ts";
 import { TasksDefinition } from "../../api/generated/tasks.ts";
+import { TransferDefinition } from "../../api/generated/transfer.ts";
 import { VersionDefinition } from "../../api/generated/version.ts";
 import { VERSION } from "../../api/version.ts";
 import { nodeNet } from "../../platform/node.ts";
@@ -34,6 +35,7 @@ const UNBOUNDED: readonly string[] = [
   `/${HistoryDefinition.fullName}/Wait`,
   ...["Apply", "Diff"].map((method) => `/${DiffDefinition.fullName}/${method}`),
   `/${ImagesDefinition.fullName}/Delete`,
+  `/${TransferDefinition.fullName}/Transfer`,
   ...["Prepare", "Commit", "Remove"].map((method) => `/${SnapshotsDefinition.fullName}/${method}`),
 ];
 
@@ -124,6 +126,14 @@ export class DaemonClient {
     );
   }
 
+  /** A call of a method whose requests and answers are both streams. */
+  bidi(service: ServiceDefinition, method: MethodDefinition): BidiStream {
+    const path = `/${service.fullName}/${method.name}`;
+    return new BidiStream(
+      this.#client.makeBidiStreamRequest(path, encoder(method), decoder(method), this.#metadata()),
+    );
+  }
+
   service<D extends ServiceDefinition>(definition: D): ServiceClient<D> {
     const methods: Record<string, unknown> = {};
     for (const [key, method] of Object.entries(definition.methods)) {
@@ -197,6 +207,30 @@ const NOTHING_TO_WRITE: WriteContentRequest = {
   data: new Uint8Array(0),
   labels: {},
 };
+/** Messages both ways, as the two sides please. */
+export class BidiStream {
+  readonly #stream: ReturnType<Client["makeBidiStreamRequest"]>;
+  readonly #answers: AsyncIterator<unknown>;
+
+  constructor(stream: ReturnType<Client["makeBidiStreamRequest"]>) {
+    this.#stream = stream;
+    this.#answers = stream[Symbol.asyncIterator]();
+  }
+
+  write(message: unknown): void {
+    this.#stream.write(message);
+  }
+
+  /** The next message of the other side; undefined at the end. Rejects with the call's error. */
+  async next(): Promise<unknown> {
+    const { value, done } = await this.#answers.next();
+    return done === true ? undefined : value;
+  }
+
+  cancel(): void {
+    this.#stream.cancel();
+  }
+}
 
 /** A stream of Content.Write. */
 export class ContentWrite {

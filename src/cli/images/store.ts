@@ -54,12 +54,23 @@ export class ImageStore {
     return this.#daemon;
   }
 
-  /** The image of a name as people write it. Throws a Problem if there is none. */
-  async find(text: string): Promise<Image> {
+  /** Whether there is an image of a name as people write it. */
+  async has(text: string): Promise<boolean> {
+    return (await this.#look(text)) !== undefined;
+  }
+
+  async #look(text: string): Promise<Image | undefined> {
     for (const name of [text, fullName(text)]) {
       const image = (await orNone(this.#daemon.images.get({ name })))?.image;
       if (image !== undefined) return image;
     }
+    return undefined;
+  }
+
+  /** The image of a name as people write it. Throws a Problem if there is none. */
+  async find(text: string): Promise<Image> {
+    const image = await this.#look(text);
+    if (image !== undefined) return image;
     throw new Problem(`${text}: no such image; "holdfast images" lists them`);
   }
 

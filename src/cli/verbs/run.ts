@@ -21,6 +21,7 @@ import { deleteEndedToo, Removal } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
 import type { SpecFlags } from "../containers/spec-flags.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
+import { pullImage } from "../images/pull.ts";
 import { ImageStore } from "../images/store.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
@@ -56,6 +57,7 @@ interface RawFlags {
   readonly annotation?: readonly string[];
   readonly logPolicy?: string;
   readonly runtime: string;
+  readonly pull: string;
 }
 
 interface FrontFlags {
@@ -126,6 +128,7 @@ function containerFlags(command: Command): Command {
     .option("--rootfs <dir>", "its root file system, in place of an image")
     .option("--bundle <dir>", "an OCI bundle: its config.json and root file system")
     .option("--entrypoint <program>", "in place of the image's")
+    .option("--pull <when>", "get the image from its registry: missing, always or never", "missing")
     .option("-t, --tty", "give it a terminal")
     .option("-i, --interactive", "give it our input")
     .option(
@@ -197,6 +200,8 @@ function readContainer({ command, words }: Visit): Wanted {
   const [image] = isImage ? words : [];
   if (isImage && image === undefined)
     throw new Problem("give an image, or --rootfs DIR, or --bundle DIR", USAGE);
+  if (!["missing", "always", "never"].includes(raw.pull))
+    throw new Problem(`--pull ${raw.pull}: this knows missing, always and never`, USAGE);
   if (raw.net !== undefined && raw.net !== "host" && raw.net !== "none") {
     throw new Problem(`--net ${raw.net}: this knows host and none`, USAGE);
   }
@@ -246,12 +251,19 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
   const wanted = readContainer(visit);
   const { image } = wanted;
   if (image === undefined) return putOnRecord(visit, wanted, removed, undefined);
+  await ensureImage(visit, image, wanted.raw.pull);
   // Until the container is on record nothing else keeps its snapshot.
   return ImageStore.underLease(visit.daemon, async (store) => {
     const prepared = await prepareImage(store, wanted.id, image);
     const flags = { ...wanted.flags, image: prepared };
     return putOnRecord(visit, { ...wanted, flags }, removed, prepared);
   });
+}
+
+/** So that the image is there, as `when` says. How far it is is shown beside what the container prints. */
+async function ensureImage({ daemon }: Visit, image: string, when: string): Promise<void> {
+  const isThere = when === "missing" && (await new ImageStore(daemon).has(image));
+  if (when !== "never" && !isThere) await pullImage(daemon, image, {}, process.stderr, false);
 }
 
 async function putOnRecord(

@@ -2,14 +2,13 @@
 import type { Command } from "commander";
 import { Problem, USAGE } from "../text/problem.ts";
 
-const NO_REGISTRY = "holdfast has no registry client yet: ctr images pull, or holdfast load";
 const NO_NETWORKS =
   "a container has no network of its own but the loopback, or the host's with run --net host";
 const NO_VOLUMES = "mount a directory with run --mount type=bind,source=DIR,target=DIR";
 
 /** A sentence, or the command line that does it. */
 const ANSWERS: Readonly<Record<string, string>> = {
-  ...same(["pull", "push", "login", "logout", "search"], NO_REGISTRY),
+  search: "registries have no search that all of them know: look at the registry's own page",
   ...same(["build", "buildx", "commit"], "it builds no images: build them elsewhere, and holdfast load"),
   ...same(["export", "save"], '"ctr images export"'),
   ...same(["image", "history"], '"holdfast images"'),
