@@ -1,5 +1,5 @@
 // npm run mutants: puts faults into a copy of the tree, one at a time, and demands that a test fails for each (test/mutants). `-- --check` only looks
-// whether each still applies; `-- --only WORD` (also several) takes those whose description or file has the word; `-- --sample N --seed S` takes N of
+// whether each still applies; `-- --only WORD` (also several) takes those whose description or file has the word, in the order of the words; `-- --sample N --seed S` takes N of
 // them by chance; `-- --report FILE` writes a line for each as it is known, and with `--resume` those that stand there as caught are not tried again.
 import { parseArgs } from "node:util";
 import type { Mutant } from "../../test/mutants/mutant.ts";
@@ -109,9 +109,9 @@ async function main(): Promise<number> {
     return misfits.length === 0 ? 0 : 1;
   }
   const words = values.only ?? [""];
-  const chosen = all.filter(({ what, file }) =>
-    words.some((word) => what.includes(word) || file.includes(word)),
-  );
+  const of = (word: string): Mutant[] =>
+    all.filter(({ what, file }) => what.includes(word) || file.includes(word));
+  const chosen = [...new Set(words.flatMap(of))];
   const report = new Report(values.report, values.resume);
   if (values.sample === undefined) return campaign(chosen, report);
   const seed = Number(values.seed ?? Date.now() % 100_000);

@@ -503,4 +503,12 @@ export const mutants: readonly Mutant[] = [
     replacement: "const answer = undefined;",
     tests: ["test/cli/help.test.ts"],
   },
+  {
+    what: "a process whose output nobody wants is killed once",
+    file: "src/cli/session/session.ts",
+    text: 'for (let signal = "SIGPIPE"; !this.#ended; signal = "SIGKILL") {',
+    replacement: 'for (const signal of ["SIGPIPE", "SIGKILL"]) {',
+    tests: ["test/cli/session.test.ts"],
+    name: "a process whose output nobody wants",
+  },
 ];
