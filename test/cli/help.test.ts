@@ -95,7 +95,7 @@ test("bash completes verbs, flags, values of flags, ids and a shim's verbs", asy
     ["holdfast", "shim", "web", "s"],
     ["holdfast", "ps", "-n", ""],
   ]);
-  assert.deepEqual(verbs, ["pause", "ps"]);
+  assert.deepEqual(verbs, ["pause", "ps", "pull", "push"]);
   assert.deepEqual(flags, ["--memory"]);
   assert.deepEqual(ids, ["web"]);
   assert.deepEqual(elsewhere, []);

@@ -262,8 +262,14 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
 
 /** So that the image is there, as `when` says. How far it is is shown beside what the container prints. */
 async function ensureImage({ daemon }: Visit, image: string, when: string): Promise<void> {
-  const isThere = when === "missing" && (await new ImageStore(daemon).has(image));
-  if (when !== "never" && !isThere) await pullImage(daemon, image, {}, process.stderr, false);
+  if (when === "never" || (when === "missing" && (await new ImageStore(daemon).has(image)))) return;
+  try {
+    await pullImage(daemon, image, {}, process.stderr, false);
+  } catch (error) {
+    if (when === "always") throw error;
+    const text = `${image}: no such image here, and its registry does not give it: ${errorText(error)}`;
+    throw new Problem(text, undefined, { cause: error });
+  }
 }
 
 async function putOnRecord(
