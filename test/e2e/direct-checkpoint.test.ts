@@ -165,6 +165,17 @@ test("a restored container has its terminal, with the size that was known before
   await finish(shim, "tty");
 });
 
+test("the checkpoint may stand in the options alone, as from a client whose daemon does not know the runtime", {
+  skip: failsOnGoShim("it leaves that to the daemon"),
+}, async () => {
+  const shim = await place.shim("by-options", SPEC);
+  const options = { binaryName: runtime.program, criuImagePath: image("plain") };
+  assert.equal(await shim.create("by-options", place.bundle("by-options"), { options }), 0);
+  await shim.start("by-options");
+  assert.equal(runtime.calledWith("restore")[1], image("plain"));
+  await finish(shim, "by-options");
+});
+
 test("before it is restored, a container can be neither killed nor paused, and is deleted without a trace", {
   skip: failsOnGoShim("its errors have no codes"),
 }, async () => {
