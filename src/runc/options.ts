@@ -18,6 +18,8 @@ export interface RuntimeOptions {
   readonly ioGid: number;
   /** The cgroup that the shim itself joins; empty for its daemon's. */
   readonly shimCgroup: string;
+  /** The checkpoint to restore from; empty for a fresh container. A daemon hands it on as such only to the runtimes whose names it knows. */
+  readonly criuImagePath: string;
   /** Where criu works and logs when the container is restored; empty for a place in the bundle. */
   readonly criuWorkPath: string;
 }
@@ -31,6 +33,7 @@ export const defaultOptions: RuntimeOptions = {
   ioUid: 0,
   ioGid: 0,
   shimCgroup: "",
+  criuImagePath: "",
   criuWorkPath: "",
 };
 
@@ -53,17 +56,10 @@ export function readOptions(platform: Platform, any: Any | undefined): RuntimeOp
 }
 
 function pick(options: Omit<Options, "binaryName" | "root">): RuntimeOptions {
-  const { systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup, criuWorkPath } = options;
-  return {
-    ...defaultOptions,
-    systemdCgroup,
-    noPivotRoot,
-    noNewKeyring,
-    ioUid,
-    ioGid,
-    shimCgroup,
-    criuWorkPath,
-  };
+  const { systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup } = options;
+  const { criuImagePath, criuWorkPath } = options;
+  const runtime = { systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup };
+  return { ...defaultOptions, ...runtime, criuImagePath, criuWorkPath };
 }
 
 function fromToml(text: string, source: string): RuntimeOptions {
@@ -83,6 +79,7 @@ function fromToml(text: string, source: string): RuntimeOptions {
     ioUid: value("IoUid", 0),
     ioGid: value("IoGid", 0),
     shimCgroup: value("ShimCgroup", ""),
+    criuImagePath: value("CriuImagePath", ""),
     criuWorkPath: value("CriuWorkPath", ""),
   };
 }

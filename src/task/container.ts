@@ -67,9 +67,10 @@ export class Container {
       this.#options,
     );
     this.#spec = readSpec(platform, request.bundle);
-    const { bundle, checkpoint, parentCheckpoint } = request;
-    if (checkpoint !== "") {
-      this.#restoring = restoreRun(bundle, checkpoint, parentCheckpoint, this.#options.criuWorkPath);
+    const { criuImagePath, criuWorkPath } = this.#options;
+    const image = request.checkpoint || criuImagePath;
+    if (image !== "") {
+      this.#restoring = restoreRun(request.bundle, image, request.parentCheckpoint, criuWorkPath);
     }
     this.#launcher = new Launcher(context, request, this.#spec, this.#options);
     this.#exits = new Exits(context, {

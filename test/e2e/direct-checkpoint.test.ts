@@ -165,6 +165,17 @@ test("a restored container has its terminal, with the size that was known before
   await finish(shim, "tty");
 });
 
+test("the checkpoint may stand in the options alone, as from a client whose daemon does not know the runtime", {
+  skip: failsOnGoShim("it leaves that to the daemon"),
+}, async () => {
+  const shim = await place.shim("by-options", SPEC);
+  const options = { binaryName: runtime.program, criuImagePath: image("plain") };
+  assert.equal(await shim.create("by-options", place.bundle("by-options"), { options }), 0);
+  await shim.start("by-options");
+  assert.equal(runtime.calledWith("restore")[1], image("plain"));
+  await finish(shim, "by-options");
+});
+
 test("before it is restored, a container can be neither killed nor paused, and is deleted without a trace", {
   skip: failsOnGoShim("its errors have no codes"),
 }, async () => {
@@ -260,8 +271,14 @@ const forCrun = existsSync(UNIFIED)
   ? { wrapper: ["unshare", "--mount", "sh", "-c", `umount ${UNIFIED} && exec "$@"`, "sh"] }
   : {};
 
-for (const binary of ["runc", "crun"]) {
-  test(`criu itself, by ${binary}: a container goes on where it was, in another shim`, {
+const RUNS = [
+  { binary: "runc", terminal: false },
+  { binary: "crun", terminal: false },
+  { binary: "runc", terminal: true },
+];
+for (const { binary, terminal } of RUNS) {
+  const name = terminal ? `${binary}, with a terminal` : binary;
+  test(`criu itself, by ${name}: a container goes on where it was, in another shim`, {
     skip: lacksCriu(binary),
   }, async () => {
     // What it has counted is in its memory alone.
@@ -272,14 +289,15 @@ for (const binary of ["runc", "crun"]) {
       restore: { checkpoint?: string },
     ): Promise<[ShimClient, FifoReader]> => {
       const stdout = makeFifo(join(place.directory, `${id}-out`));
-      const shim = await place.shim(id, { args }, binary === "crun" ? forCrun : {});
-      await shim.create(id, place.bundle(id), { stdout, options, ...restore });
+      const shim = await place.shim(id, { args, terminal }, binary === "crun" ? forCrun : {});
+      await shim.create(id, place.bundle(id), { stdout, terminal, options, ...restore });
       await shim.start(id);
       return [shim, new FifoReader(stdout)];
     };
-    const [before, after] = [`${binary}-counts`, `${binary}-goes-on`];
+    const id = terminal ? `${binary}-tty` : binary;
+    const [before, after] = [`${id}-counts`, `${id}-goes-on`];
     const [first, counted] = await opened(before, {});
-    await counted.until("a number", (text) => text.includes("\n20\n"));
+    await counted.until("a number", (text) => /\n20\r?\n/.test(text));
     await first.checkpoint(before, image(before), { exit: true });
     assert.equal((await first.wait(before)).exitStatus, 137);
     await first.delete(before);
