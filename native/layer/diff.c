@@ -1,7 +1,7 @@
 // diff COMPRESSION LATEST LEFT BASE COUNT [TYPE SOURCE FLAGS DATA]... RIGHT BASE [TYPE SOURCE FLAGS DATA]... > layer
 // The layer that makes RIGHT of LEFT: what is new or different, and whiteouts for what is gone, in the order of the names. COUNT is the number of the
 // words of LEFT's mounts; LATEST, if it is not negative, the latest time that an entry may have. Descriptor 3 gets one line of JSON: digest and size of
-// the uncompressed layer. A container may run on RIGHT meanwhile: nothing that it puts in the place of a directory or a file leads out of it.
+// the uncompressed layer. COMPRESSION may be "list": the changes as WALK_LIST has them, and no report. A container may run on RIGHT meanwhile: nothing that it puts in the place of a directory or a file leads out of it.
 #define _GNU_SOURCE
 #include <archive.h>
 #include <archive_entry.h>
@@ -12,7 +12,6 @@
 #include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "layer.h"
@@ -92,18 +91,12 @@ static void enter(struct walk *walk, int left, int right, const char *name, cons
   close(below);
 }
 
-static void added(struct walk *walk, int right, const char *name, const struct stat *about)
-{
-  walk_add(walk, right, name, about);
-  if (S_ISDIR(about->st_mode)) enter(walk, -1, right, name, about, 1);
-}
-
 static void both(struct walk *walk, int left, const struct stat *before, int right, const struct stat *about, const char *name)
 {
   int was_directory = S_ISDIR(before->st_mode), is_directory = S_ISDIR(about->st_mode);
   int same = is_same(left, before, right, about, name);
   if (same) walk_kept(walk, name, about);
-  else walk_add(walk, right, name, about);
+  else walk_add(walk, right, name, about, 1);
   if (is_directory) enter(walk, was_directory ? left : -1, right, name, about, !same);
 }
 
@@ -119,7 +112,7 @@ static void compare(struct walk *walk, int left, int right)
     const char *name = order < 0 ? before.names[i] : now.names[j];
     int was = order <= 0 && stat_at(left, name, &a) == 0, is = order >= 0 && stat_at(right, name, &b) == 0;
     if (was && is) both(walk, left, &a, right, &b, name);
-    else if (is) added(walk, right, name, &b);
+    else if (is) walk_tree(walk, right, name, &b);
     else if (was) walk_gone(walk, name);
     i += order <= 0;
     j += order >= 0;
@@ -157,15 +150,15 @@ int diff(int argc, char **argv)
   mount_all(right_words[0], right_words[1], argc - 8 - count, right_words + 2);
   int left = open_root(argv[3]), right = open_root(right_words[0]);
   keep_capabilities(kept_capabilities, sizeof kept_capabilities / sizeof *kept_capabilities);
-  // Two descriptors for every level of directories.
-  struct rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+  if (strcmp(argv[1], "list") == 0) {
+    struct walk *walk = walk_new(NULL, WALK_LIST, -1);
+    compare_roots(walk, left, right);
+    walk_free(walk);
+    return fflush(stdout) == 0 ? 0 : 1;
   }
   struct sink sink;
   sink_open(&sink, argv[1]);
-  struct walk *walk = walk_new(sink.tar, strtoll(argv[2], NULL, 10));
+  struct walk *walk = walk_new(sink.tar, WALK_LAYER, strtoll(argv[2], NULL, 10));
   compare_roots(walk, left, right);
   walk_free(walk);
   char hex[DIGEST_HEX + 1];

@@ -33,8 +33,19 @@ void stream_open(struct stream *stream, const struct limits *limits);
 // Reads to the end of what came, which lies behind the end of the archive. Writes the digest in hex.
 void stream_finish(struct stream *stream, char hex[DIGEST_HEX + 1]);
 
-// Unpacks every entry into the root directory. Returns their number.
-uint64_t extract_all(struct stream *stream, const struct limits *limits);
+struct owner {
+  int64_t uid, gid;
+};
+
+// What becomes of entries.
+struct placing {
+  int is_layer;              // whiteouts take away
+  const char *name;          // in place of the first part of every path; NULL for none
+  const struct owner *owner; // of everything; NULL for the entries' own
+};
+
+// Unpacks every entry into the working directory. Returns their number.
+uint64_t extract_all(struct stream *stream, const struct limits *limits, const struct placing *placing);
 
 // Takes `path`, with all that is below it, away. A path that is not there is fine. Ends the program if that fails.
 void remove_tree(const char *path);
@@ -48,11 +59,16 @@ int unpack(int argc, char **argv);
 int copy(int argc, char **argv);
 
 int diff(int argc, char **argv);
+int look(int argc, char **argv);
+int put(int argc, char **argv);
+int take(int argc, char **argv);
 
 // A mount namespace of our own: what is mounted from here on goes with this process.
 void own_mounts(void);
 // Mounts `count` / 4 times TYPE SOURCE FLAGS DATA on `directory`; paths in them may be relative to `base`.
 void mount_all(const char *directory, const char *base, int count, char **mounts);
+// Makes it the root and the working directory.
+void enter_root(const char *directory);
 // Gives up every other capability, for good.
 void keep_capabilities(const int *kept, size_t count);
 

@@ -51,3 +51,9 @@ void keep_capabilities(const int *kept, size_t count)
   }
   if (syscall(SYS_capset, &header, now) < 0) fail("capset: %s", strerror(errno));
 }
+
+void enter_root(const char *directory)
+{
+  if (chroot(directory) < 0) fail("chroot %s: %s", directory, strerror(errno));
+  if (chdir("/") < 0) fail("chdir: %s", strerror(errno));
+}

@@ -15,12 +15,6 @@
 // What is needed to give files their owners, modes, times, devices and file capabilities, and nothing that leads out of the root.
 static const int kept_capabilities[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP};
 
-static void enter(const char *directory)
-{
-  if (chroot(directory) < 0) fail("chroot %s: %s", directory, strerror(errno));
-  if (chdir("/") < 0) fail("chdir: %s", strerror(errno));
-}
-
 int unpack(int argc, char **argv)
 {
   struct limits limits;
@@ -29,11 +23,11 @@ int unpack(int argc, char **argv)
     fail("usage: holdfast-layer unpack ENTRIES:BYTES:RATIO DIRECTORY BASE [TYPE SOURCE FLAGS DATA]... < layer");
   own_mounts();
   mount_all(argv[2], argv[3], argc - 4, argv + 4);
-  enter(argv[2]);
+  enter_root(argv[2]);
   keep_capabilities(kept_capabilities, sizeof kept_capabilities / sizeof *kept_capabilities);
   struct stream stream;
   stream_open(&stream, &limits);
-  uint64_t entries = extract_all(&stream, &limits);
+  uint64_t entries = extract_all(&stream, &limits, &(struct placing){.is_layer = 1});
   char hex[DIGEST_HEX + 1];
   stream_finish(&stream, hex);
   printf("{\"digest\":\"sha256:%s\",\"size\":%" PRIu64 ",\"entries\":%" PRIu64 "}\n", hex, stream.unpacked, entries);

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "layer.h"
@@ -25,6 +26,7 @@ struct level {
 
 struct walk {
   struct archive *tar;
+  enum walk_form form;
   long long latest;
   struct links *links;
   size_t depth;
@@ -32,11 +34,18 @@ struct walk {
   struct level levels[MAX_DEPTH];
 };
 
-struct walk *walk_new(struct archive *tar, long long latest)
+struct walk *walk_new(struct archive *tar, enum walk_form form, long long latest)
 {
   struct walk *walk = calloc(1, sizeof *walk);
   if (walk == NULL) fail("out of memory");
+  // Two descriptors for every level of directories.
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   walk->tar = tar;
+  walk->form = form;
   walk->latest = latest;
   walk->links = links_new();
   return walk;
@@ -98,6 +107,11 @@ static void add_attributes(struct archive_entry *entry, int directory, const cha
   attributes_free(&found);
 }
 
+static void list(char what, const char *path)
+{
+  printf("%c%s%c", what, path, 0);
+}
+
 static void write_header(struct walk *walk, struct archive_entry *entry)
 {
   // A name that is not UTF-8 is written as it is, with a warning.
@@ -125,6 +139,10 @@ void walk_add_parents(struct walk *walk)
     level->written = 1;
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%.*s", (int)level->length, walk->path);
+    if (walk->form == WALK_LIST) {
+      list('C', path);
+      continue;
+    }
     struct archive_entry *entry = entry_of(walk, level->fd, ".", level->length == 0 ? "./" : path, &level->about);
     write_header(walk, entry);
     archive_entry_free(entry);
@@ -204,13 +222,17 @@ static void add_other(struct walk *walk, int directory, const char *name, const 
   archive_entry_free(entry);
 }
 
-void walk_add(struct walk *walk, int directory, const char *name, const struct stat *about)
+void walk_add(struct walk *walk, int directory, const char *name, const struct stat *about, int was)
 {
   char path[PATH_MAX];
-  if (S_ISSOCK(about->st_mode)) return; // no archive has them
   path_of(walk, "", name, path);
+  if (walk->form == WALK_LIST) {
+    walk_add_parents(walk);
+    return list(was ? 'C' : 'A', path);
+  }
+  if (S_ISSOCK(about->st_mode)) return; // no archive has them
   // It would take something away where the layer is unpacked.
-  if (strncmp(name, WHITEOUT, sizeof WHITEOUT - 1) == 0) fail("%s: a layer cannot have a file of such a name", path);
+  if (walk->form == WALK_LAYER && strncmp(name, WHITEOUT, sizeof WHITEOUT - 1) == 0) fail("%s: a layer cannot have a file of such a name", path);
   walk_add_parents(walk);
   int is_linked = !S_ISDIR(about->st_mode) && about->st_nlink > 1;
   const char *first = is_linked ? links_written(walk->links, about, path) : NULL;
@@ -226,7 +248,7 @@ void walk_add(struct walk *walk, int directory, const char *name, const struct s
 void walk_kept(struct walk *walk, const char *name, const struct stat *about)
 {
   char path[PATH_MAX];
-  if (S_ISDIR(about->st_mode) || about->st_nlink < 2) return;
+  if (walk->form == WALK_LIST || S_ISDIR(about->st_mode) || about->st_nlink < 2) return;
   path_of(walk, "", name, path);
   const char *first = links_kept(walk->links, about, path);
   if (first == NULL) return;
@@ -237,8 +259,9 @@ void walk_kept(struct walk *walk, const char *name, const struct stat *about)
 void walk_gone(struct walk *walk, const char *name)
 {
   char path[PATH_MAX];
-  path_of(walk, WHITEOUT, name, path);
+  path_of(walk, walk->form == WALK_LIST ? "" : WHITEOUT, name, path);
   walk_add_parents(walk);
+  if (walk->form == WALK_LIST) return list('D', path);
   struct archive_entry *entry = archive_entry_new();
   if (entry == NULL) fail("out of memory");
   archive_entry_set_filetype(entry, AE_IFREG);
@@ -248,4 +271,27 @@ void walk_gone(struct walk *walk, const char *name)
   archive_entry_copy_pathname(entry, path);
   write_header(walk, entry);
   archive_entry_free(entry);
+}
+
+void walk_content(struct walk *walk, int directory)
+{
+  struct names names;
+  names_read(directory, &names);
+  for (size_t i = 0; i < names.count; i++) {
+    struct stat about;
+    if (stat_at(directory, names.names[i], &about) == 0) walk_tree(walk, directory, names.names[i], &about);
+  }
+  names_free(&names);
+}
+
+void walk_tree(struct walk *walk, int directory, const char *name, const struct stat *about)
+{
+  walk_add(walk, directory, name, about, 0);
+  if (!S_ISDIR(about->st_mode)) return;
+  int below = open_directory(directory, name);
+  if (below < 0) return; // gone since
+  walk_enter(walk, name, below, about, 1);
+  walk_content(walk, below);
+  walk_leave(walk);
+  close(below);
 }

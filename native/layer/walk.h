@@ -8,7 +8,15 @@
 struct archive;
 struct walk;
 
-struct walk *walk_new(struct archive *tar, long long latest);
+// What a walk makes of the files that it is given.
+enum walk_form {
+  WALK_LAYER, // entries and whiteouts
+  WALK_PLAIN, // entries of any name
+  WALK_LIST,  // "A", "C" or "D" and the path of what is added, changed or gone, each ended by a zero byte, on stdout
+};
+
+// `tar` may be NULL for WALK_LIST.
+struct walk *walk_new(struct archive *tar, enum walk_form form, long long latest);
 void walk_free(struct walk *walk);
 
 // Into a directory: all names from here on are in it. `fd` must stay open until walk_leave(). The root's name is NULL. `written` says whether the
@@ -16,14 +24,19 @@ void walk_free(struct walk *walk);
 void walk_enter(struct walk *walk, const char *name, int fd, const struct stat *about, int written);
 void walk_leave(struct walk *walk);
 
-// Writes the file `name`, and the directories that lead to it if they have not been written.
-void walk_add(struct walk *walk, int directory, const char *name, const struct stat *about);
+// Writes the file `name`, and the directories that lead to it if they have not been written. `was` says that there was one of that name.
+void walk_add(struct walk *walk, int directory, const char *name, const struct stat *about, int was);
 // Notes a file that stays as it is: it may have a new name elsewhere.
 void walk_kept(struct walk *walk, const char *name, const struct stat *about);
 // Writes that `name` is gone.
 void walk_gone(struct walk *walk, const char *name);
 // Writes the directories that lead here.
 void walk_add_parents(struct walk *walk);
+
+// Writes a file with all that is below it.
+void walk_tree(struct walk *walk, int directory, const char *name, const struct stat *about);
+// Writes all that is in a directory.
+void walk_content(struct walk *walk, int directory);
 
 // The names in a directory in the order of their bytes; none for a negative `fd`.
 struct names {

@@ -1,10 +1,7 @@
 // Runs holdfast-layer (native/layer): a layer into a snapshot, in a process that has that snapshot as its root, layers from snapshots, and copies of them. One process a layer:
 // the daemon's own memory does not grow with it.
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmdirSync } from "node:fs";
-import { join } from "node:path";
-import type { Readable } from "node:stream";
-import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { closeSync, openSync } from "node:fs";
+import { runLayer, withMountPoints } from "./layer-process.ts";
 import { mountArguments, readOnly, type SnapshotMount } from "./mount.ts";
 
 /** What a layer may be at the most. */
@@ -37,9 +34,6 @@ export interface MadeLayer {
   readonly size: number;
 }
 
-/** An error's text is a line or two. */
-const MAX_ERROR_BYTES = 4096;
-
 export class LayerProgram {
   readonly #program: string;
   readonly #scratch: string;
@@ -64,22 +58,21 @@ export class LayerProgram {
 
   /** Rejects with what the kernel says against these mounts. */
   async tryMounts(mounts: readonly SnapshotMount[]): Promise<void> {
-    await this.#unpack("ignore", mounts);
+    await this.#unpack(undefined, mounts);
   }
 
   /** No input is an empty layer. */
-  async #unpack(input: number | "ignore", mounts: readonly SnapshotMount[]): Promise<Unpacked> {
-    mkdirSync(this.#scratch, { recursive: true, mode: 0o700 });
-    const target = mkdtempSync(join(this.#scratch, "unpack-"));
-    try {
-      const { entries, bytes, ratio } = this.#limits;
-      const { base, args } = mountArguments(mounts);
-      const text = await this.#run(["unpack", `${entries}:${bytes}:${ratio}`, target, base, ...args], input);
-      return JSON.parse(text) as Unpacked;
-    } finally {
-      // The mounts were the unpacker's alone.
-      rmdirSync(target);
-    }
+  async #unpack(input: number | undefined, mounts: readonly SnapshotMount[]): Promise<Unpacked> {
+    const { entries, bytes, ratio } = this.#limits;
+    const { base, args } = mountArguments(mounts);
+    const text = await withMountPoints(this.#scratch, 1, (target = "") =>
+      runLayer({
+        program: this.#program,
+        args: ["unpack", `${entries}:${bytes}:${ratio}`, target, base, ...args],
+        ...(input !== undefined && { input }),
+      }),
+    );
+    return JSON.parse(text) as Unpacked;
   }
 
   /**
@@ -92,71 +85,18 @@ export class LayerProgram {
     { compression, latest }: DiffOptions,
     output: (bytes: Uint8Array) => Promise<void>,
   ): Promise<MadeLayer> {
-    mkdirSync(this.#scratch, { recursive: true, mode: 0o700 });
-    const targets = [left, right].map(() => mkdtempSync(join(this.#scratch, "diff-")));
-    const [from = "", to = ""] = targets;
-    try {
-      const before = mountArguments(left.map(readOnly));
-      const after = mountArguments(right.map(readOnly));
-      const words = [
-        ...[from, before.base, String(before.args.length), ...before.args],
-        ...[to, after.base, ...after.args],
-      ];
-      return JSON.parse(await this.#produce(["diff", compression, String(latest ?? -1), ...words], output));
-    } finally {
-      for (const target of targets) rmdirSync(target);
-    }
+    const before = mountArguments(left.map(readOnly));
+    const after = mountArguments(right.map(readOnly));
+    const report = await withMountPoints(this.#scratch, 2, (from = "", to = "") => {
+      const first = [from, before.base, String(before.args.length), ...before.args];
+      const args = ["diff", compression, String(latest ?? -1), ...first, to, after.base, ...after.args];
+      return runLayer({ program: this.#program, args, output });
+    });
+    return JSON.parse(report) as MadeLayer;
   }
 
   /** Copies the files below `from` into the empty directory `to`, with all that belongs to them. */
   async copy(from: string, to: string): Promise<void> {
-    await this.#run(["copy", from, to], "ignore");
-  }
-
-  /** Hands on what the program writes, and returns its report. */
-  async #produce(args: readonly string[], output: (bytes: Uint8Array) => Promise<void>): Promise<string> {
-    const child = spawn(this.#program, args, {
-      stdio: ["ignore", "pipe", "pipe", "pipe"],
-      env: {},
-      cwd: "/",
-    });
-    const ended = this.#ended(child);
-    // Whoever waits for it does so below; it may reject before.
-    ended.catch(() => {});
-    const report: Buffer[] = [];
-    (child.stdio[3] as Readable).on("data", (chunk: Buffer) => report.push(chunk));
-    try {
-      for await (const chunk of child.stdout as Readable) await output(chunk as Buffer);
-    } catch (error) {
-      child.kill("SIGKILL");
-      await ended.catch(() => {});
-      throw error;
-    }
-    await ended;
-    return Buffer.concat(report).toString();
-  }
-
-  async #run(args: readonly string[], input: number | "ignore"): Promise<string> {
-    const child = spawn(this.#program, args, { stdio: [input, "pipe", "pipe"], env: {}, cwd: "/" });
-    const output: Buffer[] = [];
-    child.stdout?.on("data", (chunk: Buffer) => output.push(chunk));
-    await this.#ended(child);
-    return Buffer.concat(output).toString();
-  }
-
-  /** Rejects with what the program says went wrong. */
-  #ended(child: ChildProcess): Promise<void> {
-    return new Promise((resolve, reject) => {
-      let errors = "";
-      child.stderr?.on("data", (chunk: Buffer) => {
-        if (errors.length < MAX_ERROR_BYTES) errors += chunk.toString();
-      });
-      child.once("error", (error) => reject(new Error(`cannot run ${this.#program}: ${error.message}`)));
-      child.once("close", (status, signal) => {
-        const failure = errors.trim() || `holdfast-layer ended with ${signal ?? status}`;
-        if (status === 0) resolve();
-        else reject(new TtrpcError(Code.UNKNOWN, failure));
-      });
-    });
+    await runLayer({ program: this.#program, args: ["copy", from, to] });
   }
 }

@@ -115,7 +115,8 @@ export class Daemon {
       metrics: this.#metrics,
       log,
     });
-    const records = { store: this.#store, exchange: this.#exchange, histories: this.#histories };
+    const released = (): void => this.#images.collectSoon();
+    const records = { store: this.#store, exchange: this.#exchange, released };
     this.#autoRemove = new AutoRemove({
       store: this.#store,
       tasks: this.#tasks,
@@ -195,7 +196,12 @@ export class Daemon {
     serve(
       ContainersDefinition,
       containersService(
-        { store: this.#store, exchange: this.#exchange, histories: this.#histories },
+        {
+          store: this.#store,
+          exchange: this.#exchange,
+          histories: this.#histories,
+          released: () => this.#images.collectSoon(),
+        },
         (namespace, id) => this.#autoRemove.created(namespace, id),
       ),
     );

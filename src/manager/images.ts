@@ -1,9 +1,9 @@
 // Content and snapshots in the daemon: the stores of src/images with the records that name what is in them, and the collection of what nothing names any
 // more. Made by daemon.ts; the services in api/ use it. Nothing on disk is touched before it is first used.
-import { realpathSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { Blobs } from "../images/blobs.ts";
 import { Ingests } from "../images/ingests.ts";
+import { layerProgramPath } from "../images/layer-process.ts";
 import { LayerProgram } from "../images/layer-program.ts";
 import type { SnapshotMount } from "../images/mount.ts";
 import { Native } from "../images/native.ts";
@@ -65,7 +65,7 @@ export class Images {
   constructor(root: string, store: Store, exchange: Exchange, failed: (error: unknown) => void) {
     this.blobs = new Blobs(join(root, "content"));
     this.ingests = new Ingests(this.blobs);
-    this.layers = new LayerProgram(unpackProgram(), join(root, "scratch"));
+    this.layers = new LayerProgram(layerProgramPath(), join(root, "scratch"));
     this.#snapshotters = new Map<string, Snapshotter>([
       ["overlayfs", new Overlay(join(root, "snapshots", "overlayfs"))],
       ["native", new Native(join(root, "snapshots", "native"), this.layers)],
@@ -335,11 +335,6 @@ export class Images {
   close(): void {
     clearTimeout(this.#timer);
   }
-}
-
-/** Beside our own program, wherever a link to that may be. */
-function unpackProgram(): string {
-  return join(dirname(realpathSync(process.argv[1] ?? ".")), "holdfast-layer");
 }
 
 function split(resource: Resource): [type: string, id: string] {

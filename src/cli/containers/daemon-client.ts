@@ -36,6 +36,7 @@ const UNBOUNDED: readonly string[] = [
   ...["Apply", "Diff"].map((method) => `/${DiffDefinition.fullName}/${method}`),
   `/${ImagesDefinition.fullName}/Delete`,
   `/${TransferDefinition.fullName}/Transfer`,
+  `/${LeasesDefinition.fullName}/Delete`,
   ...["Prepare", "Commit", "Remove"].map((method) => `/${SnapshotsDefinition.fullName}/${method}`),
 ];
 

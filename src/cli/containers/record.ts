@@ -9,6 +9,9 @@ import type { Spec } from "./spec-flags.ts";
 
 const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 
+/** On a container of an image: the digest of the manifest that it was made of, which by its name it keeps. */
+export const IMAGE_LABEL = "containerd.io/gc.ref.content.image";
+
 /** The path of the file that has the container's output; undefined if there is none, or only fifos. */
 export function logOf({ labels }: Container): string | undefined {
   // holdfast 0.1 called it otherwise.
@@ -21,7 +24,9 @@ export interface NewContainer {
   readonly labels: Readonly<Record<string, string>>;
   readonly spec: Spec;
   /** Its image, whose snapshot of the container's own id it runs on; undefined for another root file system. */
-  readonly image: { readonly name: string; readonly snapshotter: string } | undefined;
+  readonly image:
+    | { readonly name: string; readonly snapshotter: string; readonly digest: string }
+    | undefined;
 }
 
 export async function createContainer(daemon: DaemonClient, container: NewContainer): Promise<void> {
@@ -29,7 +34,7 @@ export async function createContainer(daemon: DaemonClient, container: NewContai
   await daemon.containers.create({
     container: {
       id,
-      labels: { ...labels },
+      labels: { ...labels, ...(image !== undefined && { [IMAGE_LABEL]: image.digest }) },
       image: image?.name ?? "",
       runtime: { name: runtime },
       spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(stringifyExact(spec)) },

@@ -91,8 +91,10 @@ export async function deleteEnded(daemon: DaemonClient, id: string): Promise<voi
 /** What a container of an image has written goes with it. */
 async function removeSnapshot(
   daemon: DaemonClient,
-  { snapshotter, snapshotKey, id }: Container,
+  { snapshotter, snapshotKey, id, labels }: Container,
 ): Promise<void> {
+  const volumes = labels[`containerd.io/gc.ref.snapshot.${snapshotter}/volumes`];
+  if (volumes !== undefined) await orNone(daemon.snapshots.remove({ snapshotter, key: volumes }));
   if (snapshotKey !== id) return;
   await orNone(daemon.snapshots.remove({ snapshotter, key: snapshotKey }));
 }

@@ -19,10 +19,11 @@ export async function unpackImage(
       `${name}: it has ${manifest.layers.length} layers, and the digests of ${diffIds.length}`,
     );
   }
+  const chains = chainIds(diffIds);
   let parent = "";
   for (const [index, layer] of manifest.layers.entries()) {
     const diffId = diffIds[index] ?? "";
-    const chain = parent === "" ? diffId : digestOf(`${parent} ${diffId}`);
+    const chain = chains[index] ?? "";
     if (!(await exists(store, snapshotter, chain)))
       await unpackLayer(store, { name, snapshotter, layer, diffId, parent, chain });
     parent = chain;
@@ -32,6 +33,16 @@ export async function unpackImage(
     await store.label(manifest.config.digest, { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: parent });
   }
   return parent;
+}
+
+/** The names of the snapshots of layers, the first layer first. */
+export function chainIds(diffIds: readonly string[]): string[] {
+  const chains: string[] = [];
+  for (const diffId of diffIds) {
+    const below = chains.at(-1);
+    chains.push(below === undefined ? diffId : digestOf(`${below} ${diffId}`));
+  }
+  return chains;
 }
 
 interface Layer {

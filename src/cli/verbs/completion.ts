@@ -21,6 +21,7 @@ const VALUES: Readonly<Record<string, string>> = {
 /** Words after the verb that are not ids. */
 const WORDS: Readonly<Record<string, string>> = {
   ns: "list create delete",
+  system: "df",
   completion: SHELLS.join(" "),
   shim: SHIMS,
 };

@@ -1,10 +1,7 @@
 // `holdfast run`, `create` and `start`: containers from flags.
 
-import { randomBytes } from "node:crypto";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { AUTO_REMOVE_LABEL, CLIENT_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
-import { POLICY_ANNOTATION, parsePolicy } from "../../api/output-policy.ts";
-import { OUR_RUNTIME } from "../../api/runtime-names.ts";
 import { processIdentity } from "../../platform/node-process.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { isAway, patiently } from "../containers/daemon-task.ts";
@@ -19,10 +16,10 @@ import {
 } from "../containers/record.ts";
 import { deleteEndedToo, Removal } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
-import type { SpecFlags } from "../containers/spec-flags.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
 import { pullImage } from "../images/pull.ts";
 import { ImageStore } from "../images/store.ts";
+import { makeVolumes } from "../images/volumes.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
 import { logFile, removeLog } from "../session/log-files.ts";
@@ -32,33 +29,8 @@ import { errorText, notStarted, Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
-import { collect, examples, sizeArgument } from "./options.ts";
-
-interface RawFlags {
-  readonly name?: string;
-  readonly rootfs?: string;
-  readonly bundle?: string;
-  readonly entrypoint?: string;
-  readonly tty?: boolean;
-  readonly interactive?: boolean;
-  readonly env?: readonly string[];
-  readonly cwd?: string;
-  readonly user?: string;
-  readonly hostname?: string;
-  readonly mount?: readonly string[];
-  readonly readOnly?: boolean;
-  readonly memory?: number;
-  readonly cpus?: number;
-  readonly net?: string;
-  readonly stopSignal?: string;
-  readonly privileged?: boolean;
-  readonly securityOpt?: readonly string[];
-  readonly label?: readonly string[];
-  readonly annotation?: readonly string[];
-  readonly logPolicy?: string;
-  readonly runtime: string;
-  readonly pull: string;
-}
+import { examples } from "./options.ts";
+import { containerFlags, type RawFlags, readContainer, type Wanted } from "./run-flags.ts";
 
 interface FrontFlags {
   readonly detach?: boolean;
@@ -122,123 +94,10 @@ export function addRunVerbs(program: Command): void {
   );
 }
 
-function containerFlags(command: Command): Command {
-  return command
-    .option("--name <id>", "the container's id (a random one)")
-    .option("--rootfs <dir>", "its root file system, in place of an image")
-    .option("--bundle <dir>", "an OCI bundle: its config.json and root file system")
-    .option("--entrypoint <program>", "in place of the image's")
-    .option("--pull <when>", "get the image from its registry: missing, always or never", "missing")
-    .option("-t, --tty", "give it a terminal")
-    .option("-i, --interactive", "give it our input")
-    .option(
-      "-e, --env <NAME=VALUE>",
-      "set a variable, or pass ours on with NAME; may be given again",
-      collect,
-    )
-    .option("-w, --cwd <dir>", "its working directory")
-    .option("-u, --user <user[:group]>", "its user, by name or number")
-    .option("--hostname <name>", "its host name")
-    .option(
-      "--mount <spec>",
-      "type=bind,source=DIR,target=DIR,options=ro:nosuid; may be given again",
-      collect,
-    )
-    .option("--read-only", "do not let it write to its root file system")
-    .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
-    .option("--cpus <number>", "how many processors' time it may use, such as 0.5", cpusArgument)
-    .option("--net <host|none>", "the host's network, or none (default)")
-    .option("--stop-signal <signal>", "what stop sends it (SIGTERM)")
-    .option("--privileged", "give it all capabilities and devices, and no seccomp profile")
-    .option(
-      "--security-opt <option>",
-      "seccomp=unconfined, seccomp=FILE, no-new-privileges=false; may be given again",
-      collect,
-    )
-    .option("--label <NAME=VALUE>", "a label of the record; may be given again", collect)
-    .option(
-      "--annotation <NAME=VALUE>",
-      "an annotation for the runtime and the shim; may be given again",
-      collect,
-    )
-    .option(
-      "--log-policy <policy>",
-      "what becomes of output that nobody reads: block (default), drop, spill or spill:SIZE",
-    )
-    .option(
-      "--runtime <name>",
-      "containerd's name of the shim to use (HOLDFAST_RUNTIME)",
-      process.env.HOLDFAST_RUNTIME ?? OUR_RUNTIME,
-    );
-}
-
 function frontFlags(command: Command): Command {
   return command
     .option("--detach-keys <keys>", "keys that leave it running, in a terminal", DEFAULT_DETACH_KEYS)
     .option("--no-sig-proxy", "do not pass signals on to it");
-}
-
-/** For commander: a positive number. */
-export function cpusArgument(text: string): number {
-  const cpus = Number(text);
-  if (!(cpus > 0)) throw new InvalidArgumentError("give a number such as 0.5 or 2.");
-  return cpus;
-}
-
-interface Wanted {
-  readonly id: string;
-  readonly flags: SpecFlags;
-  readonly raw: RawFlags;
-  /** The image's name, as it was given. */
-  readonly image: string | undefined;
-}
-
-/** What flags and words say of a container: without a root file system or a bundle the first word is an image. */
-function readContainer({ command, words }: Visit): Wanted {
-  const raw = command.opts<RawFlags>();
-  const isImage = raw.rootfs === undefined && raw.bundle === undefined;
-  const [image] = isImage ? words : [];
-  if (isImage && image === undefined)
-    throw new Problem("give an image, or --rootfs DIR, or --bundle DIR", USAGE);
-  if (!["missing", "always", "never"].includes(raw.pull))
-    throw new Problem(`--pull ${raw.pull}: this knows missing, always and never`, USAGE);
-  if (raw.net !== undefined && raw.net !== "host" && raw.net !== "none") {
-    throw new Problem(`--net ${raw.net}: this knows host and none`, USAGE);
-  }
-  const flags = {
-    rootfs: raw.rootfs,
-    bundle: raw.bundle,
-    image: undefined,
-    entrypoint: raw.entrypoint,
-    command: isImage ? words.slice(1) : words,
-    terminal: raw.tty === true,
-    env: raw.env ?? [],
-    cwd: raw.cwd,
-    user: raw.user,
-    hostname: raw.hostname,
-    mounts: raw.mount ?? [],
-    readOnly: raw.readOnly === true,
-    memory: raw.memory,
-    cpus: raw.cpus,
-    hostNetwork: raw.net === "host",
-    privileged: raw.privileged === true,
-    securityOpts: raw.securityOpt ?? [],
-    annotations: annotationsOf(raw),
-  };
-  return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw, image };
-}
-
-/** Throws a Problem for a policy that is none, by whichever flag it is given. */
-function annotationsOf({ annotation = [], logPolicy }: RawFlags): Readonly<Record<string, string>> {
-  const given = labelsOf(annotation);
-  const annotations = { ...given, ...(logPolicy !== undefined && { [POLICY_ANNOTATION]: logPolicy }) };
-  try {
-    parsePolicy(annotations[POLICY_ANNOTATION]);
-  } catch (error) {
-    const flag = logPolicy === undefined ? `--annotation ${POLICY_ANNOTATION}` : "--log-policy";
-    throw new Problem(`${flag}: ${errorText(error)}`, USAGE);
-  }
-  return annotations;
 }
 
 interface Made {
@@ -254,9 +113,10 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
   await ensureImage(visit, image, wanted.raw.pull);
   // Until the container is on record nothing else keeps its snapshot.
   return ImageStore.underLease(visit.daemon, async (store) => {
-    const prepared = await prepareImage(store, wanted.id, image);
-    const flags = { ...wanted.flags, image: prepared };
-    return putOnRecord(visit, { ...wanted, flags }, removed, prepared);
+    const prepared = await prepareImage(store, wanted.id, image, wanted.platform);
+    const declared = await makeVolumes(store, wanted.id, prepared, wanted.flags);
+    const flags = { ...wanted.flags, image: prepared, declared: declared.mounts };
+    return putOnRecord(visit, { ...wanted, flags }, removed, { ...prepared, labels: declared.labels });
   });
 }
 
@@ -276,13 +136,14 @@ async function putOnRecord(
   { settings, daemon }: Visit,
   { id, flags, raw }: Wanted,
   removed: boolean,
-  image: PreparedImage | undefined,
+  image: (PreparedImage & { readonly labels: Readonly<Record<string, string>> }) | undefined,
 ): Promise<Made> {
   const spec = makeSpec(settings.namespace, id, flags);
   const stop = raw.stopSignal ?? flags.image?.config.config?.StopSignal;
   const log = logFile(settings.namespace, id);
   const labels = {
     ...labelsOf(raw.label ?? []),
+    ...image?.labels,
     [LOG_LABEL]: log,
     ...(removed && { [AUTO_REMOVE_LABEL]: "true", [CLIENT_LABEL]: processIdentity() }),
     ...(stop !== undefined && { [STOP_SIGNAL_LABEL]: stopSignal(stop) }),
