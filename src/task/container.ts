@@ -7,6 +7,7 @@ import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
+import { isSystemError } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { type Ids, readSpec, type Spec } from "../runc/bundle.ts";
 import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
@@ -147,8 +148,9 @@ export class Container {
       await this.#runc.kill(signal, all);
     } catch (error) {
       if (isAlreadyGone(error)) throw new TtrpcError(Code.NOT_FOUND, "process already finished");
-      if (!(error instanceof RuntimeError && error.hung)) throw error;
-      this.#killDirectly(signal, all);
+      const isUnable = isSystemError(error) || (error instanceof RuntimeError && error.hung);
+      if (!isUnable) throw error;
+      this.#killDirectly(signal, all, error);
     }
   }
 
@@ -362,11 +364,12 @@ export class Container {
     }
   }
 
-  /** The way out when the runtime's kill hangs: by the pidfds of what we know. */
-  #killDirectly(signal: number, all: boolean): void {
-    this.#context.log.warning("the runtime's kill hangs: sending the signal without it", {
+  /** The way out when the runtime's kill hangs, or no process can be made for it: by the pidfds of what we know. */
+  #killDirectly(signal: number, all: boolean, reason: unknown): void {
+    this.#context.log.warning("the runtime cannot kill: sending the signal without it", {
       id: this.id,
       signal,
+      error: reason,
     });
     this.init.signal(signal);
     if (all) for (const exec of this.#execs.values()) exec.signal(signal);
