@@ -96,7 +96,9 @@ export function reportText(report: Report): string {
     `${report.campaign}: seed ${report.seed}, ${report.lives} lives, ${report.daemon}, ${report.runtime}, ${report.seconds} s`,
     `  did      ${counts(report.did)}`,
     `  checked  ${counts(report.checked)}`,
-    ...(report.failed.length === 0 ? ["  failed   nothing"] : report.failed.map((text) => `  FAILED   ${text}`)),
+    ...(report.failed.length === 0
+      ? ["  failed   nothing"]
+      : report.failed.map((text) => `  FAILED   ${text}`)),
     `  repeat   ${report.repeat}`,
   ].join("\n");
 }

@@ -40,7 +40,11 @@ function planExec(random: Random, id: string): ExecPlan {
 }
 
 async function storm(run: CampaignRun, place: Playground, id: string, random: Random): Promise<void> {
-  const shim = await place.shim(id, { args: ["sleep", "100000"], memoryLimitBytes: MEMORY, hostPid: random.chance(0.3) });
+  const shim = await place.shim(id, {
+    args: ["sleep", "100000"],
+    memoryLimitBytes: MEMORY,
+    hostPid: random.chance(0.3),
+  });
   await shim.create(id, place.bundle(id));
   await shim.start(id);
   const plans = Array.from({ length: random.between(10, 60) }, (_, n) => planExec(random, `e${n}`));
@@ -73,10 +77,19 @@ async function begin(shim: ShimClient, id: string, { id: execId, args }: ExecPla
   }
 }
 
-function check(run: CampaignRun, place: Playground, id: string, started: ReadonlyMap<string, ExecPlan>): void {
+function check(
+  run: CampaignRun,
+  place: Playground,
+  id: string,
+  started: ReadonlyMap<string, ExecPlan>,
+): void {
   const order = place.events.order(id);
   const end = order.indexOf("exit");
-  run.check("exits of inits", order.filter((topic) => topic === "exit").length === 1, `${id}: ${order.join(" ")}`);
+  run.check(
+    "exits of inits",
+    order.filter((topic) => topic === "exit").length === 1,
+    `${id}: ${order.join(" ")}`,
+  );
   const statuses = new Map(
     place.events.all
       .filter(({ topic, body }) => topic === "/tasks/exit" && body.containerId === id)
@@ -88,7 +101,11 @@ function check(run: CampaignRun, place: Playground, id: string, started: Readonl
     const exits = order.filter((topic) => topic === `exit ${execId}`).length;
     const at = order.indexOf(`exit ${execId}`);
     run.check("exits of execs", exits === 1, `${id} ${execId}: ${exits} exits`);
-    run.check("their order", at > order.indexOf(`exec-started ${execId}`) && at < end, `${id} ${execId}: ${order.join(" ")}`);
+    run.check(
+      "their order",
+      at > order.indexOf(`exec-started ${execId}`) && at < end,
+      `${id} ${execId}: ${order.join(" ")}`,
+    );
     const told = statuses.get(execId);
     const holds = told === OOM_KILLED || (status !== undefined && told === status);
     run.check("statuses of execs", holds, `${id} ${execId}: ${told} for ${status ?? "a killed one"}`);

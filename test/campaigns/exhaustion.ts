@@ -33,7 +33,12 @@ export const exhaustion: Campaign = {
   },
 };
 
-async function outOfDescriptors(run: CampaignRun, place: Playground, id: string, random: Random): Promise<void> {
+async function outOfDescriptors(
+  run: CampaignRun,
+  place: Playground,
+  id: string,
+  random: Random,
+): Promise<void> {
   const limit = random.between(28, 70);
   place.makeBundle(id, { args: ["sleep", "100000"] });
   const address = await place.start(id, { wrapper: ["prlimit", `--nofile=${limit}:${limit}`] });
@@ -45,7 +50,12 @@ async function outOfDescriptors(run: CampaignRun, place: Playground, id: string,
   await finish(run, place, shim, id, notMade === undefined);
 }
 
-async function outOfProcesses(run: CampaignRun, place: Playground, id: string, random: Random): Promise<void> {
+async function outOfProcesses(
+  run: CampaignRun,
+  place: Playground,
+  id: string,
+  random: Random,
+): Promise<void> {
   const shim = await place.shim(id, { args: ["sleep", "100000"] });
   await shim.create(id, place.bundle(id));
   await shim.start(id);
@@ -90,7 +100,13 @@ async function fill(run: CampaignRun, shim: ShimClient, id: string): Promise<voi
   run.check("containers that live on", status === 2, `${id}: status ${status}`);
 }
 
-async function finish(run: CampaignRun, place: Playground, shim: ShimClient, id: string, exists: boolean): Promise<void> {
+async function finish(
+  run: CampaignRun,
+  place: Playground,
+  shim: ShimClient,
+  id: string,
+  exists: boolean,
+): Promise<void> {
   if (exists) {
     await shim.kill(id, 9);
     const { exitStatus } = await shim.wait(id);

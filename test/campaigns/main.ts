@@ -44,7 +44,13 @@ async function runOne(campaign: Campaign, seed: number, lives: number | undefine
 function runFailures(): boolean {
   const directory = join(import.meta.dirname, "../failures");
   const files = readdirSync(directory).filter((name) => name.endsWith(".test.ts"));
-  const command = ["--import", "tsx", "--test", "--test-concurrency=1", ...files.map((name) => join(directory, name))];
+  const command = [
+    "--import",
+    "tsx",
+    "--test",
+    "--test-concurrency=1",
+    ...files.map((name) => join(directory, name)),
+  ];
   const env = { ...process.env, HOLDFAST_CAMPAIGN: "full" };
   return spawnSync(process.execPath, command, { stdio: "inherit", env }).status === 0;
 }
@@ -53,7 +59,9 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { seed: { type: "string" }, lives: { type: "string" }, report: { type: "string" } },
 });
-const unknown = positionals.find((name) => name !== FAILURES && !campaigns.some((each) => each.name === name));
+const unknown = positionals.find(
+  (name) => name !== FAILURES && !campaigns.some((each) => each.name === name),
+);
 if (unknown !== undefined) usage(`${unknown}: no such campaign`);
 const seed = numberOf("seed", values.seed) ?? Date.now() % 2 ** 31;
 const lives = numberOf("lives", values.lives);

@@ -1,6 +1,16 @@
 // Readers that go, pause and come again, disks that fill up, loggers that die: whatever takes a container's output, the container's end is its own.
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Playground } from "../harness/direct-shim.ts";
@@ -52,8 +62,17 @@ const fickleReader: Fault = async (run, place, id, random) => {
   run.check("statuses", exitStatus === status, `${id} (${policy}): ${exitStatus} for ${status}`);
   if (policy === "drop") {
     const dropped = (await shim.dump()).containers[0]?.output?.dropped ?? Number.NaN;
-    run.check("bytes dropped and taken", taken.length + dropped === whole.length, `${id}: ${taken.length} and ${dropped} of ${whole.length}`);
-  } else run.check("whole outputs", taken === whole, `${id} (${policy}): ${taken.length} bytes for ${whole.length}`);
+    run.check(
+      "bytes dropped and taken",
+      taken.length + dropped === whole.length,
+      `${id}: ${taken.length} and ${dropped} of ${whole.length}`,
+    );
+  } else
+    run.check(
+      "whole outputs",
+      taken === whole,
+      `${id} (${policy}): ${taken.length} bytes for ${whole.length}`,
+    );
   await forget(place, shim, id);
 };
 
@@ -114,7 +133,8 @@ const fullDisk: Fault = async (run, place, id, random) => {
     await forget(place, shim, id);
     const whole = numbers(1, lines);
     const { size } = statSync(join(disk, "log"));
-    if (whole.length < 200_000) run.check("whole logs", readFileSync(join(disk, "log"), "latin1") === whole, `${id}: ${size} bytes`);
+    if (whole.length < 200_000)
+      run.check("whole logs", readFileSync(join(disk, "log"), "latin1") === whole, `${id}: ${size} bytes`);
   } finally {
     execFileSync("umount", [disk]);
   }

@@ -50,8 +50,16 @@ export const soak: Campaign = {
       const before = look();
       for (let n = warm; n < run.lives; n++) await life(n);
       const after = look();
-      run.check("memory", after.memory <= before.memory + MEMORY_SLACK, `${before.memory} KiB, then ${after.memory}`);
-      run.check("descriptors", after.descriptors <= before.descriptors, `${before.descriptors}, then ${after.descriptors}`);
+      run.check(
+        "memory",
+        after.memory <= before.memory + MEMORY_SLACK,
+        `${before.memory} KiB, then ${after.memory}`,
+      );
+      run.check(
+        "descriptors",
+        after.descriptors <= before.descriptors,
+        `${before.descriptors}, then ${after.descriptors}`,
+      );
       run.check("files", after.files <= before.files, `${before.files}, then ${after.files}`);
       await place.endContainer(shim, "pod");
       await place.forget(shim, "pod");

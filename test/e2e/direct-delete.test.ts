@@ -88,6 +88,25 @@ for (const [name, put] of Object.entries(kinds)) {
 for (const [name, content] of Object.entries(journals)) {
   cases[`holdfast.state: ${name}`] = (bundle) => replace(join(bundle, "holdfast.state"), text(content));
 }
+// Without a journal it is the other shim's files that name the runtime.
+const otherKinds = {
+  ...kinds,
+  null: text("null"),
+  "cut short": text('{"root":"/run'),
+  "of numbers": text('{"root":5,"binary_name":[]}'),
+};
+for (const [name, put] of Object.entries(otherKinds)) {
+  cases[`no journal, options.json: ${name}`] = (bundle) => {
+    rmSync(join(bundle, "holdfast.state"));
+    replace(join(bundle, "options.json"), put);
+  };
+}
+for (const name of ["directory", "17 MB", "dangling link"]) {
+  cases[`no journal, runtime: ${name}`] = (bundle) => {
+    rmSync(join(bundle, "holdfast.state"));
+    replace(join(bundle, "runtime"), kinds[name] ?? (() => {}));
+  };
+}
 cases["all of them directories"] = (bundle) => {
   for (const file of ["holdfast.state", "holdfast.crash", "init.pid", "address"]) {
     replace(join(bundle, file), (path) => mkdirSync(path));

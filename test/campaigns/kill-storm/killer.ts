@@ -85,7 +85,8 @@ export class Killer {
         const hasShimBelow = parentIsShim(pid);
         found.push({ pid, role: hasShimBelow ? "shim" : this.#isKeeper(pid) ? "keeper" : "shim", id });
       } else if (program.endsWith("runc")) found.push({ pid, role: "runc", id });
-      else if (words.includes(this.#storm.logger) || program === "cat") found.push({ pid, role: "logger", id });
+      else if (words.includes(this.#storm.logger) || program === "cat")
+        found.push({ pid, role: "logger", id });
     }
     return found;
   }

@@ -104,7 +104,12 @@ export class Life {
     const held = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     const named = { containerId, execId: plan.id };
     try {
-      const process = { args: ["sh", "-c", execScriptOf(plan)], cwd: "/", env: ["PATH=/bin"], terminal: plan.terminal };
+      const process = {
+        args: ["sh", "-c", execScriptOf(plan)],
+        cwd: "/",
+        env: ["PATH=/bin"],
+        terminal: plan.terminal,
+      };
       const spec = json(SPEC_PROCESS, { ...process, user: { uid: 0, gid: 0 } });
       await client.tasks.exec({ ...NO_STDIO, ...named, stdout: path, terminal: plan.terminal, spec });
       await client.tasks.start(named);
@@ -116,9 +121,15 @@ export class Life {
       output.close();
       run.did("execs");
       if (this.#wasDisturbed(deaths)) return;
-      run.check("exec statuses", exitStatus === plan.status, `${containerId} ${plan.id}: ${exitStatus} for ${plan.status}`);
+      run.check(
+        "exec statuses",
+        exitStatus === plan.status,
+        `${containerId} ${plan.id}: ${exitStatus} for ${plan.status}`,
+      );
       const wanted = numbers(1, plan.lines);
-      run.check("exec outputs", output.text === wanted, () => difference(`${containerId} ${plan.id}`, output.text, wanted));
+      run.check("exec outputs", output.text === wanted, () =>
+        difference(`${containerId} ${plan.id}`, output.text, wanted),
+      );
     } catch (error) {
       run.did("execs cut");
       // Who was answered by nobody may know of the daemon's death before we do.
@@ -146,7 +157,9 @@ export class Life {
           .catch(unless(Code.NOT_FOUND));
       });
     } else writeFileSync(join(daemon.rootfs, "tmp", `go-${id}`), "");
-    const { exitStatus } = await this.#ask("wait", (client) => client.tasks.wait({ containerId: id, execId: "" }));
+    const { exitStatus } = await this.#ask("wait", (client) =>
+      client.tasks.wait({ containerId: id, execId: "" }),
+    );
     run.did("ends");
     return exitStatus;
   }
@@ -157,7 +170,8 @@ export class Life {
     const wanted = isKilled ? 128 + SIGKILL : this.#plan.status;
     const allowed = this.#isCut || this.#shimWasHit ? [wanted, 128 + SIGKILL] : [wanted];
     run.check("exit statuses", allowed.includes(status), `${id}: ${status} for ${allowed.join(" or ")}`);
-    if (this.#output !== undefined) await within(OUTPUT_TIMEOUT, this.#output.ended, `${id}: its output has no end`);
+    if (this.#output !== undefined)
+      await within(OUTPUT_TIMEOUT, this.#output.ended, `${id}: its output has no end`);
     const loggerWasHit = stdio === "logger" && this.#storm.wasHit(id, "logger");
     const text = this.#output?.text ?? (existsSync(logOf) ? readFileSync(logOf, "latin1") : "");
     const whole = outputOf(this.#plan);
@@ -170,13 +184,21 @@ export class Life {
   async #remove(): Promise<void> {
     const { daemon, run } = this.#storm;
     const { id } = this.#plan;
-    await this.#tolerant("delete", (client) => client.tasks.delete({ containerId: id }).catch(unless(Code.NOT_FOUND)));
+    await this.#tolerant("delete", (client) =>
+      client.tasks.delete({ containerId: id }).catch(unless(Code.NOT_FOUND)),
+    );
     if (daemon.kind === "holdfastd") {
       const { steps } = await this.#ask("history", (client) => client.history.get({ containerId: id }));
       const exits = steps.filter(({ what, execId }) => what === "/tasks/exit" && execId === "").length;
-      run.check("exits in the history", exits === 1 || (exits === 0 && this.#shimWasHit) || this.#isCut, `${id}: ${exits}`);
+      run.check(
+        "exits in the history",
+        exits === 1 || (exits === 0 && this.#shimWasHit) || this.#isCut,
+        `${id}: ${exits}`,
+      );
     }
-    await this.#tolerant("forget", (client) => client.containers.delete({ id }).catch(unless(Code.NOT_FOUND)));
+    await this.#tolerant("forget", (client) =>
+      client.containers.delete({ id }).catch(unless(Code.NOT_FOUND)),
+    );
   }
 
   #openOutput(): string {
@@ -187,7 +209,9 @@ export class Life {
 
   /** Rejects with Gone if there is no task. */
   async #status(): Promise<Status> {
-    const { process } = await this.#ask("get", (client) => client.tasks.get({ containerId: this.#plan.id, execId: "" }));
+    const { process } = await this.#ask("get", (client) =>
+      client.tasks.get({ containerId: this.#plan.id, execId: "" }),
+    );
     return process?.status ?? Status.UNKNOWN;
   }
 

@@ -1,7 +1,8 @@
 // What all lives of a storm share: the daemon, which comes back whenever it has died, its client, and who was hit by what.
+
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { mkdirSync, writeFileSync } from "node:fs";
 import { DaemonClient } from "../../../src/cli/containers/daemon-client.ts";
 import { callCode } from "../../../src/cli/text/problem.ts";
 import { Code } from "../../../src/ttrpc/status.ts";
@@ -18,7 +19,10 @@ export const FAILPOINTS: readonly string[] = [
   ...["create:bundle", "create:started", "create:connected", "create:created"],
   ...["delete:asked", "delete:answered", "delete:shutdown", "reattach:asked"],
   ...["Forward/tasks/exit:request", "Forward/tasks/exit:response"],
-  ...["containerd.services.tasks.v1.Tasks/Start:request", "containerd.services.tasks.v1.Tasks/Start:response"],
+  ...[
+    "containerd.services.tasks.v1.Tasks/Start:request",
+    "containerd.services.tasks.v1.Tasks/Start:response",
+  ],
 ];
 
 /** What somebody was hit with: by SIGKILL, the ones that change what may be expected. */
@@ -40,7 +44,9 @@ export class Storm {
     const directory = join(daemon.directory, "logs");
     mkdirSync(directory);
     this.logger = join(daemon.directory, "logger");
-    writeFileSync(this.logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >${directory}/$CONTAINER_ID\n`, { mode: 0o755 });
+    writeFileSync(this.logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >${directory}/$CONTAINER_ID\n`, {
+      mode: 0o755,
+    });
   }
 
   static async begin(run: CampaignRun): Promise<Storm> {
@@ -85,7 +91,9 @@ export class Storm {
         return await call(this.client);
       } catch (error) {
         if (callCode(error) !== Code.UNAVAILABLE || performance.now() > deadline) {
-          throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+          throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, {
+            cause: error,
+          });
         }
         await sleep(50);
       }
