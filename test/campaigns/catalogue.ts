@@ -6,6 +6,7 @@ import { fuzzConfig } from "./fuzz/config.ts";
 import { fuzzFrames } from "./fuzz/frames.ts";
 import { fuzzState } from "./fuzz/state.ts";
 import { killStorm } from "./kill-storm/index.ts";
+import { model } from "./model.ts";
 import { readerFaults } from "./reader-faults.ts";
 import { soak } from "./soak.ts";
 
@@ -18,4 +19,5 @@ export const campaigns: readonly Campaign[] = [
   fuzzFrames,
   fuzzState,
   fuzzConfig,
+  model,
 ];
