@@ -78,7 +78,11 @@ const commands: readonly Command[] = [
     if (may) model.init = "running";
   }),
   command("kill", async (model, { shim, id }) => {
-    await answers("kill", shim.kill(id, 9), unless(model.init, model.init === "stopped" ? Code.NOT_FOUND : undefined));
+    await answers(
+      "kill",
+      shim.kill(id, 9),
+      unless(model.init, model.init === "stopped" ? Code.NOT_FOUND : undefined),
+    );
     if (!alive(model.init)) return;
     const { exitStatus } = await shim.wait(id);
     if (exitStatus !== 137) throw new Error(`killed, and ended with ${exitStatus}`);
@@ -92,10 +96,18 @@ const commands: readonly Command[] = [
     if (may) model.init = "deleted";
   }),
   command("state", async (model, { shim, id }) => {
-    const wanted = { created: CREATED, running: RUNNING, paused: PAUSED, stopped: STOPPED, none: undefined, deleted: undefined }[model.init];
+    const wanted = {
+      created: CREATED,
+      running: RUNNING,
+      paused: PAUSED,
+      stopped: STOPPED,
+      none: undefined,
+      deleted: undefined,
+    }[model.init];
     if (wanted === undefined) return answers("state", shim.state(id), Code.NOT_FOUND);
     const { status } = await shim.state(id);
-    if (status !== wanted) throw new Error(`state: ${status}, and not ${wanted} of one that is ${model.init}`);
+    if (status !== wanted)
+      throw new Error(`state: ${status}, and not ${wanted} of one that is ${model.init}`);
   }),
   command("resize", async (model, { shim, id }) => {
     await answers("resize", shim.resize(id, 80, 24), unless(model.init, undefined));
@@ -110,7 +122,11 @@ const commands: readonly Command[] = [
   }),
   command("update", async (model, { shim, id }) => {
     const call = shim.update(id, { cpu: { shares: 512 } });
-    await answers("update", call, unless(model.init, model.init === "stopped" ? Code.FAILED_PRECONDITION : undefined));
+    await answers(
+      "update",
+      call,
+      unless(model.init, model.init === "stopped" ? Code.FAILED_PRECONDITION : undefined),
+    );
   }),
   ...EXEC_IDS.flatMap((execId) => execCommands(execId)),
 ];
@@ -128,7 +144,11 @@ function execCommands(execId: string): Command[] {
     command(`exec ${execId}`, async (model, { shim, id }) => {
       const open = model.init === "created" || model.init === "running";
       const taken = model.execs.has(execId) ? Code.ALREADY_EXISTS : undefined;
-      await answers("exec", shim.exec(id, execId, SLEEPS), unless(model.init, open ? taken : Code.FAILED_PRECONDITION));
+      await answers(
+        "exec",
+        shim.exec(id, execId, SLEEPS),
+        unless(model.init, open ? taken : Code.FAILED_PRECONDITION),
+      );
       if (open && taken === undefined) model.execs.set(execId, "added");
     }),
     command(`start ${execId}`, async (model, { shim, id }) => {
@@ -142,7 +162,9 @@ function execCommands(execId: string): Command[] {
     command(`kill ${execId}`, async (model, { shim, id }) => {
       if (model.init === "paused") return;
       const state = model.execs.get(execId);
-      const code = { added: Code.FAILED_PRECONDITION, running: undefined, stopped: Code.NOT_FOUND }[state ?? "added"];
+      const code = { added: Code.FAILED_PRECONDITION, running: undefined, stopped: Code.NOT_FOUND }[
+        state ?? "added"
+      ];
       await answers("kill of an exec", shim.kill(id, 9, execId), missing(model) ?? code);
       if (missing(model) !== undefined || state !== "running") return;
       const { exitStatus } = await shim.wait(id, execId);
@@ -168,12 +190,23 @@ export const model: Campaign = {
     const place = await Playground.create();
     let count = 0;
     try {
-      const property = fc.asyncProperty(fc.commands([...commands].map((each) => fc.constant(each)), { maxCommands: 60, size: "max" }), async (list) => {
-        await oneLife(run, place, `model-${count++}`, list);
+      const property = fc.asyncProperty(
+        fc.commands(
+          [...commands].map((each) => fc.constant(each)),
+          { maxCommands: 60, size: "max" },
+        ),
+        async (list) => {
+          await oneLife(run, place, `model-${count++}`, list);
+        },
+      );
+      const result = await fc.check(property, {
+        seed: run.seed | 0,
+        numRuns: run.lives,
+        endOnFailure: false,
       });
-      const result = await fc.check(property, { seed: run.seed | 0, numRuns: run.lives, endOnFailure: false });
       const example = String(result.counterexample?.[0] ?? "");
-      const reason = result.errorInstance instanceof Error ? result.errorInstance.message : String(result.errorInstance);
+      const reason =
+        result.errorInstance instanceof Error ? result.errorInstance.message : String(result.errorInstance);
       run.check("lives as the table has them", !result.failed, () => `${example}: ${reason}`);
       const left = await place.leftovers();
       run.check("what is left of all", left === "", left);
@@ -183,7 +216,12 @@ export const model: Campaign = {
   },
 };
 
-async function oneLife(run: CampaignRun, place: Playground, id: string, list: Iterable<Command>): Promise<void> {
+async function oneLife(
+  run: CampaignRun,
+  place: Playground,
+  id: string,
+  list: Iterable<Command>,
+): Promise<void> {
   const shim = await place.shim(id, { args: SLEEPS });
   const believed: Model = { init: "none", execs: new Map() };
   try {
