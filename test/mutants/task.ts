@@ -109,7 +109,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a kill that hangs is an error",
     file: container,
-    text: "      this.#killDirectly(signal, all);",
+    text: "      this.#killDirectly(signal, all, error);",
     replacement: "      throw error;",
     tests: [hanging],
     name: "Kill reaches the init",
