@@ -227,17 +227,37 @@ export class Output {
   }
 
   /**
-   * A fifo drops its content when nobody holds it, so the write end stays open while unread bytes have no reader: the daemon that comes
-   * back finds the last lines. A reader that does come gets its end of file from us, and no event tells of it: hence the timer.
+   * A fifo drops its content when nobody holds it, so it is held as long as there are unread bytes: the daemon that comes back finds the last
+   * lines, and one that goes in the middle of them leaves the rest. No event tells of readers: hence the timer.
    */
   #lingerUntilRead(ms: number): void {
-    if (this.#sinkFd < 0) return;
+    const held = Math.max(this.#sinkFd, this.#fifoReader);
+    if (held < 0) return;
     const { fds, clock } = this.#platform;
-    if (fds.readable(this.#sinkFd) === 0 || !fds.peerClosed(this.#sinkFd)) {
+    if (fds.readable(held) === 0) {
       this.#closeSink();
       return;
     }
+    try {
+      this.#holdRightEnd();
+    } catch {
+      // No descriptor is free: what is held stays so.
+    }
     this.#timer = clock.after(ms, () => this.#lingerUntilRead(Math.min(ms * 2, LINGER_MOST)));
+  }
+
+  /** The write end while nobody reads, or whoever opens the fifo would wait for a writer; the read end while somebody does, who must find the end. */
+  #holdRightEnd(): void {
+    const { fds } = this.#platform;
+    if (this.#sinkFd < 0) {
+      this.#sinkFd = fds.openWrite(`/proc/self/fd/${this.#fifoReader}`);
+      fds.close(this.#fifoReader);
+      this.#fifoReader = -1;
+    }
+    if (fds.peerClosed(this.#sinkFd)) return;
+    this.#fifoReader = fds.openRead(`/proc/self/fd/${this.#sinkFd}`);
+    fds.close(this.#sinkFd);
+    this.#sinkFd = -1;
   }
 
   #stopRelay(): void {
