@@ -117,7 +117,8 @@ test("a restored container is made by Start: its pid, output, execs and end are 
   await output.until("the restored container's output", (text) => text === "back\n");
   const called = runtime.calledWith("restore");
   assert.deepEqual(called.slice(0, 2), ["--image-path", image("source")]);
-  for (const flag of ["--detach", "--pid-file", "--bundle"]) assert.ok(called.includes(flag), flag);
+  for (const flag of ["--file-locks", "--detach", "--pid-file", "--bundle"])
+    assert.ok(called.includes(flag), flag);
   assert.equal(called.at(-1), "restored");
   assert.deepEqual(await shim.state("restored").then((state) => [state.status, state.pid]), [2, pid]);
   assert.equal(Number(readFileSync(join(place.bundle("restored"), "init.pid"), "utf8")), pid);
