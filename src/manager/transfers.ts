@@ -162,7 +162,7 @@ class Transfer {
     const archive = receiveBytes(this.#means.stream(id));
     const { report, ending } = this.#means;
     const unpacks = await this.#unpacks(store);
-    await this.#underLease(`import of ${id}`, (services) =>
+    await this.#underLease(undefined, (services) =>
       importImages({ services, scope: this.#call.namespace, report, signal: ending.signal }, archive, {
         indexName: store.name,
         rules: store.extraReferences,
@@ -266,7 +266,7 @@ class Transfer {
   }
 
   /** The client's own, if it has one. */
-  #underLease<T>(image: string, act: (services: ImageServices) => Promise<T>): Promise<T> {
+  #underLease<T>(image: string | undefined, act: (services: ImageServices) => Promise<T>): Promise<T> {
     return this.#call.lease === undefined ? underLease(this.#services, image, act) : act(this.#services);
   }
 }
