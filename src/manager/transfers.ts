@@ -19,12 +19,16 @@ import { Pulls } from "../registry/pulls.ts";
 import { Pushes } from "../registry/pushes.ts";
 import { parseReference } from "../registry/reference.ts";
 import { RegistrySession } from "../registry/session.ts";
+import { exportImages } from "../transfer/export.ts";
+import { importImages } from "../transfer/import.ts";
 import { underLease } from "../transfer/lease.ts";
+import { HOST_PLATFORM } from "../transfer/platforms.ts";
 import type { Report } from "../transfer/progress.ts";
-import { nameImage, pullImage } from "../transfer/pull.ts";
+import { nameImage, type PullRequest, pullImage } from "../transfer/pull.ts";
 import { pushImage } from "../transfer/push.ts";
 import type { ImageServices } from "../transfer/services.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { receiveBytes, sendBytes } from "./byte-streams.ts";
 import type { Call } from "./grpc-server.ts";
 import { localServices } from "./local-services.ts";
 import type { ClientStream } from "./streams.ts";
@@ -97,6 +101,12 @@ class Transfer {
       await this.#push(read(source, ImageStore), read(destination, OCIRegistry));
     else if (pair === "ImageStore ImageStore")
       await this.#tag(read(source, ImageStore), read(destination, ImageStore));
+    else if (pair === "ImageImportStream ImageStore")
+      await this.#import(read(source, ImageImportStream), read(destination, ImageStore));
+    else if (pair === "ImageStore ImageExportStream")
+      await this.#export(read(source, ImageStore), read(destination, ImageExportStream));
+    else if (pair === "ImageImportStream ImageExportStream")
+      await this.#echo(read(source, ImageImportStream), read(destination, ImageExportStream));
     else {
       const text = `unable to transfer from ${from ?? source?.typeUrl} to ${to ?? destination?.typeUrl}: not implemented`;
       throw new TtrpcError(Code.UNIMPLEMENTED, text);
@@ -106,7 +116,7 @@ class Transfer {
   async #pull(registry: OCIRegistry, store: ImageStore): Promise<void> {
     const reference = parseReference(registry.reference);
     const { report, ending } = this.#means;
-    const usual = await this.#options.snapshotter();
+    const unpacks = await this.#unpacks(store);
     await this.#withSession(registry, (session) =>
       this.#underLease(registry.reference, (services) =>
         pullImage(
@@ -118,10 +128,7 @@ class Transfer {
             platforms: store.platforms,
             bestOnly: store.manifestLimit > 0,
             allMetadata: store.allMetadata,
-            unpacks: store.unpacks.map(({ platform, snapshotter }) => ({
-              platform: givenPlatform(platform),
-              snapshotter: snapshotter === "" ? usual : snapshotter,
-            })),
+            unpacks,
           },
         ),
       ),
@@ -149,6 +156,65 @@ class Transfer {
   async #tag(from: ImageStore, to: ImageStore): Promise<void> {
     const target = await this.#target(from.name);
     for (const name of namesIn(to, target.digest)) await nameImage(this.#services, name, target, to.labels);
+  }
+
+  async #import({ stream: id, forceCompress }: ImageImportStream, store: ImageStore): Promise<void> {
+    const archive = receiveBytes(this.#means.stream(id));
+    const { report, ending } = this.#means;
+    const unpacks = await this.#unpacks(store);
+    await this.#underLease(undefined, (services) =>
+      importImages({ services, scope: this.#call.namespace, report, signal: ending.signal }, archive, {
+        indexName: store.name,
+        rules: store.extraReferences,
+        labels: store.labels,
+        platforms: store.platforms,
+        unpacks,
+        compress: forceCompress,
+      }),
+    );
+  }
+
+  async #export(store: ImageStore, to: ImageExportStream): Promise<void> {
+    const output = this.#means.stream(to.stream);
+    const { name, extraReferences, exportImages: more } = store;
+    const names = [...(name === "" ? [] : [name]), ...extraReferences.map((each) => each.name), ...more];
+    if (names.length === 0) throw new TtrpcError(Code.NOT_FOUND, "no image to export: not found");
+    const images = await Promise.all(
+      names.map(async (each) => ({ name: each, target: await this.#target(each) })),
+    );
+    const platforms = to.allPlatforms ? [] : to.platforms.length > 0 ? to.platforms : [HOST_PLATFORM];
+    const { skipDockerManifest, skipNonDistributable } = to;
+    const request = { images, platforms, skipDockerManifest, skipNonDistributable };
+    this.#means.report({
+      event: "Exporting",
+      name: "",
+      parents: [],
+      progress: 0n,
+      total: 0n,
+      desc: undefined,
+    });
+    await sendBytes(output, exportImages(this.#services, request));
+    this.#means.report({
+      event: "Completed export",
+      name: "",
+      parents: [],
+      progress: 0n,
+      total: 0n,
+      desc: undefined,
+    });
+  }
+
+  /** What comes in goes out. */
+  #echo(from: ImageImportStream, to: ImageExportStream): Promise<void> {
+    return sendBytes(this.#means.stream(to.stream), receiveBytes(this.#means.stream(from.stream)));
+  }
+
+  async #unpacks({ unpacks }: ImageStore): Promise<PullRequest["unpacks"]> {
+    const usual = await this.#options.snapshotter();
+    return unpacks.map(({ platform, snapshotter }) => ({
+      platform: givenPlatform(platform),
+      snapshotter: snapshotter === "" ? usual : snapshotter,
+    }));
   }
 
   async #withSession<T>(
@@ -200,7 +266,7 @@ class Transfer {
   }
 
   /** The client's own, if it has one. */
-  #underLease<T>(image: string, act: (services: ImageServices) => Promise<T>): Promise<T> {
+  #underLease<T>(image: string | undefined, act: (services: ImageServices) => Promise<T>): Promise<T> {
     return this.#call.lease === undefined ? underLease(this.#services, image, act) : act(this.#services);
   }
 }

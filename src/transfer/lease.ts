@@ -13,25 +13,29 @@ const KEPT_MS = 24 * 3600 * 1000;
 const owner = randomBytes(8).toString("hex");
 const active = new Set<string>();
 
-/** Does `act` under a lease of its own. */
+/** Does `act` under a lease of its own. What cannot be gone on with has no `image`. */
 export async function underLease<T>(
   services: ImageServices,
-  image: string,
+  image: string | undefined,
   act: (services: ImageServices) => Promise<T>,
 ): Promise<T> {
   const id = `transfer-${randomBytes(8).toString("hex")}`;
   const expire = new Date(Date.now() + KEPT_MS).toISOString();
-  const labels = { "containerd.io/gc.expire": expire, [IMAGE_LABEL]: image, [OWNER_LABEL]: owner };
+  const labels = {
+    "containerd.io/gc.expire": expire,
+    [OWNER_LABEL]: owner,
+    ...(image !== undefined && { [IMAGE_LABEL]: image }),
+  };
   active.add(id);
   try {
     await services.leases.create({ id, labels });
     const result = await act(services.underLease(id));
-    await removeOlder(services, image);
+    if (image !== undefined) await removeOlder(services, image);
     await services.leases.delete({ id, sync: false });
     return result;
   } catch (error) {
     // What is wrong is gone when the caller hears of it.
-    if (isVerdict(error) || (await isEmpty(services, id)))
+    if (image === undefined || isVerdict(error) || (await isEmpty(services, id)))
       await services.leases.delete({ id, sync: true }).catch(() => {});
     throw error;
   } finally {

@@ -145,11 +145,12 @@ class Push {
   /** What a manifest names is there before it. */
   async #push({ descriptor, bytes, blobs, manifests }: Node, name: string): Promise<void> {
     if (bytes.length === 0) return;
+    // Said before what is in it.
+    const job = this.#progresses.job(descriptor);
     await this.#all(
       blobs.filter(({ mediaType }) => !NOT_FOR_US.test(mediaType)).map((each) => this.#blob(each)),
     );
     for (const each of manifests) await this.#push(each, each.descriptor.digest);
-    const job = this.#progresses.job(descriptor);
     await this.#context.pushes.manifest(descriptor, bytes, name);
     job.say("complete");
   }

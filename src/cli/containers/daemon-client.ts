@@ -228,6 +228,11 @@ export class BidiStream {
     return done === true ? undefined : value;
   }
 
+  /** Nothing more is going to be written. */
+  close(): void {
+    this.#stream.end();
+  }
+
   cancel(): void {
     this.#stream.cancel();
   }
