@@ -154,6 +154,17 @@ static JSValue host_peer_closed(JSContext *ctx, JSValueConst self, int argc, JSV
   return JS_NewBool(ctx, (entry.revents & (POLLERR | POLLHUP)) != 0);
 }
 
+static JSValue host_set_pipe_capacity(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  int64_t bytes;
+  if (arg_fd(ctx, argv[0], &fd) < 0 || arg_int(ctx, argv[1], 0, INT32_MAX, &bytes) < 0) return JS_EXCEPTION;
+  if (fcntl(fd, F_SETPIPE_SZ, (int)bytes) < 0) return throw_errno(ctx, errno, "fcntl", NULL);
+  return JS_UNDEFINED;
+}
+
 static JSValue host_event_fd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -194,6 +205,7 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("duplicateTo", 2, host_duplicate_to),
     JS_CFUNC_DEF("readableBytes", 1, host_readable_bytes),
     JS_CFUNC_DEF("peerClosed", 1, host_peer_closed),
+    JS_CFUNC_DEF("setPipeCapacity", 2, host_set_pipe_capacity),
     JS_CFUNC_DEF("eventFd", 0, host_event_fd),
     JS_CFUNC_DEF("memoryFile", 1, host_memory_file),
 };

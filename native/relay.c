@@ -27,7 +27,10 @@ struct relay {
   bool to_terminal, from_terminal;
   uint8_t *pending; // read and not yet written; from malloc, only while blocked
   size_t pending_offset, pending_length;
-  JSValue end;
+  uint64_t room; // how much more `to` may be given
+  uint64_t redirects;
+  bool halted; // waits for a redirect, not for a descriptor
+  JSValue end, full;
 };
 
 static struct relay *relays;
@@ -43,24 +46,40 @@ static void drop(struct relay *relay)
   loop_unwatch(&relay->output);
   free(relay->pending);
   JS_FreeValue(engine_context(), relay->end);
+  JS_FreeValue(engine_context(), relay->full);
   free(relay);
+}
+
+static JSValue errno_name(int error)
+{
+  const char *code = error ? strerrorname_np(error) : "";
+  return JS_NewString(engine_context(), code ? code : "EIO");
 }
 
 static void finish(struct relay *relay, const char *why, int error)
 {
   JSContext *ctx = engine_context();
   JSValue end = JS_DupValue(ctx, relay->end);
+  JSValue args[3] = {JS_NewString(ctx, why), errno_name(error), JS_NewBigUint64(ctx, relay->moved)};
   drop(relay);
-  const char *code = error ? strerrorname_np(error) : "";
-  JSValue args[2] = {JS_NewString(ctx, why), JS_NewString(ctx, code ? code : "EIO")};
-  engine_call(end, 2, (JSValueConst *)args);
-  JS_FreeValue(ctx, args[0]);
-  JS_FreeValue(ctx, args[1]);
+  engine_call(end, 3, (JSValueConst *)args);
+  for (int i = 0; i < 3; i++) JS_FreeValue(ctx, args[i]);
   JS_FreeValue(ctx, end);
 }
 
 // What a step of the relay came to.
-enum step { MOVED, WAIT_INPUT, WAIT_OUTPUT, END_OF_INPUT, READ_FAILED, WRITE_FAILED, REFUSED };
+enum step { MOVED, WAIT_INPUT, WAIT_OUTPUT, NO_ROOM, END_OF_INPUT, READ_FAILED, WRITE_FAILED, REFUSED };
+
+static size_t within_room(const struct relay *relay, size_t size)
+{
+  return relay->room < size ? (size_t)relay->room : size;
+}
+
+static void note_moved(struct relay *relay, size_t n)
+{
+  relay->moved += n;
+  relay->room -= n;
+}
 
 static short ready_now(int fd, short events)
 {
@@ -84,10 +103,10 @@ static enum step blocked_side(const struct relay *relay)
 static enum step splice_step(struct relay *relay, int *error)
 {
   ssize_t n;
-  do n = splice(relay->from, NULL, relay->to, NULL, SPLICE_CHUNK, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  do n = splice(relay->from, NULL, relay->to, NULL, within_room(relay, SPLICE_CHUNK), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
   while (n < 0 && errno == EINTR);
   if (n > 0) {
-    relay->moved += (uint64_t)n;
+    note_moved(relay, (size_t)n);
     return MOVED;
   }
   if (n == 0) return END_OF_INPUT;
@@ -103,18 +122,19 @@ static enum step splice_step(struct relay *relay, int *error)
   }
 }
 
-// Writes what is pending. MOVED when all is written; WAIT_OUTPUT keeps the rest.
+// Writes what is pending. MOVED when all is written; WAIT_OUTPUT, NO_ROOM and WRITE_FAILED keep the rest.
 static enum step write_pending(struct relay *relay, int *error)
 {
   while (relay->pending_length > 0) {
-    ssize_t n = write(relay->to, relay->pending + relay->pending_offset, relay->pending_length);
+    if (relay->room == 0) return NO_ROOM;
+    ssize_t n = write(relay->to, relay->pending + relay->pending_offset, within_room(relay, relay->pending_length));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return WAIT_OUTPUT;
     if (n < 0) {
       *error = errno;
       return WRITE_FAILED;
     }
-    relay->moved += (uint64_t)n;
+    note_moved(relay, (size_t)n);
     relay->pending_offset += (size_t)n;
     relay->pending_length -= (size_t)n;
   }
@@ -166,6 +186,7 @@ static enum step next_step(struct relay *relay, int *error)
     enum step step = write_pending(relay, error);
     if (step != MOVED) return step;
   }
+  if (relay->room == 0) return NO_ROOM;
   if (!relay->splices) return copy_step(relay, error);
   enum step step = splice_step(relay, error);
   if (step != REFUSED) return step;
@@ -176,6 +197,7 @@ static enum step next_step(struct relay *relay, int *error)
 // Watches the side that is waited for, and only that one: a hang-up of the other cannot be masked and would spin the loop.
 static int wait_for(struct relay *relay, bool output)
 {
+  relay->halted = false;
   if (output) {
     loop_unwatch(&relay->input);
     return loop_watch(&relay->output, relay->to, EPOLLOUT, true);
@@ -184,26 +206,70 @@ static int wait_for(struct relay *relay, bool output)
   return loop_watch(&relay->input, relay->from, EPOLLIN, true);
 }
 
+static void halt(struct relay *relay)
+{
+  loop_unwatch(&relay->input);
+  loop_unwatch(&relay->output);
+  relay->halted = true;
+}
+
+static struct relay *find(uint64_t id)
+{
+  for (struct relay *relay = relays; relay != NULL; relay = relay->next) {
+    if (relay->id == id) return relay;
+  }
+  return NULL;
+}
+
+// Moves what can be moved in one turn.
+static enum step move(struct relay *relay, int *error)
+{
+  enum step step = MOVED;
+  uint64_t moved = relay->moved;
+  for (int i = 0; i < MOVES_A_TURN && step == MOVED; i++) step = next_step(relay, error);
+  free_pending(relay);
+  if (relay->moved != moved) relay->moved_at = monotonic_ns();
+  return step;
+}
+
+// Asks what is to become of what `to` does not take. Returns the relay if it was redirected or waits as it stands, NULL if it is gone.
+static struct relay *ask_when_full(struct relay *relay, int error)
+{
+  uint64_t id = relay->id;
+  JSContext *ctx = engine_context();
+  JSValue full = JS_DupValue(ctx, relay->full);
+  JSValue code = errno_name(error);
+  engine_call(full, 1, (JSValueConst *)&code);
+  JS_FreeValue(ctx, code);
+  JS_FreeValue(ctx, full);
+  return find(id);
+}
+
 // Moves what can be moved now. The relay is gone after this if it ended.
 static void pump(struct relay *relay, bool output_broken)
 {
   int error = 0;
-  enum step step = MOVED;
-  uint64_t moved = relay->moved;
-  for (int i = 0; i < MOVES_A_TURN && step == MOVED; i++) step = next_step(relay, &error);
-  free_pending(relay);
-  if (relay->moved != moved) relay->moved_at = monotonic_ns();
+  enum step step = move(relay, &error);
+  if (step == WAIT_OUTPUT && output_broken) {
+    // A terminal whose other side is closed: it takes nothing, gives no error, and its hang-up would wake the loop for ever.
+    step = WRITE_FAILED;
+    error = relay->to_terminal ? EIO : EPIPE;
+  }
+  bool stuck = step == WAIT_OUTPUT || step == NO_ROOM || step == WRITE_FAILED;
+  if (stuck && !JS_IsUndefined(relay->full)) {
+    uint64_t redirects = relay->redirects;
+    relay = ask_when_full(relay, step == WRITE_FAILED ? error : 0);
+    // A redirect has said what is waited for.
+    if (relay == NULL || relay->redirects != redirects) return;
+    if (step != WAIT_OUTPUT) {
+      halt(relay);
+      return;
+    }
+  }
   switch (step) {
   case END_OF_INPUT: finish(relay, "eof", 0); return;
   case READ_FAILED: finish(relay, "read", error); return;
   case WRITE_FAILED: finish(relay, "write", error); return;
-  case WAIT_OUTPUT:
-    if (output_broken) {
-      // A terminal whose other side is closed: it takes nothing, gives no error, and its hang-up would wake the loop for ever.
-      finish(relay, "write", relay->to_terminal ? EIO : EPIPE);
-      return;
-    }
-    break;
   default: break;
   }
   error = wait_for(relay, step == WAIT_OUTPUT);
@@ -219,14 +285,6 @@ static void input_ready(struct watcher *self, uint32_t events)
 static void output_ready(struct watcher *self, uint32_t events)
 {
   pump((struct relay *)((char *)self - offsetof(struct relay, output)), (events & (EPOLLHUP | EPOLLERR)) != 0);
-}
-
-static struct relay *find(uint64_t id)
-{
-  for (struct relay *relay = relays; relay != NULL; relay = relay->next) {
-    if (relay->id == id) return relay;
-  }
-  return NULL;
 }
 
 bool relay_uses(int fd)
@@ -251,12 +309,22 @@ static int make_non_blocking(int fd)
   return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? errno : 0;
 }
 
+static void aim(struct relay *relay, int to, uint64_t room)
+{
+  relay->to = to;
+  relay->room = room;
+  relay->to_terminal = isatty(to);
+  // A terminal would splice on some kernels, in small pieces and with its own idea of "would block".
+  relay->splices = !relay->from_terminal && !relay->to_terminal;
+}
+
 static JSValue host_start_relay(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
   (void)argc;
   int from, to;
   if (arg_fd(ctx, argv[0], &from) < 0 || arg_fd(ctx, argv[1], &to) < 0 || arg_function(ctx, argv[2]) < 0) return JS_EXCEPTION;
+  if (!JS_IsUndefined(argv[3]) && arg_function(ctx, argv[3]) < 0) return JS_EXCEPTION;
   int error = make_non_blocking(from);
   if (error == 0) error = make_non_blocking(to);
   if (error != 0) return throw_errno(ctx, error, "fcntl", NULL);
@@ -265,17 +333,15 @@ static JSValue host_start_relay(JSContext *ctx, JSValueConst self, int argc, JSV
   relay->input = (struct watcher){.fd = -1, .ready = input_ready};
   relay->output = (struct watcher){.fd = -1, .ready = output_ready};
   relay->from = from;
-  relay->to = to;
   relay->from_terminal = isatty(from);
-  relay->to_terminal = isatty(to);
-  // A terminal would splice on some kernels, in small pieces and with its own idea of "would block".
-  relay->splices = !relay->from_terminal && !relay->to_terminal;
+  aim(relay, to, UINT64_MAX);
   error = loop_watch(&relay->input, from, EPOLLIN, true);
   if (error != 0) {
     free(relay);
     return throw_errno(ctx, error, "epoll_ctl", NULL);
   }
   relay->end = JS_DupValue(ctx, argv[2]);
+  relay->full = JS_DupValue(ctx, argv[3]);
   relay->id = ++last_relay;
   relay->moved_at = monotonic_ns();
   relay->next = relays;
@@ -294,6 +360,26 @@ static JSValue host_stop_relay(JSContext *ctx, JSValueConst self, int argc, JSVa
   return JS_UNDEFINED;
 }
 
+static JSValue host_redirect_relay(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int64_t id, room = -1;
+  int to;
+  if (arg_int(ctx, argv[0], 0, INT64_MAX >> 10, &id) < 0 || arg_fd(ctx, argv[1], &to) < 0) return JS_EXCEPTION;
+  if (!JS_IsUndefined(argv[2]) && arg_int(ctx, argv[2], 0, INT64_MAX >> 10, &room) < 0) return JS_EXCEPTION;
+  struct relay *relay = find((uint64_t)id);
+  if (relay == NULL) return JS_ThrowRangeError(ctx, "the relay has ended");
+  int error = make_non_blocking(to);
+  if (error != 0) return throw_errno(ctx, error, "fcntl", NULL);
+  loop_unwatch(&relay->output);
+  aim(relay, to, room < 0 ? UINT64_MAX : (uint64_t)room);
+  error = wait_for(relay, relay->pending_length > 0);
+  if (error != 0) return throw_errno(ctx, error, "epoll_ctl", NULL);
+  relay->redirects++;
+  return JS_UNDEFINED;
+}
+
 static JSValue host_relay_state(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
@@ -304,7 +390,7 @@ static JSValue host_relay_state(JSContext *ctx, JSValueConst self, int argc, JSV
   if (relay == NULL) return JS_ThrowRangeError(ctx, "the relay has ended");
   JSValue object = JS_NewObject(ctx);
   if (set_field(ctx, object, "moved", JS_NewBigUint64(ctx, relay->moved)) < 0 ||
-      set_field(ctx, object, "blocked", JS_NewBool(ctx, relay->output.fd >= 0)) < 0 ||
+      set_field(ctx, object, "blocked", JS_NewBool(ctx, relay->output.fd >= 0 || relay->halted)) < 0 ||
       set_field(ctx, object, "idleMs", JS_NewFloat64(ctx, (double)(monotonic_ns() - relay->moved_at) / 1e6)) < 0) {
     JS_FreeValue(ctx, object);
     return JS_EXCEPTION;
@@ -313,7 +399,8 @@ static JSValue host_relay_state(JSContext *ctx, JSValueConst self, int argc, JSV
 }
 
 static const JSCFunctionListEntry entries[] = {
-    JS_CFUNC_DEF("startRelay", 3, host_start_relay),
+    JS_CFUNC_DEF("startRelay", 4, host_start_relay),
+    JS_CFUNC_DEF("redirectRelay", 3, host_redirect_relay),
     JS_CFUNC_DEF("stopRelay", 1, host_stop_relay),
     JS_CFUNC_DEF("relayState", 1, host_relay_state),
 };

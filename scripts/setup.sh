@@ -19,6 +19,8 @@ demo="$build runc busybox-static mount util-linux"
 test="$demo containerd docker.io systemd procps e2fsprogs bsdutils prometheus golang-github-containerd-containerd-dev"
 # containernetworking-plugins: pods with a network of their own. crun: another runtime. debootstrap, gpgv: a newer Debian for the short matrix.
 test="$test containernetworking-plugins crun debootstrap gpgv"
+# docker-registry: a registry of the tests' own, apache2-utils its passwords (htpasswd), openssl its certificates.
+test="$test docker-registry apache2-utils openssl"
 # Since Debian 13 the client is a package of its own.
 [ "$release" = 12 ] || test="$test docker-cli"
 

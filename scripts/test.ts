@@ -75,8 +75,10 @@ const steps: readonly Step[] = [
   },
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
+  { what: "Running each campaign for a short while", command: nodeTest(testFiles("campaigns")) },
   { what: "Testing the sanitizer build straight by its socket", command: nodeTest(direct), env: sanitizer },
   { what: "Testing holdfastd", command: nodeTest(testFiles("manager", "images")) },
+  { what: "Testing pulls and pushes with a real registry", command: nodeTest(testFiles("registry")) },
   {
     what: "Testing the shim behind holdfastd",
     command: nodeTest([...throughDaemon, ...testFiles("failures")]),

@@ -154,16 +154,28 @@ int is_well(struct archive *to, int status)
   return status == ARCHIVE_OK || (status == ARCHIVE_WARN && archive_errno(to) == ENOTSUP);
 }
 
-static void extract_one(struct archive *from, struct archive *to, struct archive_entry *entry)
+// Puts `name` in the place of the first part of the path; of a path of no part too. Nothing happens without a name.
+static void rename_first(char path[PATH_MAX], const char *name)
+{
+  if (name == NULL) return;
+  char rest[PATH_MAX];
+  strcpy(rest, path + strcspn(path, "/"));
+  int length = snprintf(path, PATH_MAX, "%s%s", name, rest);
+  if (length < 0 || length >= PATH_MAX) fail("a path is too long: %.64s…", name);
+}
+
+static void extract_one(struct archive *from, struct archive *to, struct archive_entry *entry, const struct placing *placing)
 {
   char path[PATH_MAX], target[PATH_MAX];
   const char *name = archive_entry_pathname(entry), *link = archive_entry_hardlink(entry);
   if (name == NULL) fail("an entry of the layer has no name");
   clean(name, path);
-  if (path[0] != 0 && whiteout(path)) return;
+  rename_first(path, placing->name);
+  if (placing->is_layer && path[0] != 0 && whiteout(path)) return;
   if (path[0] == 0 && (link != NULL || archive_entry_filetype(entry) != AE_IFDIR)) fail("the layer's root is no directory");
   if (link != NULL) {
     clean(link, target);
+    rename_first(target, placing->name);
     if (strcmp(target, path) == 0) return; // to itself
     archive_entry_set_hardlink(entry, target);
   }
@@ -176,12 +188,16 @@ static void extract_one(struct archive *from, struct archive *to, struct archive
   // Names are looked up by nobody: an image's numbers are what counts.
   archive_entry_set_uname(entry, NULL);
   archive_entry_set_gname(entry, NULL);
+  if (placing->owner != NULL) {
+    archive_entry_set_uid(entry, placing->owner->uid);
+    archive_entry_set_gid(entry, placing->owner->gid);
+  }
   if (!is_well(to, archive_write_header(to, entry))) fail("cannot make %s: %s", path, archive_error_string(to));
   if (link == NULL && archive_entry_size(entry) > 0) copy_data(from, to, path);
   if (!is_well(to, archive_write_finish_entry(to))) fail("cannot finish %s: %s", path, archive_error_string(to));
 }
 
-uint64_t extract_all(struct stream *stream, const struct limits *limits)
+uint64_t extract_all(struct stream *stream, const struct limits *limits, const struct placing *placing)
 {
   struct archive *disk = archive_write_disk_new();
   if (disk == NULL) fail("out of memory");
@@ -194,7 +210,7 @@ uint64_t extract_all(struct stream *stream, const struct limits *limits)
     if (limits->entries != 0 && count > limits->entries)
       fail("the layer has more than the %" PRIu64 " entries that it may have", limits->entries);
     if (archive_entry_size(entry) < 0) fail("%s in the layer has a negative size", archive_entry_pathname(entry));
-    extract_one(stream->tar, disk, entry);
+    extract_one(stream->tar, disk, entry, placing);
   }
   if (status != ARCHIVE_EOF) fail("cannot read the layer: %s", archive_error_string(stream->tar));
   // Times of directories are set last.

@@ -1,4 +1,4 @@
-// holdfast-layer: holdfast-layer unpack|copy ARGUMENTS. What goes wrong is a line on stderr, and status 1.
+// holdfast-layer: holdfast-layer unpack|copy|diff|look|take|put ARGUMENTS. What goes wrong is a line on stderr, and status 1.
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +16,16 @@ void fail(const char *format, ...)
   exit(1);
 }
 
+static const struct {
+  const char *name;
+  int (*run)(int argc, char **argv);
+} verbs[] = {{"unpack", unpack}, {"copy", copy}, {"diff", diff}, {"look", look}, {"take", take}, {"put", put}};
+
 int main(int argc, char **argv)
 {
   umask(0);
   const char *verb = argc > 1 ? argv[1] : "";
-  if (strcmp(verb, "unpack") == 0) return unpack(argc - 1, argv + 1);
-  if (strcmp(verb, "copy") == 0) return copy(argc - 1, argv + 1);
-  fail("usage: holdfast-layer unpack|copy ARGUMENTS");
+  for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    if (strcmp(verb, verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
+  fail("usage: holdfast-layer unpack|copy|diff|look|take|put ARGUMENTS");
 }

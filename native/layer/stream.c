@@ -43,6 +43,7 @@ static la_ssize_t read_unpacked(struct archive *tar, void *context, const void *
   struct stream *stream = context;
   size_t count = 0;
   la_int64_t offset;
+  if (stream->is_empty) return 0;
   int status = archive_read_data_block(stream->source, buffer, &count, &offset);
   if (status == ARCHIVE_EOF) return 0;
   if (status < ARCHIVE_WARN) {
@@ -75,6 +76,8 @@ void stream_open(struct stream *stream, const struct limits *limits)
     fail("cannot read the layer: %s", archive_error_string(stream->source));
   int status = archive_read_next_header(stream->source, &whole);
   if (status != ARCHIVE_OK && status != ARCHIVE_EOF) fail("cannot read the layer: %s", archive_error_string(stream->source));
+  // Not a byte: there is nothing that could be asked for data.
+  stream->is_empty = status == ARCHIVE_EOF;
   archive_read_support_format_tar(stream->tar);
   archive_read_support_format_empty(stream->tar);
   if (archive_read_open(stream->tar, stream, NULL, read_unpacked, NULL) != ARCHIVE_OK)

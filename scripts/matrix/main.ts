@@ -33,7 +33,12 @@ function chosen<T extends { readonly name: string }>(
 }
 
 /** Runs the files in the row's system; their output is ours. */
-function runTests(row: Row, files: readonly string[], env: Readonly<Record<string, string>>): TestResult[] {
+function runTests(
+  row: Row,
+  files: readonly string[],
+  env: Readonly<Record<string, string>>,
+  atOnce = 2,
+): TestResult[] {
   const system = debianRoot(row.suite, values.short === true ? SHORT.packages : packagesOf(row));
   const scratch = mkdtempSync(join(cache, "matrix-"));
   const lines = join(scratch, "results");
@@ -41,7 +46,14 @@ function runTests(row: Row, files: readonly string[], env: Readonly<Record<strin
     const [reporter = "", destination = ""] = pair.split(":");
     return [`--test-reporter=${reporter}`, `--test-reporter-destination=${destination}`];
   });
-  const runner = ["node", "--import", "tsx", "--test", "--test-concurrency=2", "--test-timeout=300000"];
+  const runner = [
+    "node",
+    "--import",
+    "tsx",
+    "--test",
+    `--test-concurrency=${atOnce}`,
+    "--test-timeout=300000",
+  ];
   const [program = "", ...args] = inRoot(system, { ...passedOn(), ...env }, [
     ...runner,
     ...reporters,
@@ -66,6 +78,23 @@ function runTests(row: Row, files: readonly string[], env: Readonly<Record<strin
     });
   }
   return results;
+}
+
+/** The same, and once more, by itself, each file in which something failed. What is red in the table has been red twice. */
+function runTwice(row: Row, files: readonly string[], env: Readonly<Record<string, string>>): TestResult[] {
+  const results = runTests(row, files, env);
+  const failed = results.filter(({ outcome }) => outcome === "failed");
+  if (failed.length === 0) return results;
+  const their = [...new Set(failed.map(({ file }) => file))];
+  // Tests that several files share go by the name of the file that declares them.
+  const again = their.every((file) => files.includes(file)) ? their : files;
+  console.log(`\n==> once more, by itself: ${again.join(" ")}`);
+  const kept = again === files ? [] : results.filter(({ file }) => !again.includes(file));
+  const second = runTests(row, again, env, 1).map((result): TestResult => {
+    const first = failed.find(({ file, name }) => file === result.file && name === result.name);
+    return first && result.outcome === "passed" ? { ...result, again: true, reason: first.reason } : result;
+  });
+  return [...kept, ...second];
 }
 
 /** Settings of the tests, as the host has them. */
@@ -108,9 +137,9 @@ for (const row of rows) {
   }
   for (const group of groups) {
     console.log(`\n==> ${row.title}: ${group.title}`);
-    const results = runTests(row, group.files, group.env ?? {});
+    const results = runTwice(row, group.files, group.env ?? {});
     note(row, group.title, results);
-    record(row, group, toCell(results, new Date().toISOString().slice(0, 10)));
+    record(row, group, toCell(results));
   }
 }
 console.log(`\n${summary.join("\n")}`);

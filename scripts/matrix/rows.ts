@@ -24,12 +24,12 @@ const PACKAGES = [
 ];
 
 export function packagesOf(row: Row): string[] {
-  // Since Debian 13 Docker's client is a package of its own, and gVisor is there.
-  return row.suite === "bookworm" ? PACKAGES : [...PACKAGES, "docker-cli", "runsc"];
+  // Since Debian 13 Docker's client is a package of its own, and gVisor and criu are there.
+  return row.suite === "bookworm" ? PACKAGES : [...PACKAGES, "docker-cli", "runsc", "criu", "libcriu2"];
 }
 
 /** The packages whose versions the table shows. */
-export const SHOWN: readonly string[] = ["containerd", "runc", "docker.io", "crun", "runsc"];
+export const SHOWN: readonly string[] = ["containerd", "runc", "docker.io", "crun", "runsc", "criu"];
 
 export interface Group {
   readonly name: string;

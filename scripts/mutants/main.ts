@@ -1,25 +1,12 @@
 // npm run mutants: puts faults into a copy of the tree, one at a time, and demands that a test fails for each (test/mutants). `-- --check` only looks
-// whether each still applies; `-- --only WORD` (also several) takes those whose description or file has the word; `-- --sample N --seed S` takes N of
-// them by chance; `-- --report FILE` writes a line for each as it is known.
-import { appendFileSync, writeFileSync } from "node:fs";
+// whether each still applies; `-- --only WORD` (also several) takes those whose description or file has the word, in the order of the words; `-- --sample N --seed S` takes N of
+// them by chance; `-- --report FILE` writes a line for each as it is known, and with `--resume` those that stand there as caught are not tried again.
 import { parseArgs } from "node:util";
 import type { Mutant } from "../../test/mutants/mutant.ts";
 import { misfit, readMutants, sample } from "./choose.ts";
+import { Report, type Result, summarize, type Verdict } from "./report.ts";
 import { inTree, type Tree } from "./tree.ts";
 import { type Outcome, runTests } from "./verdict.ts";
-
-/** Of the mutants that are not explained, how many must be caught. */
-const GOAL = 0.95;
-
-type Verdict = "caught" | "SURVIVED" | "OUT OF TIME" | "explained" | "does not build" | "fails anyway";
-
-interface Result {
-  readonly mutant: Mutant;
-  readonly verdict: Verdict;
-  /** The test that noticed, or the reason. */
-  readonly by: string;
-  readonly seconds: number;
-}
 
 /** The tests of all mutants without any fault, those of a file together and once: what one says that fails anyway is worth nothing. */
 class Baseline {
@@ -79,64 +66,26 @@ async function tryMutant(tree: Tree, baseline: Baseline, mutant: Mutant): Promis
   }
 }
 
-async function campaign(mutants: readonly Mutant[], report: string | undefined): Promise<number> {
-  if (report !== undefined) writeFileSync(report, "");
-  const results: Result[] = [];
-  await inTree(async (tree) => {
-    const baseline = new Baseline(tree, mutants);
-    for (const mutant of mutants) {
-      const started = performance.now();
-      const [verdict, by] = await tryMutant(tree, baseline, mutant);
-      const seconds = Math.round((performance.now() - started) / 1000);
-      results.push({ mutant, verdict, by, seconds });
-      const line = `${verdict.padEnd(14)} ${String(seconds).padStart(4)} s  ${mutant.file}: ${mutant.what}${by === "" ? "" : ` (${by})`}`;
-      console.log(line);
-      if (report !== undefined) appendFileSync(report, `${line}\n`);
-    }
-  });
+async function campaign(mutants: readonly Mutant[], report: Report): Promise<number> {
+  const results: Result[] = mutants.flatMap((mutant) => report.caughtBefore(mutant) ?? []);
+  const left = mutants.filter((mutant) => report.caughtBefore(mutant) === undefined);
+  if (results.length > 0) console.log(`${results.length} stand in the report as caught`);
+  if (left.length > 0) {
+    await inTree(async (tree) => {
+      const baseline = new Baseline(tree, mutants);
+      for (const mutant of left) {
+        const started = performance.now();
+        const [verdict, by] = await tryMutant(tree, baseline, mutant);
+        const seconds = Math.round((performance.now() - started) / 1000);
+        const result = { mutant, verdict, by, seconds };
+        results.push(result);
+        report.add(result);
+      }
+    });
+  }
   const summary = summarize(results);
-  console.log(summary.text);
-  if (report !== undefined) appendFileSync(report, `${summary.text}\n`);
+  report.say(summary.text);
   return summary.good ? 0 : 1;
-}
-
-/** src/NAME, cmd, native and so on: what a line of the table is about. */
-const folderOf = (file: string): string =>
-  file
-    .split("/")
-    .slice(0, file.startsWith("src/") ? 2 : 1)
-    .join("/");
-
-function summarize(results: readonly Result[]): { text: string; good: boolean } {
-  const count = (of: readonly Result[], verdict: Verdict): number =>
-    of.filter((result) => result.verdict === verdict).length;
-  const row = (name: string, of: readonly Result[]): string => {
-    const explained = count(of, "explained");
-    return `${name.padEnd(16)}${[
-      of.length,
-      count(of, "caught"),
-      explained,
-      of.length - explained - count(of, "caught"),
-    ]
-      .map((figure) => String(figure).padStart(11))
-      .join("")}`;
-  };
-  const folders = [...new Set(results.map(({ mutant }) => folderOf(mutant.file)))].sort();
-  const judged = results.length - count(results, "explained");
-  const share = judged === 0 ? 1 : count(results, "caught") / judged;
-  const broken = count(results, "does not build") + count(results, "fails anyway");
-  const table = [
-    `\n${"".padEnd(16)}${["mutants", "caught", "explained", "not caught"].map((word) => word.padStart(11)).join("")}`,
-    ...folders.map((folder) =>
-      row(
-        folder,
-        results.filter(({ mutant }) => folderOf(mutant.file) === folder),
-      ),
-    ),
-    row("all", results),
-    `${(share * 100).toFixed(1)} % of ${judged} caught`,
-  ];
-  return { text: table.join("\n"), good: share >= GOAL && broken === 0 };
 }
 
 async function main(): Promise<number> {
@@ -147,6 +96,7 @@ async function main(): Promise<number> {
       sample: { type: "string" },
       seed: { type: "string" },
       report: { type: "string" },
+      resume: { type: "boolean", default: false },
     },
   });
   const all = await readMutants();
@@ -159,13 +109,14 @@ async function main(): Promise<number> {
     return misfits.length === 0 ? 0 : 1;
   }
   const words = values.only ?? [""];
-  const chosen = all.filter(({ what, file }) =>
-    words.some((word) => what.includes(word) || file.includes(word)),
-  );
-  if (values.sample === undefined) return campaign(chosen, values.report);
+  const of = (word: string): Mutant[] =>
+    all.filter(({ what, file }) => what.includes(word) || file.includes(word));
+  const chosen = [...new Set(words.flatMap(of))];
+  const report = new Report(values.report, values.resume);
+  if (values.sample === undefined) return campaign(chosen, report);
   const seed = Number(values.seed ?? Date.now() % 100_000);
   console.log(`--sample ${values.sample} --seed ${seed}`);
-  return campaign(sample(chosen, Number(values.sample), seed), values.report);
+  return campaign(sample(chosen, Number(values.sample), seed), report);
 }
 
 process.exit(await main());

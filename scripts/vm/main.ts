@@ -9,8 +9,8 @@ import { readResults, type TestResult, toCell, writeResults } from "../matrix/re
 import { TITLES } from "../matrix/rows.ts";
 import { type Machine, machine, testDisk } from "./image.ts";
 
-/** After so long the machine is ended, in ms. */
-const LIMIT = 20 * 60_000;
+/** After so long the machine is ended, in ms: alone it takes seven minutes, on a busy host several times that. */
+const LIMIT = 45 * 60_000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -68,7 +68,7 @@ try {
   const seconds = Math.round((performance.now() - began) / 1000);
   if (!ended) console.log("test:vm: the machine ended before its tests did");
   if (values.files !== true && ended) {
-    const cells = { vm: toCell(results, new Date().toISOString().slice(0, 10)) };
+    const cells = { vm: toCell(results) };
     const title = "Debian 13, cgroup v2, systemd";
     writeResults({ ...readResults(), vm: { title, versions, cells } }, TITLES);
   }

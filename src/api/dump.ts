@@ -21,6 +21,8 @@ export interface ProcessDump {
   /** 0 before there is one. */
   readonly pid: number;
   readonly status?: number | undefined;
+  /** Of its output, in bytes, where its policy is not to wait: lost, and kept on the disk for a reader that comes back. */
+  readonly output?: { readonly dropped: number; readonly waiting: number } | undefined;
 }
 
 export interface ContainerDump extends ProcessDump {

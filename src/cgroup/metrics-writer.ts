@@ -6,6 +6,8 @@ import type { RdmaLine } from "./files.ts";
 
 const VARINT = 0;
 const LENGTH_DELIMITED = 2;
+/** holdfast_output of both Metrics: far above what containerd will ever number. */
+const OUTPUT_FIELD = 1000;
 
 export type Figure = bigint | undefined;
 
@@ -51,6 +53,17 @@ export function writeRdma(writer: BinaryWriter, field: number, current: RdmaLine
       }
     });
   });
+}
+
+/** Adds what is known of a container's output to its encoded Metrics, as the field holdfast_output. */
+export function withOutput(metrics: Uint8Array, dropped: bigint, waiting: bigint): Uint8Array {
+  const output = encodeMessage((writer) =>
+    writeMessage(writer, OUTPUT_FIELD, (figures) => writeFigures(figures, 1, [dropped, waiting])),
+  );
+  const joined = new Uint8Array(metrics.length + output.length);
+  joined.set(metrics);
+  joined.set(output, metrics.length);
+  return joined;
 }
 
 export function encodeMessage(write: (writer: BinaryWriter) => void): Uint8Array {

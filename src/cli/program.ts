@@ -3,14 +3,18 @@ import { Command, CommanderError } from "commander";
 import { VERSION } from "../api/version.ts";
 import { printableLines } from "./text/printable.ts";
 import { errorText, FAILED, Problem, USAGE } from "./text/problem.ts";
-import { complain } from "./text/screen.ts";
+import { complain, complainInJson } from "./text/screen.ts";
+import { addArchiveVerbs } from "./verbs/archives.ts";
 import { addCompletion } from "./verbs/completion.ts";
 import { addDoctor } from "./verbs/doctor.ts";
 import { addEventVerbs } from "./verbs/events.ts";
+import { addFileVerbs } from "./verbs/files.ts";
 import { addImageVerbs } from "./verbs/images.ts";
 import { addInspect } from "./verbs/inspect.ts";
 import { addListVerbs } from "./verbs/list.ts";
 import { commonFlags, examples } from "./verbs/options.ts";
+import { addPruneVerbs } from "./verbs/prune.ts";
+import { addRegistryVerbs } from "./verbs/registry.ts";
 import { addRunVerbs } from "./verbs/run.ts";
 import { addShim } from "./verbs/shim.ts";
 import { addShims } from "./verbs/shims.ts";
@@ -21,14 +25,14 @@ import { answerUnknown } from "./verbs/unknown.ts";
 import { addVersion } from "./verbs/version.ts";
 import { addWait } from "./verbs/wait.ts";
 
-export function buildProgram(): Command {
+/** `wrong` gets what is wrong with the command line, before an error is thrown. */
+function buildProgram(wrong: (text: string) => void): Command {
   const program = new Command("holdfast")
     .description("See and poke containers and their shims, with or without a daemon.")
     .version(VERSION, "-V, --version")
     .enablePositionalOptions()
     .showHelpAfterError("(--help tells more)")
-    // It repeats words of the command line.
-    .configureOutput({ writeErr: (text) => void process.stderr.write(printableLines(text)) })
+    .configureOutput({ writeErr: wrong })
     .exitOverride();
   commonFlags(program);
   examples(
@@ -43,6 +47,10 @@ export function buildProgram(): Command {
   addWait(program);
   addListVerbs(program);
   addImageVerbs(program);
+  addRegistryVerbs(program);
+  addArchiveVerbs(program);
+  addFileVerbs(program);
+  addPruneVerbs(program);
   addInspect(program);
   addStatsVerbs(program);
   addEventVerbs(program);
@@ -57,17 +65,36 @@ export function buildProgram(): Command {
 
 /** Runs a command line (without program name); resolves to the exit status. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
+  const json = asksForJson(argv);
+  complainInJson(json);
+  let wrong = "";
+  const program = buildProgram((text) => {
+    wrong += text;
+  });
   try {
-    await buildProgram().parseAsync([...argv], { from: "user" });
+    await program.parseAsync([...argv], { from: "user" });
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (error) {
-    return report(error);
+    return error instanceof CommanderError ? misused(error, wrong, json) : report(error);
   }
 }
 
+/** As far as it can be told of a command line that makes no sense: whatever follows "--" is a container's. */
+function asksForJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return (end < 0 ? argv : argv.slice(0, end)).includes("--json");
+}
+
+/** `wrong` is what commander says of it: nothing if it was asked for help, and all the help if a verb is missing. */
+function misused({ code, exitCode }: CommanderError, wrong: string, json: boolean): number {
+  const said = code === "commander.help" ? "a verb is missing: --help tells them" : wrong.trim();
+  // It repeats words of the command line.
+  if (!json) process.stderr.write(printableLines(wrong));
+  else if (exitCode !== 0) complain(said.replace(/^error: /, "").replaceAll("\n", " "));
+  return exitCode <= 1 ? exitCode * USAGE : exitCode;
+}
+
 function report(error: unknown): number {
-  // Commander has said what is wrong.
-  if (error instanceof CommanderError) return error.exitCode <= 1 ? error.exitCode * USAGE : error.exitCode;
   complain(errorText(error));
   if (process.env.HOLDFAST_DEBUG !== undefined && error instanceof Error)
     process.stderr.write(`${printableLines(error.stack ?? "")}\n`);

@@ -1,5 +1,6 @@
 // A first-in first-out file of events that has no name: it is unlinked as soon as it is open, and gone with the process. Used by queue.ts.
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
+import { openUnnamed } from "../platform/unnamed-file.ts";
 import { decodeEvent, encodeEvent, eventSize, HEADER_BYTES, type PendingEvent } from "./pending-event.ts";
 
 const READ_BYTES = 64 << 10;
@@ -42,17 +43,7 @@ export class SpillFile {
       for (let rest = kept.read; rest > 0; rest -= fds.read(this.#out, Math.min(rest, READ_BYTES))?.length ?? rest);
       return;
     }
-    const path = `${directory}/holdfast.events`;
-    files.remove(path);
-    this.#in = fds.openAppend(path);
-    try {
-      this.#out = fds.openRead(path);
-    } catch (error) {
-      fds.close(this.#in);
-      throw error;
-    } finally {
-      files.remove(path);
-    }
+    [this.#in, this.#out] = openUnnamed({ fds, files }, `${directory}/holdfast.events`);
   }
 
   get count(): number {

@@ -1,6 +1,7 @@
 // The events that a shim publishes: topic, type and codec of each (docs/shim-protocol.md). Used by src/task, publisher.ts and the daemon.
 import * as type from "../api/any.ts";
 import {
+  TaskCheckpointed,
   TaskCreate,
   TaskDelete,
   TaskExecAdded,
@@ -41,6 +42,7 @@ export const topics: {
   readonly execStarted: Topic<TaskExecStarted>;
   readonly paused: Topic<TaskPaused>;
   readonly resumed: Topic<TaskResumed>;
+  readonly checkpointed: Topic<TaskCheckpointed>;
 } = {
   create: topic("create", type.TASK_CREATE, TaskCreate),
   start: topic("start", type.TASK_START, TaskStart),
@@ -51,6 +53,7 @@ export const topics: {
   execStarted: topic("exec-started", type.TASK_EXEC_STARTED, TaskExecStarted),
   paused: topic("paused", type.TASK_PAUSED, TaskPaused),
   resumed: topic("resumed", type.TASK_RESUMED, TaskResumed),
+  checkpointed: topic("checkpointed", type.TASK_CHECKPOINTED, TaskCheckpointed),
 };
 
 /** Takes events in the order in which they happened. */

@@ -221,7 +221,7 @@ export class Writer {
           ? `unexpected commit digest ${digest}, expected ${expected}`
           : undefined;
     if (mismatch !== undefined) {
-      await this.#discard();
+      await this.discard();
       throw new TtrpcError(Code.FAILED_PRECONDITION, `${mismatch}: failed precondition`);
     }
     await this.#file.sync();
@@ -233,11 +233,13 @@ export class Writer {
       renameSync(data, this.#blobs.path(digest));
       this.#blobs.sync();
     }
-    await this.#discard();
+    await this.discard();
     return { digest, isNew };
   }
 
-  async #discard(): Promise<void> {
+  /** Ends it, and leaves nothing of it. Nothing happens once it is closed. */
+  async discard(): Promise<void> {
+    if (this.#closed) return;
     await this.close();
     rmSync(this.#path, { recursive: true, force: true });
   }

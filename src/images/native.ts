@@ -2,7 +2,8 @@
 import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { LayerProgram } from "./layer-program.ts";
-import { bind, type SnapshotKind, type SnapshotMount, Snapshotter } from "./snapshotter.ts";
+import type { SnapshotMount } from "./mount.ts";
+import { bind, type SnapshotKind, Snapshotter } from "./snapshotter.ts";
 
 export class Native extends Snapshotter {
   readonly #program: LayerProgram;

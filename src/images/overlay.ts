@@ -1,9 +1,38 @@
 // Snapshots as overlayfs wants them: snapshots/<id>/{fs,work} (containerd's snapshots/overlay).
 import { chmodSync, chownSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { bind, type SnapshotKind, type SnapshotMount, Snapshotter } from "./snapshotter.ts";
+import { TtrpcError } from "../ttrpc/status.ts";
+import type { LayerProgram } from "./layer-program.ts";
+import type { SnapshotMount } from "./mount.ts";
+import { bind, type SnapshotKind, Snapshotter } from "./snapshotter.ts";
 
 export class Overlay extends Snapshotter {
+  #fault: Promise<string | undefined> | undefined;
+
+  /** An overlay cannot stand on every file system (another overlay, say): one is mounted to see. */
+  override fault(program: LayerProgram): Promise<string | undefined> {
+    this.#fault ??= this.#tryMount(program);
+    return this.#fault;
+  }
+
+  async #tryMount(program: LayerProgram): Promise<string | undefined> {
+    const place = (name: string): string => join(this.directory, "check", name);
+    try {
+      for (const name of ["lower", "upper", "work"]) mkdirSync(place(name), { recursive: true, mode: 0o700 });
+      const options = [
+        `workdir=${place("work")}`,
+        `upperdir=${place("upper")}`,
+        `lowerdir=${place("lower")}`,
+      ];
+      await program.tryMounts([{ type: "overlay", source: "overlay", target: "", options }]);
+      return undefined;
+    } catch (error) {
+      return TtrpcError.from(error).rawMessage;
+    } finally {
+      rmSync(join(this.directory, "check"), { recursive: true, force: true });
+    }
+  }
+
   /** Makes the directories of a snapshot. Its root has the parent's owner and mode, as what is written at the top of a layer stays. */
   override async make(id: string, kind: SnapshotKind, parents: readonly string[]): Promise<void> {
     mkdirSync(this.snapshots, { recursive: true, mode: 0o700 });

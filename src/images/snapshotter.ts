@@ -3,14 +3,8 @@
 import { readdirSync, renameSync, rmSync } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
-
-/** One mount(2), as the API has it. */
-export interface SnapshotMount {
-  readonly type: string;
-  readonly source: string;
-  readonly target: string;
-  readonly options: string[];
-}
+import type { LayerProgram } from "./layer-program.ts";
+import type { SnapshotMount } from "./mount.ts";
 
 /** What a snapshot takes of the disk. */
 export interface SnapshotUsage {
@@ -22,11 +16,18 @@ export interface SnapshotUsage {
 export type SnapshotKind = "active" | "view";
 
 export abstract class Snapshotter {
+  readonly directory: string;
   protected readonly snapshots: string;
 
   /** `directory` is made when it is first used. */
   constructor(directory: string) {
+    this.directory = directory;
     this.snapshots = join(directory, "snapshots");
+  }
+
+  /** Why it cannot be used on this host; undefined if it can. */
+  async fault(_program: LayerProgram): Promise<string | undefined> {
+    return undefined;
   }
 
   /** Makes the directory of a snapshot; `parents` from the nearest to the first. */

@@ -96,6 +96,7 @@ function load(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): 
     address: settingOf("address"),
     logLevel: settingOf("logLevel") as LogLevel,
     metricsAddress: settingOf("metricsAddress"),
+    hostsDir: settingOf("hostsDir"),
     runtimes: file.runtimes,
     timeouts: { ...DEFAULTS.timeouts, ...file.timeouts },
   };
@@ -130,6 +131,11 @@ function demandSensible(key: Setting["key"], { source, value }: Choice): void {
         "host:port or the absolute path of a socket",
       );
     }
+  } else if (key === "hostsDir") {
+    demand(
+      value.split(":").every((path) => path === "" || isAbsolute(path)),
+      "absolute paths with colons between them",
+    );
   } else {
     demand(isAbsolute(value), "an absolute path");
     if (key === "address") demandSocket(MAX_ADDRESS_BYTES);

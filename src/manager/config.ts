@@ -16,6 +16,8 @@ export interface Timeouts {
   readonly shimLoad: number;
   /** For a shim binary's `delete`. */
   readonly shimCleanup: number;
+  /** For a registry to send anything, while we read from it. */
+  readonly registry: number;
   /** For running calls to end when we are to stop. */
   readonly drain: number;
 }
@@ -27,6 +29,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** "" for none, "host:port", or the path of a unix socket. */
   readonly metricsAddress: string;
+  /** Directories with hosts.toml files by registry, with colons between them. */
+  readonly hostsDir: string;
   /** Names of runtimes → paths of shim binaries, or names of other runtimes. */
   readonly runtimes: Readonly<Record<string, string>>;
   readonly timeouts: Timeouts;
@@ -42,15 +46,23 @@ export const DEFAULTS: Config = {
   address: "/run/holdfast/holdfast.sock",
   logLevel: "info",
   metricsAddress: "",
+  hostsDir: "/etc/containerd/certs.d:/etc/docker/certs.d",
   runtimes: {},
-  timeouts: { shimStart: 30_000, shimCall: 1000, shimLoad: 5000, shimCleanup: 5000, drain: 10_000 },
+  timeouts: {
+    shimStart: 30_000,
+    shimCall: 1000,
+    shimLoad: 5000,
+    shimCleanup: 5000,
+    registry: 30_000,
+    drain: 10_000,
+  },
 };
 /** Node's timers take no more, and fire at once instead. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** One setting: its names, and what it takes. */
 export interface Setting {
-  readonly key: "root" | "state" | "address" | "logLevel" | "metricsAddress";
+  readonly key: "root" | "state" | "address" | "logLevel" | "metricsAddress" | "hostsDir";
   readonly flag: string;
   readonly variable: string;
   readonly toml: string;
@@ -93,6 +105,13 @@ export const SETTINGS: readonly Setting[] = [
     toml: "metrics_address",
     help: "serve Prometheus metrics at 127.0.0.1:PORT or a socket",
   },
+  {
+    key: "hostsDir",
+    flag: "--hosts-dir <dirs>",
+    variable: "HOLDFAST_HOSTS_DIR",
+    toml: "hosts_dir",
+    help: "directories with a hosts.toml for each registry, with colons between them",
+  },
 ];
 
 const TIMEOUTS: Readonly<Record<keyof Timeouts, string>> = {
@@ -100,6 +119,7 @@ const TIMEOUTS: Readonly<Record<keyof Timeouts, string>> = {
   shimCall: "shim_call",
   shimLoad: "shim_load",
   shimCleanup: "shim_cleanup",
+  registry: "registry",
   drain: "drain",
 };
 
@@ -198,7 +218,7 @@ export function defaultConfigText(): string {
     ({ key, toml, flag, variable, help }) =>
       `# ${help}\n# ${flag.split(" ")[0]}, ${variable}\n${toml} = ${JSON.stringify(DEFAULTS[key])}\n`,
   );
-  const { shimStart, shimCall, shimLoad, shimCleanup, drain } = DEFAULTS.timeouts;
+  const { shimStart, shimCall, shimLoad, shimCleanup, registry, drain } = DEFAULTS.timeouts;
   return `# Configuration of holdfastd; flags and environment go before it.
 
 ${settings.join("\n")}
@@ -217,6 +237,8 @@ shim_call = ${shimCall}
 shim_load = ${shimLoad}
 # for cleaning up after a dead shim
 shim_cleanup = ${shimCleanup}
+# for a registry to send anything
+registry = ${registry}
 # for running calls to end at SIGTERM
 drain = ${drain}
 `;

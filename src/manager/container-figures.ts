@@ -36,7 +36,7 @@ const FIGURES: readonly Figure[] = [
     name: "holdfast_container_memory_limit_bytes",
     help: "Memory that a container may use",
     kind: Gauge,
-    of: ({ memoryLimitBytes }) => (memoryLimitBytes === undefined ? undefined : Number(memoryLimitBytes)),
+    of: ({ memoryLimitBytes }) => numberOf(memoryLimitBytes),
   },
   {
     name: "holdfast_container_processes",
@@ -56,7 +56,23 @@ const FIGURES: readonly Figure[] = [
     kind: Counter,
     of: ({ ioWriteBytes }) => Number(ioWriteBytes),
   },
+  {
+    name: "holdfast_container_output_dropped_bytes_total",
+    help: "Bytes of output that nobody took, of a container that drops them (io.holdfast.stdout)",
+    kind: Counter,
+    of: ({ outputDroppedBytes }) => numberOf(outputDroppedBytes),
+  },
+  {
+    name: "holdfast_container_output_waiting_bytes",
+    help: "Bytes of output on the disk, of a container that spills them (io.holdfast.stdout)",
+    kind: Gauge,
+    of: ({ outputWaitingBytes }) => numberOf(outputWaitingBytes),
+  },
 ];
+
+function numberOf(figure: bigint | undefined): number | undefined {
+  return figure === undefined ? undefined : Number(figure);
+}
 
 /** In Prometheus' text format. */
 export function containerFiguresText(containers: readonly ContainerFigures[]): Promise<string> {

@@ -4,17 +4,12 @@ import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-types.ts";
 import { ContainersDefinition } from "../api/generated/containers.ts";
-import { ContentDefinition } from "../api/generated/content.ts";
-import { DiffDefinition } from "../api/generated/diff.ts";
 import { type Envelope, EventsDefinition } from "../api/generated/events.ts";
 import { EventsDefinition as ShimEventsDefinition } from "../api/generated/forward.ts";
 import { HealthDefinition } from "../api/generated/health.ts";
 import { HistoryDefinition } from "../api/generated/history.ts";
-import { ImagesDefinition } from "../api/generated/images.ts";
 import { IntrospectionDefinition } from "../api/generated/introspection.ts";
-import { LeasesDefinition } from "../api/generated/leases.ts";
 import { NamespacesDefinition } from "../api/generated/namespaces.ts";
-import { SnapshotsDefinition } from "../api/generated/snapshots.ts";
 import { TasksDefinition } from "../api/generated/tasks.ts";
 import { VersionDefinition } from "../api/generated/version.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
@@ -24,16 +19,11 @@ import type { ServiceDefinition } from "../ttrpc/definition.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
 import { Code, codeName } from "../ttrpc/status.ts";
 import { containersService, removeContainer } from "./api/containers.ts";
-import { contentService } from "./api/content.ts";
-import { diffService } from "./api/diff.ts";
 import { eventsService, shimEventsService } from "./api/events.ts";
 import { healthService } from "./api/health.ts";
 import { historyService } from "./api/history.ts";
-import { imagesService } from "./api/images.ts";
 import { introspectionService } from "./api/introspection.ts";
-import { leasesService } from "./api/leases.ts";
 import { namespacesService } from "./api/namespaces.ts";
-import { snapshotsService } from "./api/snapshots.ts";
 import { tasksService } from "./api/tasks.ts";
 import { versionService } from "./api/version.ts";
 import { AutoRemove } from "./auto-remove.ts";
@@ -45,6 +35,7 @@ import { errorText } from "./deferred.ts";
 import { Exchange } from "./exchange.ts";
 import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
 import { Histories } from "./history.ts";
+import { serveImages } from "./image-services.ts";
 import { Images } from "./images.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { LogFifos } from "./log-fifos.ts";
@@ -124,7 +115,8 @@ export class Daemon {
       metrics: this.#metrics,
       log,
     });
-    const records = { store: this.#store, exchange: this.#exchange, histories: this.#histories };
+    const released = (): void => this.#images.collectSoon();
+    const records = { store: this.#store, exchange: this.#exchange, released };
     this.#autoRemove = new AutoRemove({
       store: this.#store,
       tasks: this.#tasks,
@@ -203,16 +195,20 @@ export class Daemon {
     serve(NamespacesDefinition, namespacesService(this.#store, this.#exchange));
     serve(
       ContainersDefinition,
-      containersService({ store: this.#store, exchange: this.#exchange, histories: this.#histories }),
+      containersService(
+        {
+          store: this.#store,
+          exchange: this.#exchange,
+          histories: this.#histories,
+          released: () => this.#images.collectSoon(),
+        },
+        (namespace, id) => this.#autoRemove.created(namespace, id),
+      ),
     );
     serve(TasksDefinition, tasksService(this.#tasks, this.#store));
-    serve(ContentDefinition, contentService(this.#images, this.#store));
-    serve(ImagesDefinition, imagesService(this.#images, this.#store));
-    serve(SnapshotsDefinition, snapshotsService(this.#images, this.#store));
-    serve(DiffDefinition, diffService(this.#images, this.#store));
+    serveImages(this.#images, this.#store, this.#config, serve);
     serve(EventsDefinition, eventsService(this.#exchange));
-    serve(LeasesDefinition, leasesService(this.#store, this.#images));
-    serve(IntrospectionDefinition, introspectionService(await this.#store.uuid()));
+    serve(IntrospectionDefinition, introspectionService(await this.#store.uuid(), names, this.#images));
     serve(HistoryDefinition, historyService(this.#histories, this.#tasks, this.#store));
     serve(HealthDefinition, healthService(names));
     this.#metrics.trackTasks(() => this.#tasks.list().map(({ namespace }) => namespace));

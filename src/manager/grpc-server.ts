@@ -30,6 +30,8 @@ const MAX_SHOWN_HEADER = 100;
 const LEASE_HEADER = "containerd-lease";
 /** containerd's bound, in both directions. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** Calls that take as long as a container, or a registry, does: they end when we do. */
+const LONG: readonly string[] = ["Wait", "Transfer"];
 
 /** What a handler gets beside its request. */
 export interface Call {
@@ -181,7 +183,7 @@ export class GrpcServer {
     call.once("cancelled", () => cancellation.cancel());
     const startedAt = Date.now();
     const start = performance.now();
-    this.#begin(cancellation, method === "Wait", `${service}/${method}`, call.metadata);
+    this.#begin(cancellation, LONG.includes(method), `${service}/${method}`, call.metadata);
     const context = contextOf(call.metadata, cancellation);
     const finished = (error: TtrpcError | undefined): void =>
       this.#finished({

@@ -1,10 +1,11 @@
 // Content and snapshots in the daemon: the stores of src/images with the records that name what is in them, and the collection of what nothing names any
 // more. Made by daemon.ts; the services in api/ use it. Nothing on disk is touched before it is first used.
-import { realpathSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { Blobs } from "../images/blobs.ts";
 import { Ingests } from "../images/ingests.ts";
+import { layerProgramPath } from "../images/layer-process.ts";
 import { LayerProgram } from "../images/layer-program.ts";
+import type { SnapshotMount } from "../images/mount.ts";
 import { Native } from "../images/native.ts";
 import { Overlay } from "../images/overlay.ts";
 import {
@@ -19,7 +20,7 @@ import {
   snapshotResource,
 } from "../images/references.ts";
 import { SharedLock } from "../images/shared-lock.ts";
-import type { SnapshotMount, Snapshotter } from "../images/snapshotter.ts";
+import type { Snapshotter } from "../images/snapshotter.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { Exchange } from "./exchange.ts";
 import { type ImageEvents, imageEvents } from "./image-events.ts";
@@ -41,6 +42,13 @@ export interface Collected {
   readonly ingests: number;
 }
 
+/** One of the snapshotters, and why it cannot be used here; undefined if it can. */
+export interface SnapshotterState {
+  readonly name: string;
+  readonly directory: string;
+  readonly fault: string | undefined;
+}
+
 export class Images {
   readonly blobs: Blobs;
   readonly ingests: Ingests;
@@ -57,7 +65,7 @@ export class Images {
   constructor(root: string, store: Store, exchange: Exchange, failed: (error: unknown) => void) {
     this.blobs = new Blobs(join(root, "content"));
     this.ingests = new Ingests(this.blobs);
-    this.layers = new LayerProgram(unpackProgram(), join(root, "scratch"));
+    this.layers = new LayerProgram(layerProgramPath(), join(root, "scratch"));
     this.#snapshotters = new Map<string, Snapshotter>([
       ["overlayfs", new Overlay(join(root, "snapshots", "overlayfs"))],
       ["native", new Native(join(root, "snapshots", "native"), this.layers)],
@@ -95,8 +103,34 @@ export class Images {
     const snapshotter = this.#snapshotters.get(name);
     if (snapshotter !== undefined) return snapshotter;
     const known = [...this.#snapshotters.keys()].join(", ");
-    const text = `snapshotter ${JSON.stringify(name)} not loaded; there are ${known}: invalid argument`;
+    const text = `snapshotter not loaded: ${name}; there are ${known}: invalid argument`;
     throw new TtrpcError(Code.INVALID_ARGUMENT, text);
+  }
+
+  /** For making snapshots. Rejects with INVALID_ARGUMENT for a name that is not known, and for what this host cannot have. */
+  async usableSnapshotter(name: string): Promise<Snapshotter> {
+    const snapshotter = this.snapshotter(name);
+    const fault = await snapshotter.fault(this.layers);
+    if (fault === undefined) return snapshotter;
+    throw new TtrpcError(
+      Code.INVALID_ARGUMENT,
+      `snapshotter not loaded: ${name}: ${fault}: invalid argument`,
+    );
+  }
+
+  snapshotterStates(): Promise<SnapshotterState[]> {
+    const all = [...this.#snapshotters];
+    return Promise.all(
+      all.map(async ([name, snapshotter]) => {
+        return { name, directory: snapshotter.directory, fault: await snapshotter.fault(this.layers) };
+      }),
+    );
+  }
+
+  /** The first that this host can have. */
+  async usualSnapshotter(): Promise<string> {
+    const states = await this.snapshotterStates();
+    return (states.find(({ fault }) => fault === undefined) ?? states[0])?.name ?? "overlayfs";
   }
 
   /** Throws NOT_FOUND. */
@@ -282,11 +316,17 @@ export class Images {
         .flatMap((namespace) => snapshots.list(namespace).map(({ directory }) => directory)),
     );
     for (const snapshotter of this.#snapshotters.values()) snapshotter.sweep((name) => directories.has(name));
-    const leased = (namespace: string): Set<string> =>
-      new Set(leases.list(namespace).flatMap(({ resources }) => resources.map(({ id }) => id)));
+    const leased = new Map(
+      leases
+        .namespaces()
+        .map((namespace) => [
+          namespace,
+          new Set(leases.list(namespace).flatMap(({ resources }) => resources.map(({ id }) => id))),
+        ]),
+    );
     const ingests = this.ingests.sweep(
       ({ namespace, ref, updatedAtMs }) =>
-        Date.now() - updatedAtMs < INGEST_REST_MS || leased(namespace).has(ref),
+        Date.now() - updatedAtMs < INGEST_REST_MS || leased.get(namespace)?.has(ref) === true,
     );
     return { blobs: stale.length, ingests };
   }
@@ -295,11 +335,6 @@ export class Images {
   close(): void {
     clearTimeout(this.#timer);
   }
-}
-
-/** Beside our own program, wherever a link to that may be. */
-function unpackProgram(): string {
-  return join(dirname(realpathSync(process.argv[1] ?? ".")), "holdfast-layer");
 }
 
 function split(resource: Resource): [type: string, id: string] {

@@ -1,7 +1,7 @@
 // The runtime options that go to a shim: the client's, with our own root for the runtime's state where it names none. Used by tasks.ts.
 import { basename } from "node:path";
 import { parse } from "smol-toml";
-import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS } from "../api/any.ts";
+import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS, unpack } from "../api/any.ts";
 import type { Any } from "../api/generated/google/protobuf/any.ts";
 import { Options } from "../api/generated/runc_options.ts";
 import { Options as GenericOptions } from "../api/generated/runtime_options.ts";
@@ -54,4 +54,9 @@ function withTomlRoot(options: Any, root: string): RootedOptions {
   // In front, where no table has begun.
   const configBody = new Uint8Array(Buffer.from(`Root = ${JSON.stringify(root)}\n${text}`));
   return { options: { ...options, value: GenericOptions.encode({ ...generic, configBody }).finish() }, root };
+}
+
+/** The directory of the checkpoint that the options ask to restore from; empty for a fresh container. */
+export function restorePath(options: Any | undefined): string {
+  return (options && unpack(options, RUNC_OPTIONS, Options))?.criuImagePath ?? "";
 }

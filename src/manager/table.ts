@@ -62,12 +62,15 @@ export class Table<T> {
     return [...this.#records.keys()];
   }
 
+  /** In order, as containerd lists what it has. */
   ids(namespace: string): string[] {
-    return [...(this.#records.get(namespace)?.keys() ?? [])];
+    return [...(this.#records.get(namespace)?.keys() ?? [])].sort();
   }
 
+  /** In the order of their ids. */
   list(namespace: string): T[] {
-    return [...(this.#records.get(namespace)?.values() ?? [])];
+    const records = this.#records.get(namespace);
+    return records === undefined ? [] : this.ids(namespace).map((id) => records.get(id) as T);
   }
 
   find(namespace: string, id: string): T | undefined {
@@ -152,8 +155,8 @@ export class Table<T> {
 
   #unwritten(namespace: string, id: string, cause: unknown): TtrpcError {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const what = `${this.#kind} ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}`;
-    return new TtrpcError(Code.RESOURCE_EXHAUSTED, `cannot write ${what}: ${reason}`, { cause });
+    const text = `cannot write ${this.#nameOf(namespace, id)}: ${reason}`;
+    return new TtrpcError(Code.RESOURCE_EXHAUSTED, text, { cause });
   }
 
   #remember(namespace: string, id: string, record: T): void {
@@ -172,8 +175,13 @@ export class Table<T> {
   }
 
   #missing(namespace: string, id: string): TtrpcError {
-    const text = `${this.#kind} ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}: not found`;
-    return new TtrpcError(Code.NOT_FOUND, text);
+    return new TtrpcError(Code.NOT_FOUND, `${this.#nameOf(namespace, id)}: not found`);
+  }
+
+  /** For an error. Namespaces are in none themselves. */
+  #nameOf(namespace: string, id: string): string {
+    const place = namespace === "" ? "" : ` in namespace ${JSON.stringify(namespace)}`;
+    return `${this.#kind} ${JSON.stringify(id)}${place}`;
   }
 
   async #inTurn<R>(namespace: string, id: string, act: () => Promise<R>): Promise<R> {

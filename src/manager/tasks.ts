@@ -17,7 +17,7 @@ import { failpoint } from "./failpoint.ts";
 import type { Histories } from "./history.ts";
 import { type LogFifos, readShimLog } from "./log-fifos.ts";
 import type { Metrics } from "./metrics.ts";
-import { type RootedOptions, withRuntimeRoot } from "./runtime-options.ts";
+import { type RootedOptions, restorePath, withRuntimeRoot } from "./runtime-options.ts";
 import type { Runtimes } from "./runtimes.ts";
 import { ShimBinary, type ShimBinaryContext } from "./shim-binary.ts";
 import { ShimLink } from "./shim-link.ts";
@@ -161,7 +161,7 @@ export class Tasks {
       stdin,
       stdout,
       stderr,
-      checkpoint: "",
+      checkpoint: restorePath(wanted.options),
       parentCheckpoint: "",
       options: wanted.options,
     };

@@ -147,6 +147,8 @@ declare module "holdfast:host" {
   export function readableBytes(fd: number): number;
   /** Whether the other end of this pipe or fifo is open nowhere (poll says POLLERR on a write end, POLLHUP on a read end). */
   export function peerClosed(fd: number): boolean;
+  /** Asks for so much room in a pipe or fifo. EPERM if this user may not have it. */
+  export function setPipeCapacity(fd: number, bytes: number): void;
   export function eventFd(): number;
   /** A file that lives in memory, empty (memfd_create). */
   export function memoryFile(name: string): number;
@@ -261,19 +263,24 @@ declare module "holdfast:host" {
    * Makes both non-blocking and moves bytes from `from` to `to` inside the loop, with splice(2) where both allow it and through a small buffer where not (terminals, append-only files).
    * A full `to` stops the reading of `from`; nothing is buffered beyond one chunk. While it lives it owns the watches (not the descriptors) of both.
    * `end` is called once, when `from` ends ("eof": also EIO of a terminal, when nobody has its other side open and everything is delivered), or a side failed ("read", "write" with the errno's name).
-   * After a "write" end the chunk that could not be written is lost; the caller may start another relay from the same `from`.
+   * `moved` is how much it has moved in all. After a "write" end the chunk that could not be written is lost; the caller may start another relay from the same `from`.
+   * With `full` it never ends by "write" but asks, losing nothing: when `to` takes no more now (`code` is ""), when its room is used up (""), or when it failed (the
+   * errno's name). In there the relay may be redirected or stopped. If it is not, it waits until a full `to` has room; after the other two, until it is redirected.
    */
   export function startRelay(
     from: number,
     to: number,
-    end: (why: "eof" | "read" | "write", code: string) => void,
+    end: (why: "eof" | "read" | "write", code: string, moved: bigint) => void,
+    full?: (code: string) => void,
   ): number;
+  /** From now on the relay writes to `to`, at most `room` bytes where it is given; what was read and not written goes there first. The old `to` is not its any more. */
+  export function redirectRelay(relay: number, to: number, room?: number): void;
   /** Ends a relay without calling `end`. */
   export function stopRelay(relay: number): void;
   export interface RelayState {
     /** Bytes moved so far. */
     readonly moved: bigint;
-    /** Whether it waits for room in `to`. */
+    /** Whether it waits for room in `to`, or for a redirect. */
     readonly blocked: boolean;
     /** How long it has moved nothing, in ms. */
     readonly idleMs: number;

@@ -160,6 +160,8 @@ export interface Descriptors {
   readable(fd: number): number;
   /** Whether nobody holds the other end of this pipe or fifo. */
   peerClosed(fd: number): boolean;
+  /** Asks for so much room in a pipe or fifo. EPERM if this user may not have it. */
+  setPipeCapacity(fd: number, bytes: number): void;
   setOwner(fd: number, uid: number, gid: number): void;
   /** A second descriptor of the same open file. */
   duplicate(fd: number): number;
@@ -169,6 +171,8 @@ export interface Descriptors {
   memoryFile(name: string): number;
   /** Calls back whenever the descriptor can be read (or has hung up). One watch a descriptor; end it before close. */
   watch(fd: number, ready: () => void): void;
+  /** The same when something can be written to it. */
+  watchWritable(fd: number, ready: () => void): void;
   /** The same for an exceptional condition: the change of a cgroup v2 events file. */
   watchPriority(fd: number, ready: () => void): void;
   unwatch(fd: number): void;
@@ -237,12 +241,12 @@ export interface Mounts {
   attachLoop(file: string, readOnly: boolean): { fd: number; path: string };
 }
 
-export type RelayEnd = (why: "eof" | "read" | "write", code: string) => void;
+export type RelayEnd = (why: "eof" | "read" | "write", code: string, moved: bigint) => void;
 
 export interface RelayState {
   /** Bytes moved so far. */
   readonly moved: bigint;
-  /** Whether it waits for room in what it writes to. */
+  /** Whether it waits for room in what it writes to, or for a redirect. */
   readonly blocked: boolean;
   /** How long it has moved nothing, in ms. */
   readonly idleMs: number;
@@ -250,7 +254,9 @@ export interface RelayState {
 
 /** Byte transport below the language: see startRelay in host.d.ts. */
 export interface Relays {
-  start(from: number, to: number, end: RelayEnd): number;
+  start(from: number, to: number, end: RelayEnd, full?: (code: string) => void): number;
+  /** From now on it writes to `to`, at most `room` bytes where it is given. */
+  redirect(relay: number, to: number, room?: number): void;
   /** Of a relay that has not ended. */
   state(relay: number): RelayState;
   stop(relay: number): void;

@@ -3,6 +3,7 @@ import type { Platform } from "../platform/platform.ts";
 
 /** What the shim needs to know of an OCI runtime specification. */
 export interface Spec {
+  readonly annotations: Readonly<Record<string, string>>;
   /** Whether the container has a pid namespace of its own, so that its processes end with its init. */
   readonly privatePidNamespace: boolean;
   /** The init's user, as the container knows it. */
@@ -24,10 +25,7 @@ export interface IdMapping {
 }
 
 /** Reads the bundle's config.json. Throws an Error that names the file if it is missing or is not JSON. */
-export function readSpec(
-  platform: Platform,
-  bundle: string,
-): Spec & { readonly annotations: Readonly<Record<string, string>> } {
+export function readSpec(platform: Platform, bundle: string): Spec {
   const path = `${bundle}/config.json`;
   const text = platform.files.read(path);
   let spec: unknown;

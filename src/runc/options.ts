@@ -20,6 +20,10 @@ export interface RuntimeOptions {
   readonly shimCgroup: string;
   /** Whether the shim has a keeper. */
   readonly keeper: boolean;
+  /** The checkpoint to restore from; empty for a fresh container. A daemon hands it on as such only to the runtimes whose names it knows. */
+  readonly criuImagePath: string;
+  /** Where criu works and logs when the container is restored; empty for a place in the bundle. */
+  readonly criuWorkPath: string;
 }
 
 export const defaultOptions: RuntimeOptions = {
@@ -32,6 +36,8 @@ export const defaultOptions: RuntimeOptions = {
   ioGid: 0,
   shimCgroup: "",
   keeper: true,
+  criuImagePath: "",
+  criuWorkPath: "",
 };
 
 /** What a Create request's options say, defaults filled in. Throws if the type is not known or the body is malformed. */
@@ -54,7 +60,9 @@ export function readOptions(platform: Platform, any: Any | undefined): RuntimeOp
 
 function pick(options: Omit<Options, "binaryName" | "root">): RuntimeOptions {
   const { systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup } = options;
-  return { ...defaultOptions, systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup };
+  const { criuImagePath, criuWorkPath } = options;
+  const runtime = { systemdCgroup, noPivotRoot, noNewKeyring, ioUid, ioGid, shimCgroup };
+  return { ...defaultOptions, ...runtime, criuImagePath, criuWorkPath };
 }
 
 function fromToml(text: string, source: string): RuntimeOptions {
@@ -75,6 +83,8 @@ function fromToml(text: string, source: string): RuntimeOptions {
     ioGid: value("IoGid", 0),
     shimCgroup: value("ShimCgroup", ""),
     keeper: value("Keeper", true),
+    criuImagePath: value("CriuImagePath", ""),
+    criuWorkPath: value("CriuWorkPath", ""),
   };
 }
 

@@ -82,6 +82,19 @@ export class Runc {
     await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args });
   }
 
+  /** `flags` as src/task/checkpoint.ts makes them. */
+  async checkpoint(flags: readonly string[]): Promise<void> {
+    await this.#run({ args: ["checkpoint", ...flags, this.#id] });
+  }
+
+  /** Makes the container from a checkpoint, and starts it. */
+  async restore(flags: readonly string[], setup: ProcessSetup): Promise<void> {
+    const args = ["restore", ...flags, "--detach", ...setupFlags(setup)];
+    if (this.#options.noPivotRoot) args.push("--no-pivot");
+    args.push("--bundle", this.#bundle, this.#id);
+    await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args });
+  }
+
   async kill(signal: number, all: boolean): Promise<void> {
     const args = ["kill", ...(all ? ["--all"] : []), this.#id, String(signal)];
     await this.#run({ args, bound: BOUNDS.kill });

@@ -35,9 +35,13 @@ export async function deleteContainer(
   };
   const crash = await attempt("failed to read the shim's last error", () => readCrash(platform, bundle));
   if (crash) warn(`the shim had an internal error: ${crash}`);
+  const otherFiles = (): Partial<JournalEntry["runtime"]> =>
+    readGoShimFiles(platform, bundle, (error) =>
+      warn(`failed to read the runtime's name: ${errorText(error)}`),
+    );
   const journal = await attempt("failed to read the shim's journal", () => readJournal(platform, bundle));
   await attempt("failed to delete the container from its runtime", () =>
-    deleteFromRuntime(platform, args, bundle, journal?.runtime),
+    deleteFromRuntime(platform, args, bundle, journal?.runtime ?? otherFiles()),
   );
   await attempt("failed to unmount the rootfs", () => unmountRootfs(platform, bundle));
   await attempt("failed to remove the socket", () => removeSocket(platform, bundle));
@@ -59,12 +63,9 @@ async function deleteFromRuntime(
   platform: Platform,
   { id, namespace }: Arguments,
   bundle: string,
-  runtime: JournalEntry["runtime"] | undefined,
+  runtime: Partial<JournalEntry["runtime"]>,
 ): Promise<void> {
-  const options: RuntimeOptions = {
-    ...defaultOptions,
-    ...(runtime ?? readGoShimFiles(platform, bundle)),
-  };
+  const options: RuntimeOptions = { ...defaultOptions, ...runtime };
   if (platform.files.stat(`${options.root}/${namespace}/${id}`) === null) return;
   const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options);
   const holder = await runc.knownBundle();

@@ -19,6 +19,9 @@ export interface TaskUsage {
   readonly pids: bigint;
   readonly ioReadBytes: bigint;
   readonly ioWriteBytes: bigint;
+  /** Of its output: what nobody will see, and what waits on the disk. undefined unless its policy is to drop or to spill. */
+  readonly outputDroppedBytes: bigint | undefined;
+  readonly outputWaitingBytes: bigint | undefined;
 }
 
 /** undefined if the figures are of neither kind. Throws on malformed ones. */
@@ -29,7 +32,7 @@ export function readUsage(stats: Any): TaskUsage | undefined {
   return v1 && usageV1(v1);
 }
 
-function usageV1({ cpu, memory, blkio, pids }: MetricsV1): TaskUsage {
+function usageV1({ cpu, memory, blkio, pids, holdfastOutput }: MetricsV1): TaskUsage {
   const io = (operation: string): bigint =>
     (blkio?.ioServiceBytesRecursive ?? [])
       .filter(({ op }) => op.toLowerCase() === operation)
@@ -44,10 +47,12 @@ function usageV1({ cpu, memory, blkio, pids }: MetricsV1): TaskUsage {
     pids: pids?.current ?? 0n,
     ioReadBytes: io("read"),
     ioWriteBytes: io("write"),
+    outputDroppedBytes: holdfastOutput?.dropped,
+    outputWaitingBytes: holdfastOutput?.waiting,
   };
 }
 
-function usageV2({ cpu, memory, io, pids }: MetricsV2): TaskUsage {
+function usageV2({ cpu, memory, io, pids, holdfastOutput }: MetricsV2): TaskUsage {
   const entries = io?.usage ?? [];
   return {
     cpuUserNs: (cpu?.userUsec ?? 0n) * NS_PER_USEC,
@@ -59,6 +64,8 @@ function usageV2({ cpu, memory, io, pids }: MetricsV2): TaskUsage {
     pids: pids?.current ?? 0n,
     ioReadBytes: entries.reduce((total, { rbytes }) => total + rbytes, 0n),
     ioWriteBytes: entries.reduce((total, { wbytes }) => total + wbytes, 0n),
+    outputDroppedBytes: holdfastOutput?.dropped,
+    outputWaitingBytes: holdfastOutput?.waiting,
   };
 }
 

@@ -3,6 +3,7 @@ import type { Platform, Reception } from "../platform/platform.ts";
 import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
+import type { OverflowFigures } from "./overflow.ts";
 import type { ProcessStdioConfig, Stdio, StdioContext, StdioRecord, OutputRecord } from "./stdio.ts";
 import { isFile, parseTarget } from "./target.ts";
 
@@ -45,7 +46,7 @@ export class Terminal implements Stdio {
       this.#output = this.#resume(config, kept);
       return;
     }
-    this.#output = new Output(platform, this.#sink(config.stdout), changed);
+    this.#output = new Output(context, this.#sink(config.stdout), config.policy);
     try {
       if (config.stdin !== "") this.#input = new Input(platform, config.stdin, changed);
       this.#listener = listenInside(platform, bundle, this.consoleSocket);
@@ -94,7 +95,7 @@ export class Terminal implements Stdio {
     const [logger] = loggers;
     const target = logger && parseTarget(platform, logger.uri);
     if (target?.kind === "logger") this.#logger = new Logger(this.#context, target, logger);
-    const output = new Output(platform, this.#keptSink(kept), changed, kept);
+    const output = new Output(this.#context, this.#keptSink(kept), config.policy, kept);
     this.#master = sink;
     this.#held = held;
     output.resume(kept.source < 0 ? undefined : { fd: kept.source, isTerminal: true, quietMs: QUIET });
@@ -135,6 +136,10 @@ export class Terminal implements Stdio {
     this.#logger?.finish(() => String(this.#output.progress()));
     await this.#output.done;
     await this.#logger?.ended;
+  }
+
+  figures(): OverflowFigures | undefined {
+    return this.#output.figures();
   }
 
   close(): void {

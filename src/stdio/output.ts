@@ -1,6 +1,11 @@
 // One output stream of a process on its way to where the daemon wants it. Used by pipes.ts and console.ts.
-import type { Platform, Timer } from "../platform/platform.ts";
-import type { OutputRecord } from "./stdio.ts";
+
+import type { OutputPolicy } from "../api/output-policy.ts";
+import type { Timer } from "../platform/platform.ts";
+import { Drop } from "./drop.ts";
+import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
+import { Spill } from "./spill.ts";
+import type { OutputRecord, StdioContext } from "./stdio.ts";
 
 /** How often a finished stream looks whether a reader has come for its last bytes, in ms. */
 const LINGER_FIRST = 50;
@@ -33,9 +38,13 @@ export interface Source {
 export class Output {
   /** Settles when all has been handed over, or close() was called. */
   readonly done: Promise<void>;
-  readonly #platform: Platform;
+  readonly #platform: StdioContext["platform"];
   readonly #sink: Sink;
   readonly #changed: () => void;
+  /** What becomes of what the sink has no room for; undefined: it waits. A file always has room, or refuses. */
+  #overflow: Overflow | undefined;
+  /** The sink has failed: all that still comes goes nowhere. */
+  #isBroken = false;
   #source: Source | undefined;
   #sinkFd = -1;
   /** Our own read end of a fifo: as long as it is open the fifo keeps its content, and nobody gets SIGPIPE. */
@@ -47,21 +56,28 @@ export class Output {
   #isFinishing = false;
   #reviveAfter = REVIVE_FIRST;
 
-  /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. `changed` is called when what record() tells has changed. */
-  constructor(platform: Platform, sink: Sink, changed: () => void = () => {}, kept?: OutputRecord) {
-    this.#platform = platform;
+  /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. With `kept` it is open: an earlier shim's. */
+  constructor(context: StdioContext, sink: Sink, policy: OutputPolicy, kept?: OutputRecord) {
+    this.#platform = context.platform;
     this.#sink = sink;
-    this.#changed = changed;
+    this.#changed = context.changed;
     this.done = new Promise((resolve) => {
       this.#settle = resolve;
     });
     if (kept !== undefined) {
       this.#sinkFd = kept.sink;
       this.#fifoReader = kept.reader;
+      this.#isBroken = kept.broken;
+      if (!kept.broken && (sink.kind === "fifo" || sink.kind === "pipe")) {
+        this.#overflow = openOverflow(context, policy, { sinkFailed: () => this.#writeFailed() }, kept.waiting);
+      }
       return;
     }
     try {
       this.#open();
+      if (sink.kind === "fifo" || sink.kind === "pipe") {
+        this.#overflow = openOverflow(context, policy, { sinkFailed: () => this.#writeFailed() });
+      }
     } catch (error) {
       this.#closeSink();
       throw error;
@@ -74,15 +90,19 @@ export class Output {
       source: this.#source?.fd ?? -1,
       sink: this.#sinkFd,
       reader: this.#fifoReader,
-      broken: this.#sink.kind === "pipe" && this.#sinkFd !== this.#sink.fd,
+      broken: this.#isBroken,
+      waiting: this.#overflow?.record?.(),
     };
   }
 
   /** Goes on where an earlier shim's output was: `source` is undefined if it had come to its end. */
   resume(source: Source | undefined): void {
     if (source !== undefined) this.start(source);
-    else {
-      this.#closeReader();
+    else if (this.#overflow?.waits) {
+      this.#overflow.resume?.(this.#sinkFd);
+      this.#finished();
+    } else {
+      if (this.#sinkFd >= 0) this.#closeReader();
       this.#lingerUntilRead(LINGER_FIRST);
       this.#settle();
     }
@@ -112,7 +132,15 @@ export class Output {
 
   /** Changes as long as anything moves. */
   progress(): bigint | undefined {
-    return this.#relay === undefined ? undefined : this.#platform.relays.state(this.#relay).moved;
+    const overflow = this.#overflow;
+    if (this.#relay === undefined && overflow?.waits !== true) return undefined;
+    const moved = this.#relay === undefined ? 0n : this.#platform.relays.state(this.#relay).moved;
+    return moved + (overflow?.replayed ?? 0n);
+  }
+
+  /** undefined if the policy is to wait. */
+  figures(): OverflowFigures | undefined {
+    return this.#overflow?.figures();
   }
 
   /** Ends the relay where it stands and closes everything. */
@@ -152,16 +180,29 @@ export class Output {
 
   #startRelay(): void {
     if (this.#source === undefined) return;
-    this.#relay = this.#platform.relays.start(this.#source.fd, this.#sinkFd, (why) => {
-      this.#relay = undefined;
-      if (why === "write") this.#writeFailed();
-      else this.#sourceEnded();
-    });
+    const overflow = this.#isBroken ? undefined : this.#overflow;
+    this.#relay = this.#platform.relays.start(
+      this.#source.fd,
+      this.#sinkFd,
+      (why, _code, moved) => {
+        this.#relay = undefined;
+        overflow?.ended(moved);
+        if (why === "write") this.#writeFailed();
+        else this.#sourceEnded();
+      },
+      overflow &&
+        ((code) => {
+          if (!overflow.stuck(code)) this.#writeFailed();
+        }),
+    );
+    overflow?.begin(this.#relay, this.#sinkFd);
   }
 
   /** A full disk may have room again later: the file is kept and what it refused is lost. Of anything else nothing more is expected. */
   #writeFailed(): void {
+    this.#stopRelay();
     if (this.#sink.kind !== "file") {
+      this.#isBroken = true;
       if (this.#sink.kind === "pipe") this.#sink.broken();
       this.#closeSink();
       try {
@@ -173,7 +214,8 @@ export class Output {
       }
       this.#changed();
     }
-    this.#startRelay();
+    if (this.#source === undefined) this.#finished();
+    else this.#startRelay();
   }
 
   /** A terminal says so too while nobody holds its other side; its process may open it again. */
@@ -205,6 +247,11 @@ export class Output {
   #finished(): void {
     this.#timer?.cancel();
     this.#closeSource();
+    if (this.#overflow?.waits) {
+      this.#overflow.whenEmpty(() => this.#finished());
+      return;
+    }
+    this.#overflow?.close();
     if (this.#fifoReader >= 0) {
       this.#closeReader();
       this.#lingerUntilRead(LINGER_FIRST);
@@ -215,22 +262,45 @@ export class Output {
   }
 
   /**
-   * A fifo drops its content when nobody holds it, so the write end stays open while unread bytes have no reader: the daemon that comes
-   * back finds the last lines. A reader that does come gets its end of file from us, and no event tells of it: hence the timer.
+   * A fifo drops its content when nobody holds it, so it is held as long as there are unread bytes: the daemon that comes back finds the last
+   * lines, and one that goes in the middle of them leaves the rest. No event tells of readers: hence the timer.
    */
   #lingerUntilRead(ms: number): void {
-    if (this.#sinkFd < 0) return;
+    const held = Math.max(this.#sinkFd, this.#fifoReader);
+    if (held < 0) return;
     const { fds, clock } = this.#platform;
-    if (fds.readable(this.#sinkFd) === 0 || !fds.peerClosed(this.#sinkFd)) {
+    if (fds.readable(held) === 0) {
       this.#closeSink();
       return;
+    }
+    try {
+      this.#holdRightEnd();
+    } catch {
+      // No descriptor is free: what is held stays so.
     }
     this.#timer = clock.after(ms, () => this.#lingerUntilRead(Math.min(ms * 2, LINGER_MOST)));
   }
 
+  /** The write end while nobody reads, or whoever opens the fifo would wait for a writer; the read end while somebody does, who must find the end. */
+  #holdRightEnd(): void {
+    const { fds } = this.#platform;
+    if (this.#sinkFd < 0) {
+      this.#sinkFd = fds.openWrite(`/proc/self/fd/${this.#fifoReader}`);
+      this.#closeReader();
+    }
+    if (fds.peerClosed(this.#sinkFd)) return;
+    const fd = this.#sinkFd;
+    this.#fifoReader = fds.openRead(`/proc/self/fd/${fd}`);
+    this.#sinkFd = -1;
+    this.#changed();
+    fds.close(fd);
+  }
+
   #stopRelay(): void {
     if (this.#relay === undefined) return;
-    this.#platform.relays.stop(this.#relay);
+    const { relays } = this.#platform;
+    this.#overflow?.ended(relays.state(this.#relay).moved);
+    relays.stop(this.#relay);
     this.#relay = undefined;
   }
 
@@ -243,6 +313,7 @@ export class Output {
   }
 
   #closeSink(): void {
+    this.#overflow?.close();
     const fd = this.#sinkFd;
     this.#sinkFd = -1;
     if (fd >= 0) this.#changed();
@@ -257,5 +328,22 @@ export class Output {
     this.#fifoReader = -1;
     this.#changed();
     this.#platform.fds.close(fd);
+  }
+}
+
+/** undefined where there is nothing to do: the policy is to wait. */
+function openOverflow(
+  context: StdioContext,
+  policy: OutputPolicy,
+  owner: OverflowOwner,
+  waiting?: OutputRecord["waiting"],
+): Overflow | undefined {
+  switch (policy.kind) {
+    case "block":
+      return undefined;
+    case "drop":
+      return new Drop(context.platform);
+    case "spill":
+      return new Spill(context, policy.limit, owner, waiting);
   }
 }

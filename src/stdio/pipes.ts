@@ -1,8 +1,11 @@
 // Stdio without a terminal: a pipe for each stream that the client asked for.
+
+import type { OutputPolicy } from "../api/output-policy.ts";
 import { isSystemError } from "../platform/platform.ts";
 import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
+import { type OverflowFigures, sumFigures } from "./overflow.ts";
 import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext, StdioRecord, OutputRecord } from "./stdio.ts";
 import { isFile, parseTarget } from "./target.ts";
 
@@ -26,6 +29,7 @@ export class Pipes implements Stdio {
   readonly #mayBeAttachedLater: boolean;
   /** Whether there is something to go on with. */
   #isAttached = false;
+  readonly #policy: OutputPolicy;
   /** The child's ends, ours until the runtime has passed them on. */
   #childEnds: number[] = [];
   #stdinPipe = -1;
@@ -40,6 +44,7 @@ export class Pipes implements Stdio {
     this.#context = context;
     this.#owner = owner;
     this.#mayBeAttachedLater = config.mayBeAttachedLater;
+    this.#policy = config.policy;
     if (kept !== undefined) {
       this.childFds = [-1, -1, -1];
       this.#resume(config, kept);
@@ -91,7 +96,7 @@ export class Pipes implements Stdio {
       if (target.kind === "logger") this.#loggers.set(kept.uri, new Logger(this.#context, target, kept));
     }
     for (const kept of outputs) {
-      const output = new Output(platform, this.#keptSink(kept), changed, kept);
+      const output = new Output(this.#context, this.#keptSink(kept), this.#policy, kept);
       this.#streams.push({ uri: kept.uri, output, readEnd: -1 });
       output.resume(kept.source < 0 ? undefined : { fd: kept.source, isTerminal: false, quietMs: QUIET });
     }
@@ -140,6 +145,10 @@ export class Pipes implements Stdio {
     await Promise.all([...this.#loggers.values()].map((logger) => logger.ended));
   }
 
+  figures(): OverflowFigures | undefined {
+    return sumFigures(this.#streams.map(({ output }) => output.figures()));
+  }
+
   close(): void {
     const { fds } = this.#context.platform;
     this.#isAttached = false;
@@ -165,7 +174,7 @@ export class Pipes implements Stdio {
 
   #openOutput(uri: string, name: "stdout" | "stderr"): number {
     if (uri === "") return -1;
-    const output = new Output(this.#context.platform, this.#sink(uri, name), this.#context.changed);
+    const output = new Output(this.#context, this.#sink(uri, name), this.#policy);
     const stream: Stream = { uri, output, readEnd: -1 };
     this.#streams.push(stream);
     const [readEnd, writeEnd] = this.#pipe();

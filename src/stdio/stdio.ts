@@ -1,6 +1,9 @@
 // What a process's stdin, stdout and stderr are, as the task service sees them; pipes.ts and console.ts are the two ways to have them.
+
+import type { OutputPolicy } from "../api/output-policy.ts";
 import type { Log } from "../log/log.ts";
 import type { Platform, SpawnRequest } from "../platform/platform.ts";
+import type { OverflowFigures } from "./overflow.ts";
 
 /** The stdio part of a Create or Exec request. */
 export interface StdioConfig {
@@ -14,6 +17,8 @@ export interface StdioConfig {
 export interface ProcessStdioConfig extends StdioConfig {
   /** Whether a client may come for it long after it was started, as for an init. */
   readonly mayBeAttachedLater: boolean;
+  /** What becomes of output that nobody takes. */
+  readonly policy: OutputPolicy;
 }
 
 /** Who owns the pipes' inodes, so that a container of another user may reopen /dev/stdout. */
@@ -75,6 +80,8 @@ export interface OutputRecord {
   readonly reader: number;
   /** Whether what it was for takes no more: it goes nowhere. */
   readonly broken: boolean;
+  /** Files of what the sink has had no room for, the oldest first. */
+  readonly waiting?: readonly { readonly input: number; readonly output: number }[] | undefined;
 }
 export interface LoggerRecord {
   readonly uri: string;
@@ -109,6 +116,8 @@ export interface Stdio {
    * as bytes come; a reader that does not read, without end.
    */
   drain(): Promise<void>;
+  /** Of all its streams together; undefined if its policy is to wait. */
+  figures(): OverflowFigures | undefined;
   /** Closes everything; what has not been handed over is lost. Closing twice does nothing. */
   close(): void;
 }

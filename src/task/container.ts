@@ -1,11 +1,13 @@
 // One container: its init, its execs, and what the runtime is asked to do with them. Used by service.ts.
 
 import type { ContainerDump } from "../api/dump.ts";
+import type { CheckpointOptions } from "../api/generated/runc_options.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
 import { type Cgroup, type CgroupRecord, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
+import { isSystemError } from "../platform/platform.ts";
 import type { Child, Ended } from "../reaper/reaper.ts";
 import { type Ids, readSpec, type Spec } from "../runc/bundle.ts";
 import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
@@ -14,6 +16,7 @@ import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
 import { type ProcessSetup, Runc } from "../runc/runc.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { type CriuRun, checkpointRun, restoreRun, runCriu } from "./checkpoint.ts";
 import { claimId, isHalfMade } from "./claim.ts";
 import type { ShimContext } from "./context.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
@@ -40,6 +43,8 @@ interface ContainerConfig extends StdioConfig {
   readonly bundle: string;
   readonly options: RuntimeOptions;
   readonly spec: Spec;
+  /** Where it comes from a checkpoint. */
+  readonly restoring: CriuRun | undefined;
 }
 
 /** What a successor of the shim needs to know of a container, its execs aside. */
@@ -47,6 +52,7 @@ export interface ContainerRecord {
   readonly bundle: string;
   readonly options: RuntimeOptions;
   readonly spec: Spec;
+  readonly restoring?: CriuRun | undefined;
   /** Whether its create is over. One that was not is undone. */
   readonly isMade: boolean;
   readonly init: ProcessRecord;
@@ -82,6 +88,8 @@ export class Container {
   readonly #launcher: Launcher;
   readonly #exits: Exits;
   readonly #queue = new Queue();
+  /** How Start makes the container, where it comes from a checkpoint: until then the runtime does not know it, and it has no process. */
+  readonly #restoring: CriuRun | undefined;
   #execCount = 0;
 
   #isMade = false;
@@ -97,6 +105,7 @@ export class Container {
     this.#runc = new Runc(platform, reaper, { id, bundle, namespace }, options);
     this.#spec = spec;
     this.#launcher = new Launcher(context, config, spec, options);
+    this.#restoring = config.restoring;
     this.#exits = new Exits(context, {
       id,
       init: this.init,
@@ -114,26 +123,27 @@ export class Container {
     request: CreateTaskRequest,
     caller: CancelSignal,
   ): Promise<Container> {
-    const { annotations: _, ...spec } = readSpec(context.platform, request.bundle);
+    const spec = readSpec(context.platform, request.bundle);
     const options = readOptions(context.platform, request.options);
-    const container = new Container(context, { ...request, options, spec });
+    const image = request.checkpoint || options.criuImagePath;
+    const restoring =
+      image === ""
+        ? undefined
+        : restoreRun(request.bundle, image, request.parentCheckpoint, options.criuWorkPath);
+    const container = new Container(context, { ...request, options, spec, restoring });
     await explain("OCI runtime create failed", claimId(container.#runc, request.id));
     container.#save();
     context.records.put(container.#key, () => JSON.stringify(container.#record()));
     writeGoShimFiles(context.platform, request.bundle, container.#options);
     try {
       mountRootfs(context.platform, request.bundle, request.rootfs);
-      const command = (setup: ProcessSetup): Promise<void> => container.#runc.create(setup);
-      const child = await container.#launcher.launch(
-        container.init,
-        container.#spec.user,
-        `${request.bundle}/init.pid`,
-        command,
-        caller,
-        () => container.#changed(),
-      );
-      if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");
-      container.#created(request, child);
+      if (container.#restoring === undefined) {
+        const command = (setup: ProcessSetup): Promise<void> => container.#runc.create(setup);
+        const child = await container.#launchInit("create", command, caller);
+        if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");
+        container.#watch(child);
+      }
+      container.#created(request);
     } catch (error) {
       await container.#undoCreate(error);
       throw error;
@@ -150,8 +160,8 @@ export class Container {
     record: ContainerRecord,
     execs: readonly ExecRecord[],
   ): { container: Container; settled: Promise<boolean> } {
-    const { bundle, options, spec, init } = record;
-    const container = new Container(context, { ...init, id: init.id, bundle, options, spec });
+    const { bundle, options, spec, restoring, init } = record;
+    const container = new Container(context, { ...init, bundle, options, spec, restoring });
     context.records.put(container.#key, () => JSON.stringify(container.#record()));
     return { container, settled: container.#resume(record, execs) };
   }
@@ -182,7 +192,7 @@ export class Container {
 
   start(process: Process, caller: CancelSignal): Promise<void> {
     return process === this.init
-      ? this.#queue.run(() => this.#startInit())
+      ? this.#queue.run(() => this.#startInit(caller))
       : this.#startExec(process, caller);
   }
 
@@ -192,12 +202,14 @@ export class Container {
       process.signal(signal);
       return;
     }
+    if (process.pid === 0) throw new TtrpcError(Code.FAILED_PRECONDITION, "process not created");
     try {
       await this.#runc.kill(signal, all);
     } catch (error) {
       if (isAlreadyGone(error)) throw new TtrpcError(Code.NOT_FOUND, "process already finished");
-      if (!(error instanceof RuntimeError && error.hung)) throw error;
-      this.#killDirectly(signal, all);
+      const isUnable = isSystemError(error) || (error instanceof RuntimeError && error.hung);
+      if (!isUnable) throw error;
+      this.#killDirectly(signal, all, error);
     }
   }
 
@@ -228,13 +240,18 @@ export class Container {
     });
   }
 
-  /** Refused in every case, after the state has had its say. */
-  checkpoint(): void {
-    this.init.request("checkpoint");
-    throw new TtrpcError(
-      Code.UNIMPLEMENTED,
-      "checkpoint is not implemented by this shim: use the runtime's own checkpoint command, or run the container with io.containerd.runc.v2",
-    );
+  /** Writes the container's processes to the directory `path`. */
+  checkpoint(path: string, options: CheckpointOptions): Promise<void> {
+    return this.#queue.run(async () => {
+      this.init.request("checkpoint");
+      const run = checkpointRun(this.bundle, path, options);
+      const command = (): Promise<void> => this.#runc.checkpoint(run.flags);
+      await explain(
+        "OCI runtime checkpoint failed",
+        runCriu(this.#context.platform, this.bundle, run, command),
+      );
+      this.#context.events.publish(topics.checkpointed, { containerId: this.id, checkpoint: path });
+    });
   }
 
   /** Applies limits; `resources` is the JSON of an OCI LinuxResources. */
@@ -325,22 +342,36 @@ export class Container {
 
   // --- creating and starting
 
-  #created(request: CreateTaskRequest, child: Child): void {
-    const { platform, events, log } = this.#context;
+  #launchInit(
+    verb: "create" | "restore",
+    command: (setup: ProcessSetup) => Promise<void>,
+    caller: CancelSignal,
+  ): Promise<Child> {
+    const pidFile = `${this.bundle}/init.pid`;
+    const launch = { user: this.#spec.user, pidFile, verb, command };
+    return this.#launcher.launch(this.init, launch, caller, () => this.#changed());
+  }
+
+  #watch(child: Child): void {
+    const { platform, log } = this.#context;
     this.#save();
     this.cgroup = findCgroup(platform, log, child.pid, () => this.#publishOom());
+    this.#changed();
+    void child.exited.then((exit) => this.#exits.ofInit(exit));
+  }
+
+  #created(request: CreateTaskRequest): void {
     this.#isMade = true;
     this.#changed();
     const { rootfs, checkpoint, stdin, stdout, stderr, terminal } = request;
-    events.publish(topics.create, {
+    this.#context.events.publish(topics.create, {
       containerId: this.id,
       bundle: this.bundle,
       rootfs,
       io: { stdin, stdout, stderr, terminal },
       checkpoint,
-      pid: child.pid,
+      pid: this.init.pid,
     });
-    void child.exited.then((exit) => this.#exits.ofInit(exit));
   }
 
   #publishOom(): void {
@@ -363,9 +394,20 @@ export class Container {
     this.#context.records.remove(this.#key);
   }
 
-  async #startInit(): Promise<void> {
+  async #startInit(caller: CancelSignal): Promise<void> {
     this.init.request("start");
-    await this.#exits.trackInit(() => explain("OCI runtime start failed", this.#runc.start()));
+    const restoring = this.#restoring;
+    await this.#exits.trackInit(() =>
+      restoring === undefined
+        ? explain("OCI runtime start failed", this.#runc.start())
+        : this.#restore(restoring, caller),
+    );
+  }
+
+  async #restore(run: CriuRun, caller: CancelSignal): Promise<void> {
+    const restore = (setup: ProcessSetup): Promise<void> =>
+      runCriu(this.#context.platform, this.bundle, run, () => this.#runc.restore(run.flags, setup));
+    this.#watch(await this.#launchInit("restore", restore, caller));
   }
 
   async #startExec(exec: Process, caller: CancelSignal): Promise<void> {
@@ -385,7 +427,8 @@ export class Container {
       files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
       const command = (setup: ProcessSetup): Promise<void> => this.#runc.exec(`${base}.json`, setup);
       const changed = (): void => this.#execChanged(exec);
-      const child = await this.#launcher.launch(exec, user, `${base}.pid`, command, caller, changed);
+      const launch = { user, pidFile: `${base}.pid`, verb: "exec", command } as const;
+      const child = await this.#launcher.launch(exec, launch, caller, changed);
       this.#execSpecs.delete(exec);
       exec.happened("started");
       this.#context.events.publish(topics.execStarted, {
@@ -404,11 +447,12 @@ export class Container {
     }
   }
 
-  /** The way out when the runtime's kill hangs: by the pidfds of what we know. */
-  #killDirectly(signal: number, all: boolean): void {
-    this.#context.log.warning("the runtime's kill hangs: sending the signal without it", {
+  /** The way out when the runtime's kill hangs, or no process can be made for it: by the pidfds of what we know. */
+  #killDirectly(signal: number, all: boolean, reason: unknown): void {
+    this.#context.log.warning("the runtime cannot kill: sending the signal without it", {
       id: this.id,
       signal,
+      error: reason,
     });
     this.init.signal(signal);
     if (all) for (const exec of this.#execs.values()) exec.signal(signal);
@@ -418,7 +462,8 @@ export class Container {
 
   async #killCreated(): Promise<void> {
     await this.#runc.delete(true);
-    await within(this.#context.platform.clock, EXECS_TIMEOUT, this.init.wait());
+    // One that was to be restored never had a process.
+    if (this.init.pid !== 0) await within(this.#context.platform.clock, EXECS_TIMEOUT, this.init.wait());
   }
 
   async #deleteFromRuntime(): Promise<void> {
@@ -482,7 +527,9 @@ export class Container {
   #finishStart(): Promise<void> {
     return this.#queue.run(() =>
       this.#exits.trackInit(async () => {
-        if ((await this.#runc.status()) === "created") throw new Error("the start came to nothing");
+        if (this.#restoring !== undefined && this.init.pid === 0) await this.#runc.delete(true);
+        else if ((await this.#runc.status()) !== "created") return;
+        throw new Error("the start came to nothing");
       }),
     );
   }
@@ -543,7 +590,8 @@ export class Container {
     return {
       bundle: this.bundle,
       options: this.#options,
-      spec: this.#spec,
+      spec: { ...this.#spec, annotations: ownAnnotations(this.#spec) },
+      restoring: this.#restoring,
       isMade: this.#isMade,
       init: this.init.record(),
       startIsDue: this.#exits.startIsDue,
@@ -566,4 +614,9 @@ export class Container {
     const entry = { runtime: { binary, root, systemdCgroup }, pid: this.init.pid, ...(exit && { exit }) };
     writeJournal(this.#context.platform, this.bundle, entry);
   }
+}
+
+/** Pods have many, and long ones, that are none of the shim's business. */
+function ownAnnotations({ annotations }: Spec): Record<string, string> {
+  return Object.fromEntries(Object.entries(annotations).filter(([name]) => name.startsWith("io.holdfast.")));
 }

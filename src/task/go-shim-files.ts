@@ -1,8 +1,10 @@
 // The two files in a bundle by which containerd's own shim finds the runtime when its `delete` cleans up: written beside our journal, and read where there
 // is none, so that either binary can clean up what the other started (one is replaced by the other under running containers). Used by container.ts and
 // src/shim/delete.ts.
-import { isSystemError, type Platform } from "../platform/platform.ts";
-import type { JournalEntry } from "./journal.ts";
+import { errorText } from "../log/log.ts";
+import type { Platform } from "../platform/platform.ts";
+import { readBundleFile } from "../runc/bundle-file.ts";
+import { isWord, type JournalEntry } from "./journal.ts";
 
 type Runtime = JournalEntry["runtime"];
 
@@ -18,24 +20,41 @@ export function writeGoShimFiles(platform: Platform, bundle: string, runtime: Ru
   platform.files.replace(`${bundle}/${OPTIONS}`, JSON.stringify(options), 0o600);
 }
 
-/** What that shim has said of a container's runtime; what it has left out is left out. */
-export function readGoShimFiles(platform: Platform, bundle: string): Partial<Runtime> {
-  const text = readIfThere(platform, `${bundle}/${OPTIONS}`);
-  const options: Readonly<Record<string, unknown>> = text === "" ? {} : JSON.parse(text);
+/**
+ * What that shim has said of a container's runtime; what it has left out is left out, and so is what makes no sense. A file that cannot be read is
+ * reported to `warn`, and keeps nothing else from being found.
+ */
+export function readGoShimFiles(
+  platform: Platform,
+  bundle: string,
+  warn: (error: unknown) => void,
+): Partial<Runtime> {
+  const attempt = <T>(read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      warn(error);
+      return undefined;
+    }
+  };
+  const options = attempt(() => readOptionsFile(platform, bundle)) ?? {};
   const { binary_name: name, root, systemd_cgroup: systemd } = options;
-  const binary = readIfThere(platform, `${bundle}/${PROGRAM}`) || name;
+  const binary = attempt(() => readBundleFile(platform, bundle, PROGRAM)) || name;
   return {
-    ...(typeof binary === "string" && binary !== "" && { binary }),
-    ...(typeof root === "string" && root !== "" && { root }),
+    ...(isWord(binary) && { binary }),
+    ...(isWord(root) && root.startsWith("/") && { root }),
     ...(typeof systemd === "boolean" && { systemdCgroup: systemd }),
   };
 }
 
-function readIfThere(platform: Platform, path: string): string {
+function readOptionsFile(platform: Platform, bundle: string): Readonly<Record<string, unknown>> | undefined {
+  const text = readBundleFile(platform, bundle, OPTIONS);
+  if (text === undefined || text === "") return undefined;
+  let options: unknown;
   try {
-    return platform.files.read(path, 65_536);
+    options = JSON.parse(text);
   } catch (error) {
-    if (isSystemError(error, "ENOENT")) return "";
-    throw error;
+    throw new Error(`${bundle}/${OPTIONS}: ${errorText(error)}`);
   }
+  return typeof options === "object" && options !== null ? { ...options } : undefined;
 }

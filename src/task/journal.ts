@@ -51,7 +51,8 @@ function readRuntime({ binary, root, systemdCgroup }: Record<string, unknown>): 
   return { runtime: { binary, root, systemdCgroup: systemdCgroup === true } };
 }
 
-function isWord(value: unknown): value is string {
+/** Whether it can name a program or a place. */
+export function isWord(value: unknown): value is string {
   return typeof value === "string" && value !== "" && !value.includes("\0");
 }
 

@@ -1,5 +1,6 @@
 // Has the runtime make a process, hooks its stdio up and claims it: the same for an init and an exec. Used by container.ts.
 import type { ExecProcessRequest } from "../api/generated/task.ts";
+import { type OutputPolicy, POLICY_ANNOTATION, parsePolicy } from "../api/output-policy.ts";
 import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
@@ -21,12 +22,23 @@ import type { Process } from "./process.ts";
  */
 const CANCEL_GRACE = 3_000;
 
+/** How the runtime is asked for a process. */
+export interface Launch {
+  readonly user: Ids;
+  readonly pidFile: string;
+  /** The word for it in an error. */
+  readonly verb: "create" | "exec" | "restore";
+  readonly command: (setup: ProcessSetup) => Promise<void>;
+}
+
 export class Launcher {
   readonly #context: ShimContext;
   readonly #stdio: Omit<StdioContext, "changed">;
   readonly #spec: Spec;
   readonly #options: RuntimeOptions;
+  readonly #policy: OutputPolicy;
 
+  /** Throws INVALID_ARGUMENT if an annotation of ours means nothing. */
   constructor(
     context: ShimContext,
     container: { id: string; bundle: string },
@@ -37,6 +49,7 @@ export class Launcher {
     this.#context = context;
     this.#spec = spec;
     this.#options = options;
+    this.#policy = policyOf(spec);
     this.#stdio = {
       platform,
       log,
@@ -55,15 +68,15 @@ export class Launcher {
   }
 
   #configOf(process: Process): ProcessStdioConfig {
-    return { ...process.config, mayBeAttachedLater: process.kind === "init" };
+    const isInit = process.kind === "init";
+    // Whoever runs a command wants all of its output, such as an archive, and reads it.
+    return { ...process.config, mayBeAttachedLater: isInit, policy: isInit ? this.#policy : { kind: "block" } };
   }
 
   /** Has the runtime make a process of that user with its stdio, and claims it. On failure the stdio is closed again. `changed` is told of its stdio. */
   async launch(
     process: Process,
-    user: Ids,
-    pidFile: string,
-    command: (setup: ProcessSetup) => Promise<void>,
+    { user, pidFile, verb, command }: Launch,
     caller: CancelSignal,
     changed: () => void,
   ): Promise<Child> {
@@ -87,10 +100,7 @@ export class Launcher {
           });
         },
       });
-      await explain(
-        `OCI runtime ${process.kind === "init" ? "create" : "exec"} failed`,
-        withWords(made, stdio),
-      );
+      await explain(`OCI runtime ${verb} failed`, withWords(made, stdio));
       child = reaper.claim(readPidFile(platform, pidFile));
       await stdio.attached();
       process.became(child);
@@ -111,6 +121,14 @@ export class Launcher {
     const { uid, gid } = hostIds(this.#spec, user);
     const { ioUid, ioGid } = this.#options;
     return { uid: ioUid || uid, gid: ioGid || gid, isAskedFor: ioUid !== 0 || ioGid !== 0 };
+  }
+}
+
+function policyOf({ annotations }: Spec): OutputPolicy {
+  try {
+    return parsePolicy(annotations[POLICY_ANNOTATION]);
+  } catch (error) {
+    throw new TtrpcError(Code.INVALID_ARGUMENT, `annotation ${POLICY_ANNOTATION}: ${errorText(error)}`);
   }
 }
 

@@ -190,7 +190,14 @@ export class Process {
   }
 
   dump(): ProcessDump {
-    return { id: this.id, state: this.#state, pid: this.pid, status: this.#exit?.status };
+    const output = this.stdio?.figures();
+    return {
+      id: this.id,
+      state: this.#state,
+      pid: this.pid,
+      status: this.#exit?.status,
+      ...(output && { output: { dropped: Number(output.dropped), waiting: Number(output.waiting) } }),
+    };
   }
 
   /** A start came to nothing: the process is as it was before. Who waits for an exec gets `exit`, as no other will come. */

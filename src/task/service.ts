@@ -1,10 +1,11 @@
 // The task service, v2 and v3 of which are the same on the wire: requests in, containers asked, responses out. Served by src/shim/serve.ts.
-import { pack, RUNC_PROCESS_DETAILS } from "../api/any.ts";
+import { pack, RUNC_CHECKPOINT_OPTIONS, RUNC_PROCESS_DETAILS, unpack } from "../api/any.ts";
 import type { ContainerDump } from "../api/dump.ts";
 import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
-import { ProcessDetails } from "../api/generated/runc_options.ts";
+import { CheckpointOptions, ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
+import { withOutput } from "../cgroup/metrics-writer.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Container, type ContainerRecord, type ExecRecord } from "./container.ts";
@@ -89,12 +90,6 @@ export class TaskService {
       if (wasBegun) throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it made the container");
     }
     if (this.#containers.has(id)) throw new TtrpcError(Code.ALREADY_EXISTS, `container ${id} already exists`);
-    if (request.checkpoint !== "") {
-      throw new TtrpcError(
-        Code.UNIMPLEMENTED,
-        "restore from a checkpoint is not implemented by this shim: create the task without one, or run the container with io.containerd.runc.v2",
-      );
-    }
     this.#put(id, null);
     try {
       const container = await Container.create(this.#context, request, call);
@@ -207,9 +202,13 @@ export class TaskService {
   }
 
   async stats(request: api.StatsRequest): Promise<api.StatsResponse> {
-    const { cgroup } = this.#container(request.id);
+    const { cgroup, init } = this.#container(request.id);
     if (cgroup === undefined) throw new TtrpcError(Code.NOT_FOUND, "cgroup does not exist");
-    return { stats: cgroup.stats() };
+    const stats = cgroup.stats();
+    const output = init.stdio?.figures();
+    if (output === undefined) return { stats };
+    const { dropped, waiting } = output;
+    return { stats: { ...stats, value: withOutput(stats.value, dropped, waiting) } };
   }
 
   async pids(request: api.PidsRequest): Promise<api.PidsResponse> {
@@ -233,7 +232,11 @@ export class TaskService {
   }
 
   async checkpoint(request: api.CheckpointTaskRequest): Promise<Empty> {
-    this.#container(request.id).checkpoint();
+    const container = this.#container(request.id);
+    const options = checkpointOptions(request);
+    const path = request.path || options.imagePath;
+    if (path === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "checkpoint: no directory to write it to");
+    await container.checkpoint(path, options);
     return empty;
   }
 
@@ -317,6 +320,13 @@ function deleteAnswer({ pid, exit }: Deleted): api.DeleteResponse {
 
 function readDeleted({ pid, status, at }: { pid: number; status?: number; at?: string }): Deleted {
   return { pid, exit: status === undefined || at === undefined ? undefined : { status, at: BigInt(at) } };
+}
+
+function checkpointOptions({ options }: api.CheckpointTaskRequest): CheckpointOptions {
+  if (options === undefined || options.typeUrl === "") return CheckpointOptions.decode(new Uint8Array(0));
+  const known = unpack(options, RUNC_CHECKPOINT_OPTIONS, CheckpointOptions);
+  if (known !== undefined) return known;
+  throw new TtrpcError(Code.INVALID_ARGUMENT, `checkpoint options of unknown type ${options.typeUrl}`);
 }
 
 function deleteKey(request: { id: string; execId?: string }): string {

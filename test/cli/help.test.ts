@@ -25,7 +25,8 @@ const VERBS = [
   ..."run create start stop restart exec attach kill pause resume update delete wait ps inspect events stats top logs".split(
     " ",
   ),
-  ..."ns timeline shims doctor version completion images load tag rmi".split(" "),
+  ..."ns timeline shims doctor version completion images load tag rmi pull push login logout".split(" "),
+  ..."save import commit history cp diff prune".split(" "),
 ];
 const SHIM_VERBS = "state pids exec kill wait dump shutdown".split(" ");
 
@@ -45,8 +46,8 @@ test("holdfast --help names every verb, and each verb's --help has examples of i
 
 const DOCKER_WORDS: readonly (readonly [word: string, says: RegExp])[] = [
   ["unpause", /resume/],
-  ["cp", /exec -i/],
-  ["pull", /holdfast load/],
+  ["export", /holdfast cp/],
+  ["search", /registry's own page/],
   ["tasks", /holdfast ps/],
   ["network", /--net host/],
   // Nothing that is near it.
@@ -85,7 +86,7 @@ async function completed(lines: readonly (readonly string[])[]): Promise<string[
 
 test("bash completes verbs, flags, values of flags, ids and a shim's verbs", async () => {
   const [verbs, flags, ids, elsewhere, signals, files, shims, shimVerbs, spaces] = await completed([
-    ["holdfast", "p"],
+    ["holdfast", "re"],
     ["holdfast", "run", "--mem"],
     ["holdfast", "logs", ""],
     ["holdfast", "-n", "other", "logs", ""],
@@ -95,7 +96,7 @@ test("bash completes verbs, flags, values of flags, ids and a shim's verbs", asy
     ["holdfast", "shim", "web", "s"],
     ["holdfast", "ps", "-n", ""],
   ]);
-  assert.deepEqual(verbs, ["pause", "ps"]);
+  assert.deepEqual(verbs, ["restart", "resume"]);
   assert.deepEqual(flags, ["--memory"]);
   assert.deepEqual(ids, ["web"]);
   assert.deepEqual(elsewhere, []);

@@ -150,7 +150,7 @@ test("an image has several names, and what it was goes with the last one", async
   assert.equal((await cli.run(["run", "--rm", "example.com/other:2", "still"])).stdout, "still\n");
   assert.equal((await cli.run(["rmi", "example.com/other:2"])).stdout, "example.com/other:2\n");
   assert.equal((await cli.run(["images", "-q"])).stdout, "");
-  const gone = await cli.run(["run", "--rm", "try:1"]);
+  const gone = await cli.run(["run", "--rm", "--pull", "never", "try:1"]);
   assert.deepEqual([gone.status, gone.stdout], [125, ""]);
   assert.match(gone.stderr, /try:1: no such image/);
   assert.equal((await daemon.ctr.do(["content", "ls", "-q"])).trim(), "");

@@ -1,6 +1,10 @@
 // `run --rm`: the container is gone after its end, whatever becomes of the client: killed, detached, without its terminal, without anybody who reads.
 import assert from "node:assert/strict";
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { CLIENT_LABEL } from "../../src/api/labels.ts";
+import { processIdentity } from "../../src/platform/node-process.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { allPids, processInfo } from "../harness/processes.ts";
@@ -67,6 +71,35 @@ test("the client is killed, and the daemon is too", async () => {
   await goneAfterEnd("both");
 });
 
+/** Stands in for the watcher's shell: the client is killed as soon as it is run, or has been told of the task. */
+const KILLERS: Readonly<Record<string, string>> = {
+  "before there is a task": 'kill -KILL $PPID; exec /bin/sh "$@"',
+  "before its task is started": 'read -r pid; kill -KILL $PPID; { echo "$pid"; exec cat; } | /bin/sh "$@"',
+};
+for (const [when, script] of Object.entries(KILLERS)) {
+  test(`the client is killed ${when}`, {
+    skip: isHoldfastd && "holdfastd looks after it: test/manager/causes.test.ts",
+  }, async () => {
+    const directory = mkdtempSync(join(cli.directory, "sh-"));
+    writeFileSync(join(directory, "sh"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const env = { PATH: `${directory}:${process.env.PATH}` };
+    const running = cli.spawn(args("early", "-d", "--", "sleep", "1000"), { env });
+    assert.equal((await running.exited).status, 137);
+    await eventually("the deletion", async () => (await listed()).length === 0);
+    assert.equal(await daemon.leftovers(), "");
+  });
+}
+
+test("the record says whose it is until the start", async () => {
+  const running = cli.spawn(args("whose", ...waiting("whose")));
+  await running.printed(/up/);
+  const [{ labels }] = (await cli.json(["inspect", "whose"])) as [{ labels: Record<string, string> }];
+  assert.equal(labels[CLIENT_LABEL], processIdentity(running.pid));
+  running.kill("SIGKILL");
+  await running.exited;
+  await goneAfterEnd("whose");
+});
+
 test("the user detaches", async () => {
   const terminal = cli.terminal(args("detached", "-it", ...waiting("detached")));
   await terminal.shows(/up/);
@@ -95,8 +128,14 @@ test("run -d leaves no Node behind, and with holdfastd nothing at all", async ()
 });
 
 test("run in front leaves nothing behind when the container has ended", async () => {
-  assert.equal((await cli.run(args("front", "--", "sh", "-c", "exit 7"))).status, 7);
+  // Its watcher would wait for the end with this, and then delete what has the id by now.
+  const directory = join(cli.directory, "tail");
+  mkdirSync(directory);
+  writeFileSync(join(directory, "tail"), `#!/bin/sh\n>${directory}/called\n`, { mode: 0o755 });
+  const env = { PATH: `${directory}:${process.env.PATH}` };
+  assert.equal((await cli.run(args("front", "--", "sh", "-c", "exit 7"), { env })).status, 7);
   await eventually("its watcher to go", () => attendants("front").length === 0);
+  assert.equal(existsSync(join(directory, "called")), false);
   assert.deepEqual(await listed(), []);
 });
 

@@ -22,6 +22,8 @@ let answerSizes: () => void = () => {};
 const held = new Promise<void>((resolve) => {
   answerSizes = resolve;
 });
+/** How many kills fail from now on. */
+let refusals = 0;
 process.on("SIGWINCH", () => say("SIGWINCH"));
 
 const task: TaskPort = {
@@ -33,6 +35,7 @@ const task: TaskPort = {
   wait: () => exit,
   async kill(_execId, signal) {
     say(`kill ${signal}`);
+    if (refusals-- > 0) throw new Error("refused");
   },
   async resize(_execId, columns, rows) {
     say(`resize ${columns}x${rows} begins`);
@@ -62,6 +65,9 @@ const commands: Readonly<Record<string, (rest: string) => unknown>> = {
   write: (rest) => output.write(rest),
   close: () => output.end(),
   answer: () => answerSizes(),
+  refuse: (rest) => {
+    refusals = Number(rest);
+  },
   exit: (rest) => end({ status: Number(rest), at: undefined }),
 };
 createInterface({ input: process.stdin }).on("line", (line) => {

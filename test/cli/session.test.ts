@@ -160,6 +160,16 @@ test("output that comes after the end of the process is taken until its end", as
   assert.match(stderr, /outcome \{"status":3\}/);
 });
 
+test("a process whose output nobody wants is killed until it ends, also when a kill fails", async () => {
+  const driver = new Running(DRIVER, { stdin: "pipe", env, rawStdout: true });
+  driver.stdout.destroy();
+  await driver.printed(/stands\n/);
+  driver.stdin.write("begin\nrefuse 3\nwrite nobody reads this\n");
+  await driver.printed(/kill 13\n(.*\n)*kill 9\n(.*\n)*kill 9\n(.*\n)*kill 9\n/);
+  driver.stdin.write("close\nexit 137\n");
+  assert.match((await driver.exited).stderr, /outcome \{"status":141\}/);
+});
+
 test("output that never ends is not waited for for ever", async () => {
   const driver = await driven();
   driver.stdin.write("begin\nwrite all\nexit 4\n");

@@ -1,13 +1,14 @@
 // What containers of `holdfast run` are: limits, scores, masks and capabilities as Docker's, whatever the daemon itself has; users by name; and specs whose
 // numbers are 64 bits wide.
 import assert from "node:assert/strict";
-import { mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { CAP_SYS_RESOURCE, hasCapability } from "../../src/cli/containers/security.ts";
 import { check } from "../harness/command.ts";
 import { Daemon } from "../harness/daemon.ts";
-import { ociSpec } from "../harness/rootfs.ts";
+import { compiled, ociSpec } from "../harness/rootfs.ts";
 import { Cli } from "./cli.ts";
 
 const UNLIMITED = 2n ** 64n - 1n;
@@ -33,6 +34,7 @@ before(async () => {
       "--stack=1048576:2097152",
     ]);
   else await check(["prlimit", "--pid", String(daemon.pid), "--nofile=1234:"]);
+  copyFileSync(compiled("clone-new"), join(daemon.rootfs, "bin/clone-new"));
   const etc = join(daemon.rootfs, "etc");
   writeFileSync(
     join(etc, "passwd"),
@@ -79,6 +81,16 @@ test("calls that Docker's profile refuses are refused, and unconfined and privil
   const unshare = ["--", "unshare", "-U", "true"];
   assert.match((await cli.run(args("confined", ...unshare))).stderr, /Operation not permitted/);
   assert.equal((await cli.run(args("free", "--security-opt", "seccomp=unconfined", ...unshare))).status, 0);
+  const cloned = async (name: string, ...flags: string[]): Promise<string[]> =>
+    (await cli.do(args(name, ...flags, "--", "clone-new"))).trim().split("\n");
+  assert.deepEqual(await cloned("cloning"), [
+    "clone: made",
+    "clone into a user namespace: EPERM",
+    // As on a kernel that has no clone3: programs take clone then, whose flags can be seen.
+    "clone3: ENOSYS",
+  ]);
+  const free = ["clone: made", "clone into a user namespace: made", "clone3: made"];
+  assert.deepEqual(await cloned("cloning-free", "--security-opt", "seccomp=unconfined"), free);
   const privileged =
     "unshare -m mount -t tmpfs none /tmp && grep -E 'Seccomp:|CapEff|NoNew' /proc/self/status && dd if=/dev/kmsg count=0 && touch /proc/sys/vm/nosuch";
   const output = await cli.run(args("mighty", "--privileged", "--", "sh", "-c", privileged));
@@ -139,6 +151,23 @@ for (const [user, ...ids] of users) {
   });
 }
 
+test("an exec as somebody else has no capability, although the container's own user keeps some", async () => {
+  const bundle = join(daemon.directory, "ambient");
+  mkdirSync(bundle);
+  const spec = ociSpec({ args: ["sleep", "1000"], rootfs: daemon.rootfs, cgroupsPath: "" });
+  const kept = ["CAP_KILL"];
+  const capabilities = { bounding: kept, effective: kept, permitted: kept, inheritable: kept, ambient: kept };
+  const user = { uid: 77, gid: 0 };
+  const process = { ...(spec.process as object), user, capabilities };
+  writeFileSync(join(bundle, "config.json"), JSON.stringify({ ...spec, process }));
+  daemon.ctr.ids.add("ambient");
+  await cli.do(["run", "-d", "--name", "ambient", "--bundle", bundle]);
+  const effective = ["grep", "CapEff", "/proc/self/status"];
+  assert.equal(await cli.do(["exec", "ambient", ...effective]), "CapEff:\t0000000000000020\n");
+  assert.equal(await cli.do(["exec", "-u", "78", "ambient", ...effective]), "CapEff:\t0000000000000000\n");
+  await cli.do(["delete", "-f", "ambient"]);
+});
+
 test("passwd is read inside the root file system only, and nothing that blocks or never ends", async () => {
   const passwd = join(daemon.rootfs, "etc/passwd");
   const outside = join(daemon.directory, "outside");
@@ -164,10 +193,17 @@ test("passwd is read inside the root file system only, and nothing that blocks o
     }
     unlinkSync(passwd);
     await check(["mkfifo", passwd]);
+    const line = "evil:x:0:0::/:/bin/sh\n";
+    const writing = writeFile(passwd, line);
     assert.deepEqual(await tried("evil"), [125, 125]);
+    // Nobody has opened it, not even for a moment: whoever writes to it still waits for a reader.
+    assert.equal(await check(["timeout", "60", "cat", passwd]), line);
+    await writing;
     unlinkSync(passwd);
-    await check(["truncate", "-s", "2M", passwd]);
+    writeFileSync(passwd, line.padEnd(2 << 20, "\n"));
     assert.deepEqual(await tried("evil"), [125, 125]);
+    writeFileSync(passwd, line.padEnd(1 << 20, "\n"));
+    assert.deepEqual(await tried("evil"), [0, 0]);
   } finally {
     rmSync(passwd);
     writeFileSync(passwd, plain);

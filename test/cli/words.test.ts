@@ -213,6 +213,61 @@ test("wait --timeout gives up with 124 and says so once, and still tells of thos
   await cli.do(["delete", "-f", "endless", "ended"]);
 });
 
+test("shim wait --timeout gives up too", async () => {
+  await detached("shim-endless", [], "sleep", "1000");
+  assert.deepEqual(await cli.run(["shim", "shim-endless", "wait", "--timeout", "300ms"]), {
+    status: 124,
+    stdout: "",
+    stderr: "holdfast: it still runs after 300 ms\n",
+  });
+  await cli.do(["kill", "-s", "KILL", "shim-endless"]);
+  assert.equal(await cli.do(["shim", "shim-endless", "wait", "--timeout", "60s"]), "137\n");
+  await cli.do(["delete", "-f", "shim-endless"]);
+});
+
+test("what goes wrong is said once, with the id that it is about", async () => {
+  const missing = `container "nosuch" in namespace "${daemon.namespace}": not found`;
+  for (const verb of ["delete", "kill", "stop", "inspect", "wait", "start", "logs"]) {
+    assert.equal((await cli.run([verb, "nosuch"])).stderr, `holdfast: ${missing}\n`, verb);
+  }
+  await detached("said", [], "sleep", "1000");
+  const said = async (...words: string[]): Promise<string> => (await cli.run(words)).stderr;
+  assert.equal(await said("start", "said"), "holdfast: said is running already\n");
+  assert.equal(await said("delete", "said"), "holdfast: said: it is running: end it first, or give -f\n");
+  assert.equal(await said("ns", "delete", "nosuch"), 'holdfast: namespace "nosuch": not found\n');
+  await cli.do(["delete", "-f", "said"]);
+});
+
+test("with --json a command line that makes no sense is told in JSON, and in plain words without", async () => {
+  const wrong: readonly (readonly [status: number, says: RegExp, words: readonly string[]])[] = [
+    [2, /^unknown option '--nosuch'/, ["ps", "--nosuch"]],
+    [2, /^option '--timeout <duration>' argument 'x' is invalid/, ["shims", "--timeout", "x"]],
+    [2, /^unknown command 'nosuch'/, ["nosuch"]],
+    [2, /^too many arguments/, ["version", "more"]],
+    [2, /^a verb is missing/, []],
+    [125, /^missing required argument/, ["exec"]],
+    [125, /^unknown option/, ["run", "--nosuch"]],
+    [2, /^unknown option '--nosuch'/, ["shim", "web", "state", "--nosuch"]],
+    [2, /^no signal is called NOSUCH/, ["kill", "-s", "NOSUCH", "web"]],
+  ];
+  for (const [status, says, words] of wrong) {
+    const output = await cli.run([...words, "--json"]);
+    assert.deepEqual([output.status, output.stdout], [status, ""], words.join(" "));
+    const { error, ...rest } = JSON.parse(output.stderr) as { error: string };
+    assert.match(error, says);
+    assert.deepEqual(rest, {});
+    assert.match((await cli.run(words)).stderr, /^(error:|holdfast:|Usage:) /);
+  }
+  // What follows is a container's.
+  const other = await cli.run(["exec", "--nosuch", "web", "--", "sh", "--json"]);
+  assert.match(other.stderr, /^error: unknown option '--nosuch'/);
+});
+
+test("a shim's verbs too repeat the command line so that a terminal takes no harm", async () => {
+  const output = await cli.run(["shim", "web", "no\x1b[31msuch"]);
+  assert.match(output.stderr, /^error: unknown command 'no\\x1b\[31msuch'/);
+});
+
 test("with --json what goes wrong is JSON too, a line each", async () => {
   const { status, stdout, stderr } = await cli.run(["delete", "--json", "nosuch", "nor-this"]);
   assert.deepEqual([status, stdout], [1, ""]);

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { run } from "../harness/command.ts";
+import { criuPath } from "../harness/criu-runtime.ts";
 import { Docker, dockerVersion, IMAGE, type Way } from "../harness/docker.ts";
 import { eventually } from "../harness/eventually.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
@@ -227,6 +228,30 @@ export async function testBehindDocker(way: Way): Promise<void> {
     for (const id of ids) assert.equal(await docker.shimProgram(id), "containerd-shim-holdfast-v2");
     await say(["down", "--timeout", "0"]);
     assert.equal(await docker.do(["ps", "--all", "--quiet", "--filter", "name=three"]), "");
+  });
+
+  onDocker("a checkpoint is gone on from, and refused in words where there is no criu", async (docker) => {
+    const counts = ["sh", "-c", "n=0; while true; do n=$((n + 1)); echo $n; sleep 0.05; done"];
+    await docker.do(["run", "-d", "--name", "counts", IMAGE, ...counts]);
+    const numbers = async (): Promise<number[]> =>
+      (await docker.do(["logs", "counts"])).split("\n").map(Number);
+    await eventually("it to count", async () => (await numbers()).length > 10);
+    // Docker says that the container is to end with it only to a runtime of the name io.containerd.runc.v2.
+    const made = await docker.try(["checkpoint", "create", "--leave-running", "counts", "first"]);
+    assert.equal(await docker.inspect("counts", ".State.Status"), "running");
+    if (criuPath === undefined) {
+      assert.notEqual(made.status, 0);
+      assert.match(made.stderr, /checkpoint needs criu, which this host has not/);
+    } else {
+      assert.equal(made.status, 0, made.stderr);
+      await docker.do(["kill", "counts"]);
+      const before = await numbers();
+      await docker.do(["start", "--checkpoint", "first", "counts"]);
+      await eventually("it to count on", async () => (await numbers()).length > before.length + 5);
+      const next = (await numbers())[before.length] ?? 0;
+      assert.ok(next > 10 && next <= before.length + 1, `${next} came after ${before.at(-1)}`);
+    }
+    await docker.do(["rm", "--force", "counts"]);
   });
 
   onDocker("nothing is left behind", async (docker) => {

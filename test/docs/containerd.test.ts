@@ -89,6 +89,19 @@ test(
   () => runsPod([tablesFor().runtime, tablesFor().options], "docs.slice"),
 );
 
+test("kubernetes.md: what k3s's template adds to its configuration", {
+  skip: noCri !== false ? noCri : containerdVersion < 1.7 ? "they are for containerd 1.7 and newer" : false,
+}, async () => {
+  const [newer = "", older = ""] = blocksIn("kubernetes.md", "k3s", "toml");
+  const [base, ...added] = (containerdVersion >= 2 ? newer : older).split("\n");
+  assert.equal(base, '{{ template "base" . }}');
+  // The page's own node stands in for k3s's base; k3s sets the variable by what the host has.
+  const onSystemd = noSystemdHost === false;
+  const text = added.join("\n").replace("{{ .SystemdCgroup }}", String(onSystemd));
+  assert.doesNotMatch(text, /\{\{/);
+  await runsPod([text], onSystemd ? "docs.slice" : undefined);
+});
+
 test("kubernetes.md: the second way, by path", {
   skip: noCri !== false ? noCri : containerdVersion < 2 ? "its block is for containerd 2.x" : false,
 }, async () => {

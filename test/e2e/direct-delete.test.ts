@@ -89,6 +89,25 @@ for (const [name, put] of Object.entries(kinds)) {
 for (const [name, content] of Object.entries(journals)) {
   cases[`holdfast.state: ${name}`] = (bundle) => replace(join(bundle, "holdfast.state"), text(content));
 }
+// Without a journal it is the other shim's files that name the runtime.
+const otherKinds = {
+  ...kinds,
+  null: text("null"),
+  "cut short": text('{"root":"/run'),
+  "of numbers": text('{"root":5,"binary_name":[]}'),
+};
+for (const [name, put] of Object.entries(otherKinds)) {
+  cases[`no journal, options.json: ${name}`] = (bundle) => {
+    rmSync(join(bundle, "holdfast.state"));
+    replace(join(bundle, "options.json"), put);
+  };
+}
+for (const name of ["directory", "17 MB", "dangling link"]) {
+  cases[`no journal, runtime: ${name}`] = (bundle) => {
+    rmSync(join(bundle, "holdfast.state"));
+    replace(join(bundle, "runtime"), kinds[name] ?? (() => {}));
+  };
+}
 cases["all of them directories"] = (bundle) => {
   for (const file of ["holdfast.state", "holdfast.crash", "init.pid", "address"]) {
     replace(join(bundle, file), (path) => mkdirSync(path));
@@ -226,6 +245,30 @@ test("the socket of a shim that is about to die is removed, though its listener 
   assert.deepEqual([output.status, output.stderr], [0, ""]);
   assert.ok(!existsSync(`${path}-link`));
   await place.removeBundle("dying");
+});
+
+test("whoever has an answer, be it that it knows no such call, is alive, and is not asked again", {
+  skip: notOurs,
+}, async () => {
+  const path = join(place.directory, "answering");
+  let asked = 0;
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (request) => {
+      asked++;
+      // ttrpc: the length, the request's stream, a response without flags, and a status of code 12.
+      socket.write(Buffer.concat([Buffer.from([0, 0, 0, 4]), request.subarray(4, 8), Buffer.from([2, 0])]));
+      socket.write(Buffer.from([0x0a, 0x02, 0x08, 0x0c]));
+    });
+  });
+  await new Promise<void>((done) => server.listen(path, done));
+  const bundle = place.makeBundle("answering", { args: ["true"] });
+  writeFileSync(join(bundle, "address"), `unix://${path}`);
+  const output = await place.delete("answering");
+  const isKept = existsSync(path);
+  server.close();
+  assert.deepEqual([output.status, output.stderr, asked, isKept], [0, "", 1, true]);
+  await place.removeBundle("answering");
 });
 
 test("a file of the user's that an address names is not removed", { skip: notOurs }, async () => {

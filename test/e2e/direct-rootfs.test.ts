@@ -1,7 +1,7 @@
 // Root file systems as newer daemons ask for them: mounts with a target inside, options that are not the kernel's, and owners mapped for a user namespace.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chownSync, cpSync, mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chownSync, cpSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { Mount } from "../../src/api/generated/mount.ts";
@@ -102,6 +102,22 @@ test("options for programs that read them are not told to the kernel", { skip },
   ];
   await shim.create("commented", place.bundle("commented"), { rootfs });
   await finish(shim, "commented");
+});
+
+test("more lower directories than the kernel takes by their whole names, which begin alike", async () => {
+  const shim = await shimOf("alike");
+  const names = Array.from({ length: 70 }, (_, index) => `layer-${"x".repeat(32)}-${index}`);
+  const lower = names.map((name) => directory(name));
+  writeFileSync(join(lower.at(-1) ?? "", "from-the-last"), "");
+  cpSync(place.rootfs, lower[0] ?? "", { recursive: true, verbatimSymlinks: true });
+  const option = `lowerdir=${lower.join(":")}`;
+  assert.ok(option.length > 4096);
+  await shim.create("alike", place.bundle("alike"), {
+    rootfs: [mount({ type: "overlay", source: "overlay", options: [option] })],
+  });
+  const root = join(place.bundle("alike"), "rootfs");
+  assert.ok(existsSync(join(root, "from-the-last")) && existsSync(join(root, "bin/busybox")));
+  await finish(shim, "alike");
 });
 
 const MAPPED = ["uidmap=0:100000:65536", "gidmap=0:200000:65536"];

@@ -1,6 +1,5 @@
 // Every request of the task service in every state that must refuse it, with the code it gives, and no harm done to the container.
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { after, test } from "node:test";
 import { Code } from "../../src/ttrpc/status.ts";
 import { onGo, Playground } from "../harness/direct-shim.ts";
@@ -296,21 +295,6 @@ test("events come in order, once each", async () => {
   ]);
   assert.ok(place.events.all.every((event) => event.namespace === place.namespace));
   await place.forget(shim, "order");
-});
-
-test("Checkpoint and restore are refused until they are built", {
-  skip: failsOnGoShim("it has them"),
-}, async () => {
-  const shim = await place.shim("criu", SPEC);
-  const words = /not implemented by this shim: .*io\.containerd\.runc\.v2/;
-  const restore = { checkpoint: join(place.directory, "checkpoint") };
-  assert.match(await refusal(Code.UNIMPLEMENTED, shim.create("criu", place.bundle("criu"), restore)), words);
-  await shim.create("criu", place.bundle("criu"));
-  await shim.start("criu");
-  assert.match(await refusal(Code.UNIMPLEMENTED, shim.checkpoint("criu", restore.checkpoint)), words);
-  assert.equal((await shim.state("criu")).status, 2);
-  await place.endContainer(shim, "criu");
-  await place.forget(shim, "criu");
 });
 
 test("the exec ids that Pids tells are those of the processes", async () => {

@@ -10,7 +10,7 @@ import { eventually } from "../harness/eventually.ts";
 import { makeFifo } from "../harness/fifo.ts";
 import { allPids, oomScoreOf, openFiles, processInfo } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
-import { refusal, type ShimClient } from "../harness/shim-client.ts";
+import { refusal, ShimClient } from "../harness/shim-client.ts";
 import { times } from "./size.ts";
 
 const place = await Playground.create();
@@ -125,6 +125,29 @@ test("the shim's OOM score is above its daemon's, and neither runc nor the conta
   const scores = readFileSync(`${runc}.scores`, "utf8").trim().split("\n");
   assert.deepEqual(new Set(scores), new Set(["0"]));
   await end(shim, "scores");
+});
+
+test("a container can be killed when its shim has no descriptor left to run anything, and its end is told", {
+  skip: failsOnGoShim("it cannot run its runtime"),
+}, async () => {
+  place.makeBundle("full", { args: ["sleep", "100000"] });
+  const address = await place.start("full", { wrapper: ["prlimit", "--nofile=40:40"] });
+  const shim = await ShimClient.connect(address);
+  await shim.create("full", place.bundle("full"));
+  await shim.start("full");
+  const others: ShimClient[] = [];
+  const { shimPid } = await shim.connect("full");
+  // Connections take what is left; the one more that is not taken waits in the backlog.
+  await eventually("the shim to be full", async () => {
+    others.push(await ShimClient.connect(address));
+    return openFiles(shimPid).length === 40;
+  });
+  await shim.kill("full", 9);
+  assert.equal((await shim.wait("full")).exitStatus, 137);
+  for (const other of others) other.close();
+  await eventually("the connections to be gone", () => openFiles(shimPid).length < 30);
+  await shim.delete("full");
+  await place.forget(shim, "full");
 });
 
 test("nothing is left behind", async () => {

@@ -74,15 +74,15 @@ test("a container that nobody gave stdio to may write all the same", async () =>
 test("a stranger that holds the container's stdout open delays Delete, in bounds, and keeps nothing (7832, 9568, 13377)", async () => {
   const shim = await place.shim("held", { args: ["sh", "-c", "echo before; sleep 100000"] });
   const stdout = makeFifo(join(place.bundle("held"), "out"));
-  const reader = new FifoReader(stdout);
   await shim.create("held", place.bundle("held"), { stdout });
+  const reader = new FifoReader(stdout);
   const pid = await shim.start("held");
+  await reader.until("the line", (text) => text === "before\n");
   const holder = openSync(`/proc/${pid}/fd/1`, "w");
   await shim.kill("held", 9);
   assert.equal((await shim.wait("held")).exitStatus, 137);
   await shim.delete("held");
   assert.equal(existsSync(place.runtimeState("held")), false);
-  await reader.until("the line", (text) => text === "before\n");
   reader.close();
   closeSync(holder);
   await place.forget(shim, "held");

@@ -65,7 +65,7 @@ const CALL_TIMEOUT_MS = patience(60_000);
 
 /** The configuration file alone counts, whatever the environment of the tests says. */
 const NO_SETTINGS = Object.fromEntries(
-  ["ADDRESS", "ROOT", "STATE", "LOG_LEVEL", "METRICS_ADDRESS", "CONFIG"].map((name) => [
+  ["ADDRESS", "ROOT", "STATE", "LOG_LEVEL", "METRICS_ADDRESS", "HOSTS_DIR", "CONFIG"].map((name) => [
     `HOLDFAST_${name}`,
     "",
   ]),

@@ -82,7 +82,8 @@ export class Docker {
       ...["--containerd", this.daemon.address, "--host", `unix://${this.#socket}`],
       ...["--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid")],
       ...["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"],
-      ...["--config-file", at("daemon.json"), "--live-restore", "--storage-driver=vfs"],
+      // Checkpoints are an experiment of Docker's.
+      ...["--config-file", at("daemon.json"), "--live-restore", "--storage-driver=vfs", "--experimental"],
       ...(this.#way === "default" ? ["--default-runtime", OUR_RUNTIME] : []),
     ];
     const dockerd = new Running(["setpriv", "--pdeathsig", "KILL", "dockerd", ...flags], {

@@ -18,6 +18,7 @@ const CODECS: Record<string, { decode(bytes: Uint8Array): object }> = {
   "containerd.events.TaskExecStarted": taskEvents.TaskExecStarted,
   "containerd.events.TaskPaused": taskEvents.TaskPaused,
   "containerd.events.TaskResumed": taskEvents.TaskResumed,
+  "containerd.events.TaskCheckpointed": taskEvents.TaskCheckpointed,
 };
 
 export interface ForwardedEvent {

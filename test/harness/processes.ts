@@ -59,7 +59,10 @@ export function isRunning(pid: number): boolean {
 
 /** Whether a process has a handler for a signal: without one, the first of a pid namespace is left alone by it. */
 export function catches(pid: number, signal: number): boolean {
-  const caught = readText(`/proc/${pid}/status`).match(/^SigCgt:\s+([0-9a-f]+)/m)?.[1] ?? "0";
+  const status = readText(`/proc/${pid}/status`);
+  // runc's own program, which stands there until the container's has taken its place, has a handler for every signal.
+  if (/^Name:\s+runc/m.test(status)) return false;
+  const caught = status.match(/^SigCgt:\s+([0-9a-f]+)/m)?.[1] ?? "0";
   return ((BigInt(`0x${caught}`) >> BigInt(signal - 1)) & 1n) === 1n;
 }
 

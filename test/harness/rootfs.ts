@@ -4,12 +4,12 @@ import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
-/** The compiled until-signal.c: its path in build/, where it is made when it is not there yet. */
-export function untilSignal(): string {
-  const source = join(import.meta.dirname, "until-signal.c");
+/** A program of this directory, static: its path in build/, where it is compiled when it is not there yet. */
+export function compiled(name: "until-signal" | "clone-new"): string {
+  const source = join(import.meta.dirname, `${name}.c`);
   const directory = join(import.meta.dirname, "../../build/test");
   const hash = createHash("sha256").update(readFileSync(source)).digest("hex").slice(0, 16);
-  const path = join(directory, `until-signal-${hash}`);
+  const path = join(directory, `${name}-${hash}`);
   if (!existsSync(path)) {
     mkdirSync(directory, { recursive: true });
     const fresh = `${path}.${process.pid}`;
@@ -18,6 +18,8 @@ export function untilSignal(): string {
   }
   return path;
 }
+
+export const untilSignal = (): string => compiled("until-signal");
 
 /** Fills `directory` with a small Linux system: busybox under all its names in /bin, and until-signal. */
 export function buildRootfs(directory: string): string {

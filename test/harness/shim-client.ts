@@ -1,12 +1,18 @@
 // Calls a shim's task service over its socket, as the daemon does. Used beside ctr for what ctr has no verb for, and by the direct shim tests.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { pack, RUNC_OPTIONS, SPEC_LINUX_RESOURCES, SPEC_PROCESS } from "../../src/api/any.ts";
+import {
+  pack,
+  RUNC_CHECKPOINT_OPTIONS,
+  RUNC_OPTIONS,
+  SPEC_LINUX_RESOURCES,
+  SPEC_PROCESS,
+} from "../../src/api/any.ts";
 import type { ShimDump } from "../../src/api/dump.ts";
 import { DebugDefinition } from "../../src/api/generated/debug.ts";
 import type { Any } from "../../src/api/generated/google/protobuf/any.ts";
 import type { Mount } from "../../src/api/generated/mount.ts";
-import { Options } from "../../src/api/generated/runc_options.ts";
+import { CheckpointOptions, Options } from "../../src/api/generated/runc_options.ts";
 import { TaskDefinition } from "../../src/api/generated/task.ts";
 import { nodeClock, nodeNet } from "../../src/platform/node.ts";
 import { TtrpcClient } from "../../src/ttrpc/client.ts";
@@ -29,6 +35,7 @@ export interface CreateOptions extends Stdio {
   readonly rootfs?: readonly Mount[];
   readonly options?: Partial<Options>;
   readonly checkpoint?: string;
+  readonly parentCheckpoint?: string;
 }
 
 export interface ExecOptions extends Stdio {
@@ -67,7 +74,14 @@ export class ShimClient {
   readonly #limit = { timeoutMs: CALL_TIMEOUT_MS };
 
   async create(id: string, bundle: string, options: CreateOptions = {}): Promise<number> {
-    const { stdin = "", stdout = "", stderr = "", terminal = false, checkpoint = "" } = options;
+    const {
+      stdin = "",
+      stdout = "",
+      stderr = "",
+      terminal = false,
+      checkpoint = "",
+      parentCheckpoint = "",
+    } = options;
     const request = {
       id,
       bundle,
@@ -79,7 +93,7 @@ export class ShimClient {
       checkpoint,
     };
     const runtimeOptions = options.options === undefined ? undefined : runcOptions(options.options);
-    const whole = { ...request, parentCheckpoint: "", options: runtimeOptions };
+    const whole = { ...request, parentCheckpoint, options: runtimeOptions };
     return (await this.task.create(whole, this.#limit)).pid;
   }
 
@@ -131,8 +145,14 @@ export class ShimClient {
   connect(id: string): ReturnType<typeof this.task.connect> {
     return this.task.connect({ id }, this.#limit);
   }
-  checkpoint(id: string, path: string): ReturnType<typeof this.task.checkpoint> {
-    return this.task.checkpoint({ id, path, options: undefined }, this.#limit);
+  checkpoint(
+    id: string,
+    path: string,
+    options?: Partial<CheckpointOptions>,
+  ): ReturnType<typeof this.task.checkpoint> {
+    const none = CheckpointOptions.decode(new Uint8Array(0));
+    const packed = options && pack(RUNC_CHECKPOINT_OPTIONS, CheckpointOptions, { ...none, ...options });
+    return this.task.checkpoint({ id, path, options: packed }, this.#limit);
   }
   shutdown(id: string, now = false): ReturnType<typeof this.task.shutdown> {
     return this.task.shutdown({ id, now }, this.#limit);

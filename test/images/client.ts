@@ -1,146 +1,86 @@
-// A client of the image services that can do what no well-behaved one does: half writes, wrong offsets, leases.
-import { Client, credentials, type Deadline, Metadata, type ServiceError } from "@grpc/grpc-js";
-import {
-  ContentDefinition,
-  WriteAction,
-  type WriteContentRequest,
-  type WriteContentResponse,
-} from "../../src/api/generated/content.ts";
-import type { MethodDefinition, RequestOf, ResponseOf } from "../../src/ttrpc/definition.ts";
+// The command line's client, where a test calls a method by its definition, and under a lease: also as no well-behaved client does.
+import { WriteAction } from "../../src/api/generated/content.ts";
+import { type ContentWrite, DaemonClient } from "../../src/cli/containers/daemon-client.ts";
+import type {
+  MethodDefinition,
+  RequestOf,
+  ResponseOf,
+  ServiceDefinition,
+} from "../../src/ttrpc/definition.ts";
 
-const DEADLINE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
+
+type Methods = Record<string, (request: unknown) => unknown>;
 
 export class ImagesClient {
-  readonly #client: Client;
-  readonly #namespace: string;
+  readonly daemon: DaemonClient;
 
-  constructor(address: string, namespace: string) {
-    this.#client = new Client(`unix://${address}`, credentials.createInsecure());
-    this.#namespace = namespace;
+  private constructor(daemon: DaemonClient) {
+    this.daemon = daemon;
+  }
+
+  static async connect(address: string, namespace: string): Promise<ImagesClient> {
+    return new ImagesClient(await DaemonClient.connect(address, namespace, TIMEOUT_MS));
   }
 
   close(): void {
-    this.#client.close();
+    this.daemon.close();
   }
 
   /** A call with one request and one answer. Rejects with grpc-js' error. */
   call<M extends MethodDefinition>(
-    service: { readonly fullName: string },
+    service: ServiceDefinition,
     method: M,
     request: RequestOf<M>,
     lease?: string,
   ): Promise<ResponseOf<M>> {
-    return new Promise((resolve, reject) => {
-      const done = (error: ServiceError | null, answer?: ResponseOf<M>): void =>
-        error === null && answer !== undefined ? resolve(answer) : reject(error);
-      this.#client.makeUnaryRequest(
-        `/${service.fullName}/${method.name}`,
-        encoder(method),
-        decoder(method) as (bytes: Buffer) => ResponseOf<M>,
-        request,
-        this.#metadata(lease),
-        { deadline: deadline() },
-        done,
-      );
-    });
+    return this.#method(service, method, lease)(request) as Promise<ResponseOf<M>>;
   }
 
   /** All messages that come in answer to one request. */
   async list<M extends MethodDefinition>(
-    service: { readonly fullName: string },
+    service: ServiceDefinition,
     method: M,
     request: RequestOf<M>,
   ): Promise<ResponseOf<M>[]> {
-    const path = `/${service.fullName}/${method.name}`;
-    const stream = this.#client.makeServerStreamRequest(
-      path,
-      encoder(method),
-      decoder(method),
-      request,
-      this.#metadata(),
-      { deadline: deadline() },
-    );
     const found: ResponseOf<M>[] = [];
-    for await (const message of stream) found.push(message as ResponseOf<M>);
+    const messages = this.#method(service, method, undefined)(request) as AsyncIterable<ResponseOf<M>>;
+    for await (const message of messages) found.push(message);
     return found;
   }
 
   /** A Write stream: each message is answered before the next one goes. */
-  write(lease?: string): WriteCall {
-    const { write } = ContentDefinition.methods;
-    return new WriteCall(
-      this.#client.makeBidiStreamRequest(
-        `/${ContentDefinition.fullName}/Write`,
-        encoder(write),
-        decoder(write),
-        this.#metadata(lease),
-        { deadline: deadline() },
-      ),
-    );
+  write(lease?: string): ContentWrite {
+    return this.#under(lease).writeContent();
   }
 
   /** Writes a whole blob under `ref`, in one message. */
   async put(
     ref: string,
     data: Uint8Array,
-    options: { lease?: string; labels?: Record<string, string> } = {},
+    { lease, labels = {} }: { lease?: string; labels?: Record<string, string> } = {},
   ): Promise<string> {
-    const call = this.write(options.lease);
+    const call = this.write(lease);
     try {
-      const { digest } = await call.send({
-        action: WriteAction.COMMIT,
-        ref,
-        data,
-        labels: options.labels ?? {},
-      });
-      return digest;
+      return (await call.send({ action: WriteAction.COMMIT, ref, data, labels })).digest;
     } finally {
       call.end();
     }
   }
 
-  #metadata(lease?: string): Metadata {
-    const metadata = new Metadata();
-    metadata.set("containerd-namespace", this.#namespace);
-    if (lease !== undefined) metadata.set("containerd-lease", lease);
-    return metadata;
-  }
-}
-
-type Duplex = ReturnType<Client["makeBidiStreamRequest"]>;
-
-export class WriteCall {
-  readonly #stream: Duplex;
-  readonly #answers: AsyncIterator<WriteContentResponse>;
-
-  constructor(stream: Duplex) {
-    this.#stream = stream;
-    this.#answers = stream[Symbol.asyncIterator]() as AsyncIterator<WriteContentResponse>;
+  #under(lease: string | undefined): DaemonClient {
+    return lease === undefined ? this.daemon : this.daemon.underLease(lease);
   }
 
-  /** Rejects with grpc-js' error. */
-  async send(message: Partial<WriteContentRequest>): Promise<WriteContentResponse> {
-    const nothing = new Uint8Array(0);
-    const request = { ref: "", total: 0n, expected: "", offset: 0n, data: nothing, labels: {} };
-    this.#stream.write({ action: WriteAction.STAT, ...request, ...message });
-    const { value, done } = await this.#answers.next();
-    if (done === true) throw new Error("the stream has ended");
-    return value;
+  #method(
+    service: ServiceDefinition,
+    method: MethodDefinition,
+    lease: string | undefined,
+  ): (request: unknown) => unknown {
+    const found = Object.entries(service.methods).find(([, each]) => each === method);
+    const methods = this.#under(lease).service(service) as unknown as Methods;
+    const call = methods[found?.[0] ?? ""];
+    if (call === undefined) throw new Error(`${service.fullName} has no ${method.name}`);
+    return call;
   }
-
-  end(): void {
-    this.#stream.cancel();
-  }
-}
-
-function deadline(): Deadline {
-  return Date.now() + DEADLINE_MS;
-}
-
-function encoder(method: MethodDefinition): (message: unknown) => Buffer {
-  return (message) => Buffer.from(method.requestType.encode(message).finish());
-}
-
-function decoder(method: MethodDefinition): (bytes: Buffer) => unknown {
-  return (bytes) => method.responseType.decode(new Uint8Array(bytes));
 }

@@ -20,8 +20,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { LayerProgram, type UnpackLimits } from "../../src/images/layer-program.ts";
+import type { SnapshotMount } from "../../src/images/mount.ts";
 import { Overlay } from "../../src/images/overlay.ts";
-import type { SnapshotMount } from "../../src/images/snapshotter.ts";
 import { type Entry, entryBytes, gnuLongName, gzip, tar } from "./tar.ts";
 
 const PROGRAM = join(import.meta.dirname, "../../dist/holdfast-layer");

@@ -18,7 +18,7 @@ import { tar } from "./tar.ts";
 
 const kind = process.env.HOLDFAST_TEST_DAEMON === "containerd" ? "containerd" : "holdfastd";
 const daemon = await Daemon.start({ kind });
-const client = new ImagesClient(daemon.address, daemon.namespace);
+const client = await ImagesClient.connect(daemon.address, daemon.namespace);
 after(async () => {
   client.close();
   await daemon.close();

@@ -134,7 +134,15 @@ test("health says that it serves, and introspection what", async () => {
   const { plugins } = await introspection.plugins({ filters: ["id~=task"] });
   assert.deepEqual(
     plugins.map(({ type, id }) => `${type}/${id}`),
-    ["io.containerd.grpc.v1/tasks", "io.containerd.runtime.v2/task"],
+    ["io.containerd.runtime.v2/task", "io.containerd.grpc.v1/tasks"],
+  );
+  // What ctr 1.7 asks before it makes a container of an image.
+  const found = await introspection.plugins({
+    filters: ["type==io.containerd.snapshotter.v1, id==overlayfs"],
+  });
+  assert.deepEqual(
+    found.plugins.map(({ id, capabilities, initErr }) => ({ id, capabilities, initErr })),
+    [{ id: "overlayfs", capabilities: [], initErr: undefined }],
   );
   const { uuid } = await introspection.server({});
   assert.match(uuid, /^[0-9a-f-]{36}$/);

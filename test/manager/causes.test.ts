@@ -1,12 +1,15 @@
 // Why containers ended, as the history tells it, and what becomes of those that are to be removed by the daemon.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Cause, type Exit } from "../../src/api/generated/history.ts";
-import { AUTO_REMOVE_LABEL, LOG_LABEL } from "../../src/api/labels.ts";
+import { AUTO_REMOVE_LABEL, CLIENT_LABEL, LOG_LABEL } from "../../src/api/labels.ts";
 import type { DaemonClient } from "../../src/cli/containers/daemon-client.ts";
-import { createTask, putOnRecord, refusal, remove, start } from "../harness/containers.ts";
+import { processIdentity } from "../../src/platform/node-process.ts";
+import { createTask, putOnRecord, refusal, remove, start, statuses } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { killForGood } from "../harness/keeper.ts";
@@ -121,6 +124,49 @@ test("a container that is to be removed goes with its task and its log, and how 
   await gone("brief");
   assert.equal((await client.history.wait({ containerId: "brief" })).exit?.status, 7);
   await eventually("the log to be gone", () => !existsSync(log));
+  assert.equal(await daemon.leftovers(), "");
+});
+
+test("a container whose client ends before the start goes, created or not, also under the next daemon", async () => {
+  const holders = [1, 2, 3].map(() => spawn("sleep", ["100000"], { stdio: "ignore" }));
+  const [first, second, third] = holders;
+  const labels = (of: typeof first): Record<string, string> => ({
+    [AUTO_REMOVE_LABEL]: "true",
+    [CLIENT_LABEL]: processIdentity(of?.pid),
+  });
+  const end = async (holder: typeof first): Promise<void> => {
+    holder?.kill("SIGKILL");
+    await once(holder as NonNullable<typeof first>, "exit");
+  };
+  await putOnRecord(daemon, client, "waits", SLEEP, { labels: labels(third) });
+  // Nobody is known to have made it: as one of ctr's.
+  await putOnRecord(daemon, client, "nobodys", SLEEP, { labels: { [AUTO_REMOVE_LABEL]: "true" } });
+  await putOnRecord(daemon, client, "recorded", SLEEP, { labels: labels(first) });
+  await putOnRecord(daemon, client, "created", SLEEP, { labels: labels(first) });
+  const pid = await createTask(client, "created");
+  await startLabelled("started", SLEEP, labels(first));
+  await end(first);
+  await gone("recorded");
+  await gone("created");
+  assert.equal(isRunning(pid), false);
+  await putOnRecord(daemon, client, "recorded", SLEEP, { labels: labels(second) });
+  await putOnRecord(daemon, client, "created", SLEEP, { labels: labels(second) });
+  const again = await createTask(client, "created");
+  client.close();
+  await daemon.kill();
+  await end(second);
+  await daemon.launch();
+  client = await daemon.client();
+  await gone("recorded");
+  await gone("created");
+  assert.equal(isRunning(again), false);
+  assert.equal((await statuses(client)).started, "RUNNING");
+  for (const id of ["waits", "nobodys"]) await client.containers.get({ id });
+  await end(third);
+  await gone("waits");
+  await client.tasks.kill({ containerId: "started", execId: "", signal: 9, all: true });
+  await gone("started");
+  await client.containers.delete({ id: "nobodys" });
   assert.equal(await daemon.leftovers(), "");
 });
 

@@ -81,6 +81,7 @@ test("every setting has a flag and a variable", () => {
     address: "/a.sock",
     logLevel: "trace",
     metricsAddress: "/m.sock",
+    hostsDir: "/h:/i",
   };
   const flags = [
     "--root=/r",
@@ -88,6 +89,7 @@ test("every setting has a flag and a variable", () => {
     "--address=/a.sock",
     "--log-level=trace",
     "--metrics-address=/m.sock",
+    "--hosts-dir=/h:/i",
   ];
   const env = {
     HOLDFAST_ROOT: "/r",
@@ -95,6 +97,7 @@ test("every setting has a flag and a variable", () => {
     HOLDFAST_ADDRESS: "/a.sock",
     HOLDFAST_LOG_LEVEL: "trace",
     HOLDFAST_METRICS_ADDRESS: "/m.sock",
+    HOLDFAST_HOSTS_DIR: "/h:/i",
   };
   const { timeouts, runtimes } = DEFAULTS;
   assert.deepEqual(configOf("", flags), { ...wanted, timeouts, runtimes });

@@ -33,6 +33,7 @@ import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { killForGood } from "../harness/keeper.ts";
 import { isRunning, openFiles } from "../harness/processes.ts";
+import { GO_RUNTIME, OUR_RUNTIME } from "../harness/runtime.ts";
 
 const parent = mkdtempSync(join(tmpdir(), "holdfast-shared-"));
 const daemon = await Daemon.start({ kind: "holdfastd", pathDirectories: [parent] });
@@ -185,18 +186,23 @@ test("a container of a daemon that had no root of its own is found again, and cl
   rmSync(join("/run/containerd/runc", daemon.namespace), { recursive: true, force: true });
 });
 
-test("two who delete at once get the same answer", async () => {
-  const own = await daemon.client();
-  await start(daemon, own, "twice", ["sh", "-c", "exit 5"]);
-  await own.tasks.wait({ containerId: "twice", execId: "" });
-  const answers = await Promise.all(
-    Array.from({ length: 4 }, () => own.tasks.delete({ containerId: "twice" })),
-  );
-  for (const answer of answers) assert.deepEqual([answer.exitStatus, answer], [5, answers[0]]);
-  assert.match(await refusal(own.tasks.delete({ containerId: "twice" })), /^NOT_FOUND/);
-  await own.containers.delete({ id: "twice" });
-  own.close();
-});
+// Ours remembers what it has answered to a Delete; containerd's refuses a second one.
+for (const runtime of [OUR_RUNTIME, GO_RUNTIME]) {
+  test(`two who delete at once get the same answer, with ${runtime}`, async () => {
+    const own = await daemon.client();
+    await putOnRecord(daemon, own, "twice", ["sh", "-c", "exit 5"], { runtime: { name: runtime } });
+    await createTask(own, "twice");
+    await own.tasks.start({ containerId: "twice", execId: "" });
+    await own.tasks.wait({ containerId: "twice", execId: "" });
+    const answers = await Promise.all(
+      Array.from({ length: 4 }, () => own.tasks.delete({ containerId: "twice" })),
+    );
+    for (const answer of answers) assert.deepEqual([answer.exitStatus, answer], [5, answers[0]]);
+    assert.match(await refusal(own.tasks.delete({ containerId: "twice" })), /^NOT_FOUND/);
+    await own.containers.delete({ id: "twice" });
+    own.close();
+  });
+}
 
 test("what cannot be cleaned up keeps its bundle and its id until it can", async () => {
   const own = await daemon.client();

@@ -132,15 +132,15 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "the unpacker's mount point stays",
-    file: "src/images/layer-program.ts",
-    text: "rmdirSync(target);",
+    file: "src/images/layer-process.ts",
+    text: "for (const directory of directories) rmdirSync(directory);",
     replacement: "",
     tests: ["test/images/layers.test.ts"],
     name: "a layer that cannot be mounted",
   },
   {
     what: "the unpacker's words are lost",
-    file: "src/images/layer-program.ts",
+    file: "src/images/layer-process.ts",
     text: "const failure = errors.trim() ||",
     replacement: "const failure =",
     tests: ["test/images/layers.test.ts"],
@@ -148,7 +148,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a name leads out of the root",
-    file: "native/layer/unpack.c",
+    file: "native/layer/mounts.c",
     text: 'if (chroot(directory) < 0) fail("chroot %s: %s", directory, strerror(errno)); if (chdir("/") < 0)',
     replacement: "if (chdir(directory) < 0)",
     tests: ["test/images/layers.test.ts"],
@@ -157,8 +157,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a whiteout is a file",
     file: "native/layer/extract.c",
-    text: "if (path[0] != 0 && whiteout(path)) return;",
-    replacement: "if (path[0] == 0 && whiteout(path)) return;",
+    text: "if (placing->is_layer && path[0] != 0 && whiteout(path)) return;",
+    replacement: "if (placing->is_layer && path[0] == 0 && whiteout(path)) return;",
     tests: ["test/images/layers.test.ts"],
     name: "a whiteout hides a file or a directory of the layer below",
   },

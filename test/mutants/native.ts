@@ -24,8 +24,8 @@ export const mutants: readonly Mutant[] = [
     file: "native/relay.c",
     text: "relay->pending_offset += (size_t)n;",
     replacement: "",
-    tests: ["test/native/relays.test.ts"],
-    name: "everything arrives in a",
+    tests: ["test/native/sockets.test.ts"],
+    name: "a terminal that is read late gets everything",
   },
   {
     what: "a relay to what refuses splice ends",
@@ -130,6 +130,8 @@ export const mutants: readonly Mutant[] = [
     text: "if (slot->generation != generation) return;",
     replacement: "(void)generation;",
     tests: ["test/native/loop.test.ts"],
+    explained:
+      "a watcher that began in this turn is not called before the next, and whatever closes a descriptor ends its watchers: the number is a second guard",
   },
   {
     what: "a watcher is called twice in a turn",

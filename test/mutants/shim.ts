@@ -245,12 +245,12 @@ export const mutants: readonly Mutant[] = [
     name: "the socket of a shim that is about to die",
   },
   {
-    what: "a shim that stands still is believed dead",
+    what: "a shim that answers is asked until time is up",
     file: "src/shim/socket.ts",
     text: "    return TtrpcError.from(error).code !== Code.UNAVAILABLE;",
     replacement: "    return false;",
     tests: ["test/e2e/direct-delete.test.ts"],
-    name: "the socket of a group whose shim lives on",
+    name: "whoever has an answer",
   },
   {
     what: "a leaving shim removes another one's socket",

@@ -13,7 +13,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "libuv's variables stay",
     file: "scripts/launcher.sh",
-    text: '"export UV_"*',
+    text: '"export UV_"* |',
     replacement: "",
     tests: ["test/cli/launch.test.ts"],
     name: "no variable for Node is in",
@@ -115,8 +115,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "ids in errors are shown raw",
     file: "src/cli/text/screen.ts",
-    text: "printableLines(id === undefined ? text : `${id}: ${text}`)",
-    replacement: "(id === undefined ? text : `${id}: ${text}`)",
+    text: "printableLines(id === undefined || names(text, id) ? text : `${id}: ${text}`)",
+    replacement: "(id === undefined || names(text, id) ? text : `${id}: ${text}`)",
     tests: ["test/cli/trust.test.ts"],
     name: "control characters in arguments",
   },

@@ -72,6 +72,25 @@ await forEachBuild("relays", (program) => {
     [5, { idle: true }, ["eof", ""], { all: true }],
     true,
   );
+  for (const kind of ["pipe", "socket"]) {
+    test(`what a full output does not take of a ${kind} goes where it is redirected, as much as there is room for`, async () => {
+      const asked = [" 0", " 10", " 13"];
+      assert.deepEqual(await program.reports("redirected", [kind, directory()]), [
+        { blocked: true, busy: "EBUSY" },
+        { idle: true },
+        true,
+        { why: "eof", code: "", moved: 19, asked },
+        "0123456789abcdefghi",
+      ]);
+    });
+  }
+  shows("a relay whose output fails asks, and loses nothing", "failingOutput", [
+    ["EPIPE", false],
+    [1, true],
+    "not lost",
+    ["EPIPE", false],
+    "RangeError",
+  ]);
   shows("a stopped relay leaves what it has not moved", "stopped", [["before", "after"]]);
   shows(
     "one descriptor in several relays",

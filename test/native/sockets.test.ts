@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { forEachBuild, freshDirectory, helperProgram } from "./host-program.ts";
@@ -56,5 +57,14 @@ await forEachBuild("sockets", (program) => {
 
   test("a terminal: size, bytes both ways, and its end", async () => {
     assert.deepEqual(await reports("terminal"), [["output", "eof", "", "43 132\nanswer\ngot answer\n"]]);
+  });
+
+  test("a terminal that is read late gets everything in its order", async () => {
+    const directory = mkdtempSync(join(parent, "s-"));
+    const content = randomBytes(400_001);
+    writeFileSync(join(directory, "source"), content);
+    const reports = await program.reports("slowTerminal", [directory, helper, join(directory, "source")]);
+    assert.deepEqual(reports, [["eof", ""]]);
+    assert.ok(readFileSync(join(directory, "came")).equals(content));
   });
 });

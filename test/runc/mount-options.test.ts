@@ -42,6 +42,15 @@ test("lower directories that are too long for the kernel become relative to the 
   assert.ok(options.data.endsWith(",upperdir=/u,workdir=/w"));
 });
 
+test("what lower directories share ends at a slash, though their names go on alike", () => {
+  const base = "/var/lib/layers";
+  // One is the beginning of all others, one has the same name and more.
+  const names = ["layer", "layer/fs", ...Array.from({ length: 200 }, (_, index) => `layer-${index}/diff`)];
+  const lower = names.map((name) => `${base}/${name}`);
+  const { directory, data } = parseMountOptions("overlay", [`lowerdir=${lower.join(":")}`]);
+  assert.deepEqual([directory, data], [`${base}/`, `lowerdir=${names.join(":")}`]);
+});
+
 test("what cannot be made short enough is refused with its size", () => {
   const lower = Array.from({ length: 40 }, (_, index) => `/${index}/${"x".repeat(200)}`);
   assert.throws(

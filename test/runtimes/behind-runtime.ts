@@ -88,7 +88,8 @@ export async function testRuntime(
     ];
     const terminal = Terminal.run(argv, { rows: 33, columns: 101 });
     await terminal.shows(/# /);
-    terminal.type("stty size; exit 6\r");
+    // ctr tells the size when the container has started.
+    terminal.type("until stty size | grep -q 101; do sleep 0.1; done; stty size; exit 6\r");
     await terminal.shows(/33 101/);
     assert.equal((await terminal.exited).status, 6);
   });

@@ -1,6 +1,15 @@
 // The end of an output: nothing is lost that was written, and nobody is waited for who writes nothing.
 import assert from "node:assert/strict";
-import { closeSync, constants, existsSync, openSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
@@ -80,5 +89,39 @@ test("the last bytes wait for a reader that comes late, and then the shim lets g
   await running.shim.delete("late", "e");
   await running.end();
 });
+
+test("a reader that goes before it has read everything leaves the rest to the next, after the end too", async () => {
+  const running = await Running.start(place, "halves");
+  const stdout = fifoIn(place, "out");
+  const size = 60_000;
+  await running.exec("e", ["head", "-c", String(size), "/dev/zero"], { stdout });
+  await running.shim.wait("halves", "e");
+  const shim = await running.shimPid();
+  const held = (): number => openFiles(shim).filter((path) => path === stdout).length;
+  await eventually("the stream to end", () => held() === 1);
+  let taken = 0;
+  for (const piece of [10_000, 1, 20_000]) {
+    const reader = openSync(stdout, constants.O_RDONLY);
+    taken += readSync(reader, Buffer.alloc(piece));
+    // Whoever reads is seen, so that it finds the end: the shim holds the other end of the fifo then.
+    await eventually("the reader to be seen", () => writersOf(shim, stdout) === 0);
+    closeSync(reader);
+    await eventually("it to be missed", () => writersOf(shim, stdout) === 1);
+  }
+  const output = reading(stdout);
+  await output.ended;
+  assert.equal(taken + output.text.length, size);
+  await eventually("the fifo to be closed", () => held() === 0);
+  await running.shim.delete("halves", "e");
+  await running.end();
+});
+
+/** How many descriptors of a process write to a file. */
+function writersOf(pid: number, path: string): number {
+  return readdirSync(`/proc/${pid}/fd`).filter((fd) => {
+    const isIt = readlinkSync(`/proc/${pid}/fd/${fd}`) === path;
+    return isIt && /^flags:\s+\d*1$/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"));
+  }).length;
+}
 
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

@@ -142,6 +142,36 @@ test("an exec that was resized before its start has that size from its first mom
   await running.end();
 });
 
+test("an exec that is resized while the runtime makes its terminal has that size", async () => {
+  const runtime = join(place.directory, "late-terminal");
+  const [begun, go] = ["late-begun", "late-go"].map((name) => join(place.directory, name)) as [
+    string,
+    string,
+  ];
+  const script = `#!/bin/sh
+case " $* " in *" exec "*) >${begun}; until [ -e ${go} ]; do sleep 0.05; done;; esac
+exec runc "$@"
+`;
+  writeFileSync(runtime, script, { mode: 0o755 });
+  const running = await Running.start(place, "late-size", undefined, { options: { binaryName: runtime } });
+  const stdout = fifoIn(place, "out");
+  // The terminal is there before its size is: the program waits for it, for a while.
+  const wait =
+    "n=0; until stty size | grep -q 22 || [ $n = 200 ]; do sleep 0.05; n=$((n + 1)); done 2>/dev/null";
+  await running.shim.exec("late-size", "e", ["sh", "-c", `${wait}; stty size`], { stdout, terminal: true });
+  const output = reading(stdout);
+  const start = running.shim.start("late-size", "e");
+  await eventually("the runtime to run", () => existsSync(begun));
+  await running.shim.resize("late-size", 111, 22, "e");
+  writeFileSync(go, "");
+  await start;
+  await running.shim.wait("late-size", "e");
+  await running.shim.delete("late-size", "e");
+  await output.ended;
+  assert.equal(output.text, "22 111\r\n");
+  await running.end();
+});
+
 test("no console socket stays in the bundle, whether the runtime succeeds or fails", async () => {
   const sockets = (id: string): string[] =>
     readdirSync(place.bundle(id)).filter((name) => name.startsWith("console"));

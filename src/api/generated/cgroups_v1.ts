@@ -3,6 +3,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { OutputFigures } from "./output.ts";
 
 export interface Metrics {
   hugetlb: HugetlbStat[];
@@ -14,6 +15,7 @@ export interface Metrics {
   network: NetworkStat[];
   cgroupStats?: CgroupStats | undefined;
   memoryOomControl?: MemoryOomControl | undefined;
+  holdfastOutput?: OutputFigures | undefined;
 }
 
 export interface HugetlbStat {
@@ -159,6 +161,7 @@ function createBaseMetrics(): Metrics {
     network: [],
     cgroupStats: undefined,
     memoryOomControl: undefined,
+    holdfastOutput: undefined,
   };
 }
 
@@ -190,6 +193,9 @@ export const Metrics: MessageFns<Metrics> = {
     }
     if (message.memoryOomControl !== undefined) {
       MemoryOomControl.encode(message.memoryOomControl, writer.uint32(74).fork()).join();
+    }
+    if (message.holdfastOutput !== undefined) {
+      OutputFigures.encode(message.holdfastOutput, writer.uint32(8002).fork()).join();
     }
     return writer;
   },
@@ -271,6 +277,14 @@ export const Metrics: MessageFns<Metrics> = {
           }
 
           message.memoryOomControl = MemoryOomControl.decode(reader, reader.uint32());
+          continue;
+        }
+        case 1000: {
+          if (tag !== 8002) {
+            break;
+          }
+
+          message.holdfastOutput = OutputFigures.decode(reader, reader.uint32());
           continue;
         }
       }

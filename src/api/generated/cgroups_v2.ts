@@ -3,6 +3,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { OutputFigures } from "./output.ts";
 
 export interface Metrics {
   pids?: PidsStat | undefined;
@@ -12,6 +13,7 @@ export interface Metrics {
   io?: IOStat | undefined;
   hugetlb: HugeTlbStat[];
   memoryEvents?: MemoryEvents | undefined;
+  holdfastOutput?: OutputFigures | undefined;
 }
 
 export interface PidsStat {
@@ -115,6 +117,7 @@ function createBaseMetrics(): Metrics {
     io: undefined,
     hugetlb: [],
     memoryEvents: undefined,
+    holdfastOutput: undefined,
   };
 }
 
@@ -140,6 +143,9 @@ export const Metrics: MessageFns<Metrics> = {
     }
     if (message.memoryEvents !== undefined) {
       MemoryEvents.encode(message.memoryEvents, writer.uint32(66).fork()).join();
+    }
+    if (message.holdfastOutput !== undefined) {
+      OutputFigures.encode(message.holdfastOutput, writer.uint32(8002).fork()).join();
     }
     return writer;
   },
@@ -205,6 +211,14 @@ export const Metrics: MessageFns<Metrics> = {
           }
 
           message.memoryEvents = MemoryEvents.decode(reader, reader.uint32());
+          continue;
+        }
+        case 1000: {
+          if (tag !== 8002) {
+            break;
+          }
+
+          message.holdfastOutput = OutputFigures.decode(reader, reader.uint32());
           continue;
         }
       }

@@ -3,6 +3,7 @@ import { type CallOptions, Client, credentials, Metadata, type ServiceError } fr
 import { ContainersDefinition } from "../../api/generated/containers.ts";
 import {
   ContentDefinition,
+  WriteAction,
   type WriteContentRequest,
   type WriteContentResponse,
 } from "../../api/generated/content.ts";
@@ -10,10 +11,12 @@ import { DiffDefinition } from "../../api/generated/diff.ts";
 import { EventsDefinition } from "../../api/generated/events.ts";
 import { HistoryDefinition } from "../../api/generated/history.ts";
 import { ImagesDefinition } from "../../api/generated/images.ts";
+import { IntrospectionDefinition } from "../../api/generated/introspection.ts";
 import { LeasesDefinition } from "../../api/generated/leases.ts";
 import { NamespacesDefinition } from "../../api/generated/namespaces.ts";
 import { SnapshotsDefinition } from "../../api/generated/snapshots.ts";
 import { TasksDefinition } from "../../api/generated/tasks.ts";
+import { TransferDefinition } from "../../api/generated/transfer.ts";
 import { VersionDefinition } from "../../api/generated/version.ts";
 import { VERSION } from "../../api/version.ts";
 import { nodeNet } from "../../platform/node.ts";
@@ -30,8 +33,10 @@ const UNBOUNDED: readonly string[] = [
     (method) => `/${TasksDefinition.fullName}/${method}`,
   ),
   `/${HistoryDefinition.fullName}/Wait`,
-  `/${DiffDefinition.fullName}/Apply`,
+  ...["Apply", "Diff"].map((method) => `/${DiffDefinition.fullName}/${method}`),
   `/${ImagesDefinition.fullName}/Delete`,
+  `/${TransferDefinition.fullName}/Transfer`,
+  `/${LeasesDefinition.fullName}/Delete`,
   ...["Prepare", "Commit", "Remove"].map((method) => `/${SnapshotsDefinition.fullName}/${method}`),
 ];
 
@@ -46,6 +51,7 @@ export class DaemonClient {
   readonly content: ServiceClient<ContentDefinition>;
   readonly snapshots: ServiceClient<SnapshotsDefinition>;
   readonly diff: ServiceClient<DiffDefinition>;
+  readonly introspection: ServiceClient<IntrospectionDefinition>;
   readonly leases: ServiceClient<LeasesDefinition>;
   /** Only holdfastd has it. */
   readonly history: ServiceClient<HistoryDefinition>;
@@ -73,6 +79,7 @@ export class DaemonClient {
     this.content = this.service(ContentDefinition);
     this.snapshots = this.service(SnapshotsDefinition);
     this.diff = this.service(DiffDefinition);
+    this.introspection = this.service(IntrospectionDefinition);
     this.leases = this.service(LeasesDefinition);
     this.history = this.service(HistoryDefinition);
   }
@@ -117,6 +124,14 @@ export class DaemonClient {
     const path = `/${ContentDefinition.fullName}/${write.name}`;
     return new ContentWrite(
       this.#client.makeBidiStreamRequest(path, encoder(write), decoder(write), this.#metadata()),
+    );
+  }
+
+  /** A call of a method whose requests and answers are both streams. */
+  bidi(service: ServiceDefinition, method: MethodDefinition): BidiStream {
+    const path = `/${service.fullName}/${method.name}`;
+    return new BidiStream(
+      this.#client.makeBidiStreamRequest(path, encoder(method), decoder(method), this.#metadata()),
     );
   }
 
@@ -184,6 +199,45 @@ export class DaemonClient {
   }
 }
 
+const NOTHING_TO_WRITE: WriteContentRequest = {
+  action: WriteAction.STAT,
+  ref: "",
+  total: 0n,
+  expected: "",
+  offset: 0n,
+  data: new Uint8Array(0),
+  labels: {},
+};
+/** Messages both ways, as the two sides please. */
+export class BidiStream {
+  readonly #stream: ReturnType<Client["makeBidiStreamRequest"]>;
+  readonly #answers: AsyncIterator<unknown>;
+
+  constructor(stream: ReturnType<Client["makeBidiStreamRequest"]>) {
+    this.#stream = stream;
+    this.#answers = stream[Symbol.asyncIterator]();
+  }
+
+  write(message: unknown): void {
+    this.#stream.write(message);
+  }
+
+  /** The next message of the other side; undefined at the end. Rejects with the call's error. */
+  async next(): Promise<unknown> {
+    const { value, done } = await this.#answers.next();
+    return done === true ? undefined : value;
+  }
+
+  /** Nothing more is going to be written. */
+  close(): void {
+    this.#stream.end();
+  }
+
+  cancel(): void {
+    this.#stream.cancel();
+  }
+}
+
 /** A stream of Content.Write. */
 export class ContentWrite {
   readonly #stream: ReturnType<Client["makeBidiStreamRequest"]>;
@@ -195,10 +249,8 @@ export class ContentWrite {
   }
 
   /** Rejects with the call's error. */
-  async send(
-    message: Pick<WriteContentRequest, "action" | "ref" | "offset"> & Partial<WriteContentRequest>,
-  ): Promise<WriteContentResponse> {
-    this.#stream.write({ total: 0n, expected: "", data: new Uint8Array(0), labels: {}, ...message });
+  async send(message: Partial<WriteContentRequest>): Promise<WriteContentResponse> {
+    this.#stream.write({ ...NOTHING_TO_WRITE, ...message });
     const { value, done } = await this.#answers.next();
     if (done === true) throw new Error("the daemon has ended the write");
     return value;

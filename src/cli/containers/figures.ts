@@ -14,6 +14,9 @@ export interface Figures {
   readonly pids: bigint;
   readonly readBytes: bigint;
   readonly writtenBytes: bigint;
+  /** Of its output; undefined unless its policy is to drop or to spill. */
+  readonly outputDroppedBytes: bigint | undefined;
+  readonly outputWaitingBytes: bigint | undefined;
 }
 
 /** Figures of the tasks that give any, by id; of all if `ids` is empty. */
@@ -41,6 +44,8 @@ export function readFigures(id: string, data: Any, atMs: number): Figures | unde
     pids,
     readBytes: ioReadBytes,
     writtenBytes: ioWriteBytes,
+    outputDroppedBytes: usage.outputDroppedBytes,
+    outputWaitingBytes: usage.outputWaitingBytes,
   };
 }
 

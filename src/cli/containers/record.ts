@@ -7,9 +7,10 @@ import { callCode } from "../text/problem.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import type { Spec } from "./spec-flags.ts";
 
-/** Where images are unpacked. */
-export const SNAPSHOTTER = "overlayfs";
 const SPEC_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+/** On a container of an image: the digest of the manifest that it was made of, which by its name it keeps. */
+export const IMAGE_LABEL = "containerd.io/gc.ref.content.image";
 
 /** The path of the file that has the container's output; undefined if there is none, or only fifos. */
 export function logOf({ labels }: Container): string | undefined {
@@ -22,8 +23,10 @@ export interface NewContainer {
   readonly runtime: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly spec: Spec;
-  /** The name of its image, whose snapshot of the container's own id it runs on; undefined for another root file system. */
-  readonly image: string | undefined;
+  /** Its image, whose snapshot of the container's own id it runs on; undefined for another root file system. */
+  readonly image:
+    | { readonly name: string; readonly snapshotter: string; readonly digest: string }
+    | undefined;
 }
 
 export async function createContainer(daemon: DaemonClient, container: NewContainer): Promise<void> {
@@ -31,11 +34,11 @@ export async function createContainer(daemon: DaemonClient, container: NewContai
   await daemon.containers.create({
     container: {
       id,
-      labels: { ...labels },
-      image: image ?? "",
+      labels: { ...labels, ...(image !== undefined && { [IMAGE_LABEL]: image.digest }) },
+      image: image?.name ?? "",
       runtime: { name: runtime },
       spec: { typeUrl: SPEC_TYPE, value: new TextEncoder().encode(stringifyExact(spec)) },
-      snapshotter: image === undefined ? "" : SNAPSHOTTER,
+      snapshotter: image?.snapshotter ?? "",
       snapshotKey: image === undefined ? "" : id,
       extensions: {},
     },

@@ -10,11 +10,20 @@ import type { DaemonClient } from "./daemon-client.ts";
 import { isAway } from "./daemon-task.ts";
 import { orNone } from "./record.ts";
 
-/** Waits for our end, which is none of its business if we have said "done"; then for the container's; then deletes. `tail` polls once a second. */
-const WATCHER =
-  'read -r word; [ "$word" = done ] && exit; tail --pid="$1" -s 1 -f /dev/null; shift; exec "$@"';
+/**
+ * Waits for our end, which is none of its business if we have said "done" last. A container that was not started goes at once, any other after its end.
+ * `tail` polls once a second.
+ */
+const WATCHER = `last=; pid=
+while read -r word; do last=$word; case $word in [0-9]*) pid=$word; esac; done
+id=$1; shift
+case $last in
+  done) ;;
+  started) tail --pid="$pid" -s 1 -f /dev/null; exec "$@" delete --wait -- "$id" ;;
+  *) exec "$@" delete -f -- "$id" ;;
+esac`;
 
-/** Stands by to remove a container whose init is `pid`. */
+/** Stands by to remove a container that we have put on record. */
 export class Removal {
   readonly #watcher: ChildProcess | undefined;
 
@@ -22,12 +31,11 @@ export class Removal {
     this.#watcher = watcher;
   }
 
-  static async arrange(daemon: DaemonClient, address: string, id: string, pid: number): Promise<Removal> {
+  static async arrange(daemon: DaemonClient, address: string, id: string): Promise<Removal> {
     if (await removesByItself(daemon, id)) return new Removal(undefined);
     const program = process.argv[1] ?? "holdfast";
-    const place = ["--address", address, "--namespace", daemon.namespace];
-    const argv = [program, ...place, "delete", "--wait", "--", id];
-    const watcher = spawn("sh", ["-c", WATCHER, "sh", String(pid), ...argv], {
+    const argv = [program, "--address", address, "--namespace", daemon.namespace];
+    const watcher = spawn("sh", ["-c", WATCHER, "sh", id, ...argv], {
       detached: true,
       cwd: "/",
       stdio: ["pipe", "ignore", "ignore"],
@@ -36,6 +44,15 @@ export class Removal {
     watcher.stdin?.on("error", () => {});
     watcher.unref();
     return new Removal(watcher);
+  }
+
+  /** Its task is there, with this init. */
+  created(pid: number): void {
+    this.#watcher?.stdin?.write(`${pid}\n`);
+  }
+
+  started(): void {
+    this.#watcher?.stdin?.write("started\n");
   }
 
   /** The container has been deleted. */
@@ -74,8 +91,10 @@ export async function deleteEnded(daemon: DaemonClient, id: string): Promise<voi
 /** What a container of an image has written goes with it. */
 async function removeSnapshot(
   daemon: DaemonClient,
-  { snapshotter, snapshotKey, id }: Container,
+  { snapshotter, snapshotKey, id, labels }: Container,
 ): Promise<void> {
+  const volumes = labels[`containerd.io/gc.ref.snapshot.${snapshotter}/volumes`];
+  if (volumes !== undefined) await orNone(daemon.snapshots.remove({ snapshotter, key: volumes }));
   if (snapshotKey !== id) return;
   await orNone(daemon.snapshots.remove({ snapshotter, key: snapshotKey }));
 }

@@ -9,6 +9,7 @@ import {
   readlinkSync,
   readSync,
   realpathSync,
+  type Stats,
 } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
@@ -35,6 +36,23 @@ export function readRootFile({ directory, below = [], pid }: Root, path: string)
   return undefined;
 }
 
+/** Whether a program that opens `path` in that root might hang, or read for ever: what is there is no regular file, or a very large one. */
+export function isTrap({ directory, below = [] }: Root, path: string): boolean {
+  const layer = [directory, ...below].find(
+    (each) => lstatSync(join(each, path), { throwIfNoEntry: false }) !== undefined,
+  );
+  const found = layer === undefined ? undefined : resolveAny(layer, path);
+  if (found === undefined) return false;
+  const stat = lstatSync(found, { throwIfNoEntry: false });
+  if (stat === undefined || isWhiteout(stat)) return false;
+  return !stat.isFile() || stat.size > MAX_SIZE;
+}
+
+/** By which an overlay says that there is nothing. */
+function isWhiteout(stat: Stats): boolean {
+  return stat.isCharacterDevice() && stat.rdev === 0;
+}
+
 function readLayerFile(root: Root, path: string): string | undefined {
   const found = resolveIn(root.directory, path);
   if (found === undefined) return undefined;
@@ -58,6 +76,12 @@ function readLayerFile(root: Root, path: string): string | undefined {
 
 /** The path on the host of a regular file, each link followed as a process with that root would. */
 function resolveIn(root: string, path: string): string | undefined {
+  const found = resolveAny(root, path);
+  return found !== undefined && lstatSync(found).isFile() ? found : undefined;
+}
+
+/** The same of whatever is there. */
+function resolveAny(root: string, path: string): string | undefined {
   let left = path.split("/");
   let at = "/";
   for (let links = 0; left.length > 0; ) {
@@ -68,7 +92,7 @@ function resolveIn(root: string, path: string): string | undefined {
     const stat = lstatSync(join(root, next), { throwIfNoEntry: false });
     if (stat === undefined) return undefined;
     if (!stat.isSymbolicLink()) {
-      if (left.length > 0 ? !stat.isDirectory() : !stat.isFile()) return undefined;
+      if (left.length > 0 && !stat.isDirectory()) return undefined;
       at = next;
       continue;
     }

@@ -1,5 +1,6 @@
 // What can be said of a container by flags, and an OCI spec as the command line handles it. Read by spec.ts and default-spec.ts.
 import type { ImageConfig } from "../images/manifest.ts";
+import type { Mount } from "./mounts.ts";
 import type { SecurityFlags } from "./security.ts";
 
 /** What a container gets from its image. */
@@ -21,7 +22,9 @@ export interface SpecFlags extends SecurityFlags {
   readonly cwd: string | undefined;
   readonly user: string | undefined;
   readonly hostname: string | undefined;
-  readonly mounts: readonly string[];
+  readonly mounts: readonly Mount[];
+  /** For the volumes that the image declares. */
+  readonly declared: readonly Mount[];
   readonly readOnly: boolean;
   /** Bytes. */
   readonly memory: number | undefined;

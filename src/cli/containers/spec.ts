@@ -1,9 +1,10 @@
 // The OCI spec of a container that is run from flags, which change what default-spec.ts or a bundle has.
-import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { Problem, USAGE } from "../text/problem.ts";
 import { plainSpec } from "./default-spec.ts";
 import { readBundleSpec } from "./exec-process.ts";
+import { type Mount, withMounts } from "./mounts.ts";
+import { isTrap, type Root } from "./root-file.ts";
 import { securityOf } from "./security.ts";
 import type { Spec, SpecFlags } from "./spec-flags.ts";
 import { withEnvironment, withUser } from "./spec-process.ts";
@@ -24,6 +25,7 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
   const base = flags.bundle === undefined ? plainSpec(flags, securityOf(flags)) : bundleSpec(flags.bundle);
   const { path } = base.root as { path: string };
   const [top = path, ...below] = flags.image?.directories ?? [];
+  if (flags.image !== undefined) demandPlainFiles({ directory: top, below, pid: undefined });
   const user = flags.user ?? flags.image?.config.config?.User;
   const process =
     user === undefined || user === ""
@@ -34,7 +36,7 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
   return {
     ...base,
     ...(flags.hostname !== undefined && { hostname: flags.hostname }),
-    mounts: [...(base.mounts as unknown[]), ...flags.mounts.map(parseMount)],
+    mounts: withMounts(base.mounts as Mount[], [...flags.mounts, ...flags.declared]),
     process: {
       ...process,
       terminal,
@@ -49,6 +51,12 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
       resources: limited((linux.resources as Record<string, unknown> | undefined) ?? {}, flags),
     },
   };
+}
+
+/** The runtime reads these for whoever is to run, and would wait for a fifo's writer. Throws a Problem. */
+function demandPlainFiles(root: Root): void {
+  for (const path of ["/etc/passwd", "/etc/group"])
+    if (isTrap(root, path)) throw new Problem(`the image's ${path} is no plain file of a sensible size`);
 }
 
 /** The command; of an image, behind its entrypoint, or its own. None for a bundle that has one. */
@@ -77,34 +85,6 @@ export function limited(
       },
     }),
   };
-}
-
-/**
- * The OCI mount of "type=bind,source=/data,target=/srv,options=ro:nosuid"; src, dst, destination and a bare "readonly" are known too.
- * Throws a Problem.
- */
-export function parseMount(text: string): Record<string, unknown> {
-  const fields = new Map<string, string>();
-  for (const part of text.split(",")) {
-    const [key = "", ...value] = part.split("=");
-    fields.set(key.trim().toLowerCase(), value.join("="));
-  }
-  const take = (...keys: string[]): string | undefined =>
-    keys.map((key) => fields.get(key)).find((value) => value);
-  const type = take("type") ?? "bind";
-  const destination = take("target", "destination", "dst");
-  const source = take("source", "src") ?? (type === "bind" ? undefined : type);
-  if (destination === undefined || source === undefined) {
-    throw new Problem(
-      `--mount ${text}: needs source and target: type=bind,source=/here,target=/there`,
-      USAGE,
-    );
-  }
-  if (type === "bind" && !existsSync(source)) throw new Problem(`--mount ${text}: ${source}: no such file`);
-  const options = (take("options", "o") ?? "").split(":").filter(Boolean);
-  if (type === "bind" && !options.some((option) => /^r?bind$/.test(option))) options.unshift("rbind");
-  if (fields.has("readonly") || fields.has("ro")) options.push("ro");
-  return { destination, type, source: type === "bind" ? resolve(source) : source, options };
 }
 
 function bundleSpec(bundle: string): Spec {

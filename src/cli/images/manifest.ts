@@ -1,5 +1,5 @@
 // What an image is made of, as the OCI image specification and Docker's schema 2 have it: an index of manifests, a manifest of layers, a configuration.
-import { Problem } from "../text/problem.ts";
+import { Problem, USAGE } from "../text/problem.ts";
 
 export interface Descriptor {
   readonly mediaType: string;
@@ -10,14 +10,26 @@ export interface Descriptor {
 }
 
 export interface Manifest {
+  readonly mediaType?: string;
   readonly config: Descriptor;
   readonly layers: readonly Descriptor[];
+}
+
+export interface HistoryEntry {
+  readonly created?: string;
+  readonly created_by?: string;
+  readonly author?: string;
+  readonly comment?: string;
+  readonly empty_layer?: boolean;
 }
 
 export interface ImageConfig {
   readonly os?: string;
   readonly architecture?: string;
+  readonly variant?: string;
   readonly created?: string;
+  readonly author?: string;
+  readonly history?: readonly HistoryEntry[];
   readonly config?: {
     readonly User?: string;
     readonly Env?: readonly string[];
@@ -26,11 +38,16 @@ export interface ImageConfig {
     readonly WorkingDir?: string;
     readonly StopSignal?: string;
     readonly Volumes?: Readonly<Record<string, unknown>>;
+    readonly Labels?: Readonly<Record<string, string>>;
+    readonly ExposedPorts?: Readonly<Record<string, unknown>>;
   };
   readonly rootfs?: { readonly diff_ids?: readonly string[] };
 }
 
 export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
+export const OCI_CONFIG = "application/vnd.oci.image.config.v1+json";
+export const OCI_LAYER = "application/vnd.oci.image.layer.v1.tar";
+export const OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip";
 export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 export const DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json";
 export const DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
@@ -43,20 +60,72 @@ export const isManifest = (mediaType: string): boolean =>
   mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST;
 
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", ia32: "386" };
-const architecture: string = ARCHITECTURES[process.arch] ?? process.arch;
+/** As images name this machine's. */
+export const architecture: string = ARCHITECTURES[process.arch] ?? process.arch;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
-/** The manifest of an index that is for this machine. Throws a Problem that names those that there are. */
-export function forThisMachine(what: string, manifests: readonly Descriptor[]): Descriptor {
+/** What an image can be for, as in "linux/arm64/v8"; the variant may be left out. */
+export interface Platform {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string;
+}
+
+export const THIS_MACHINE: Platform = { os: "linux", architecture };
+
+/** Throws a Problem for what is none. */
+export function parsePlatform(text: string): Platform {
+  const [os = "", found = "", variant, ...more] = text.toLowerCase().split("/");
+  const names: Readonly<Record<string, string>> = {
+    x86_64: "amd64",
+    aarch64: "arm64",
+    i386: "386",
+    armhf: "arm",
+  };
+  if (!/^[a-z0-9]+$/.test(os) || !/^[a-z0-9_]+$/.test(found) || more.length > 0)
+    throw new Problem(`--platform ${text}: give it as in linux/arm64 or linux/arm/v7`, USAGE);
+  return { os, architecture: names[found] ?? found, ...(variant !== undefined && { variant }) };
+}
+
+const platformText = ({ os, architecture: on, variant }: Platform): string =>
+  [os, on, variant].filter((part) => part !== undefined && part !== "").join("/");
+
+/** The manifest of an index that is for `wanted`. Throws a Problem that names those that there are. */
+export function forPlatform(
+  what: string,
+  manifests: readonly Descriptor[],
+  wanted: Platform = THIS_MACHINE,
+): Descriptor {
   const found = manifests.find(
-    ({ platform }) => platform?.os === "linux" && platform.architecture === architecture,
+    ({ platform }) =>
+      platform?.os === wanted.os &&
+      platform.architecture === wanted.architecture &&
+      (wanted.variant === undefined || platform.variant === wanted.variant),
   );
   const [only] = manifests;
   if (found === undefined && manifests.length === 1 && only?.platform === undefined && only !== undefined)
     return only;
   if (found !== undefined) return found;
-  const there = manifests.map(({ platform }) => `${platform?.os}/${platform?.architecture}`).join(", ");
-  throw new Problem(`${what}: there is nothing for linux/${architecture}; there is ${there}`);
+  const there = manifests.map(({ platform }) =>
+    platform === undefined ? "what says nothing" : platformText(platform),
+  );
+  throw new Problem(`${what}: there is nothing for ${platformText(wanted)}; there is ${there.join(", ")}`);
+}
+
+/** Throws a Problem for an image of another platform than `wanted`. What does not say what it is for is for any. */
+export function demandPlatform(
+  what: string,
+  { os, architecture: on, variant }: ImageConfig,
+  wanted: Platform,
+): void {
+  const differs =
+    (os !== undefined && os !== "" && os !== wanted.os) ||
+    (on !== undefined && on !== "" && on !== wanted.architecture) ||
+    (wanted.variant !== undefined && variant !== undefined && variant !== wanted.variant);
+  if (differs)
+    throw new Problem(
+      `${what}: it is for ${platformText({ os: os ?? "", architecture: on ?? "" })}, not for ${platformText(wanted)}`,
+    );
 }
 
 /** Throws a Problem for what is no descriptor. */

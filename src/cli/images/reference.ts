@@ -42,3 +42,12 @@ export function shortName(name: string): string {
   if (name.startsWith(official)) return name.slice(official.length);
   return name.startsWith(`${DEFAULT_DOMAIN}/`) ? name.slice(DEFAULT_DOMAIN.length + 1) : name;
 }
+
+/** The same; undefined for what is no name. */
+export function fullNameOrNone(text: string): string | undefined {
+  try {
+    return fullName(text);
+  } catch {
+    return undefined;
+  }
+}

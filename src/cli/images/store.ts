@@ -8,15 +8,19 @@ import { orNone } from "../containers/record.ts";
 import { callCode, Problem } from "../text/problem.ts";
 import {
   type Descriptor,
-  forThisMachine,
+  demandPlatform,
+  forPlatform,
   type ImageConfig,
   isIndex,
   isManifest,
   type Manifest,
+  OCI_MANIFEST,
+  type Platform,
   parseIndex,
   parseManifest,
+  THIS_MACHINE,
 } from "./manifest.ts";
-import { fullName } from "./reference.ts";
+import { fullName, fullNameOrNone } from "./reference.ts";
 
 /** As large as a manifest or a configuration may be, in bytes. */
 const MAX_JSON = 8 * 1024 * 1024;
@@ -27,6 +31,9 @@ const LEASE_TIME = 24 * 3600 * 1000;
 
 export interface ResolvedImage {
   readonly name: string;
+  /** Of the manifest. */
+  readonly digest: string;
+  readonly mediaType: string;
   readonly manifest: Manifest;
   readonly config: ImageConfig;
 }
@@ -54,26 +61,55 @@ export class ImageStore {
     return this.#daemon;
   }
 
+  /** Whether there is an image of a name as people write it. */
+  async has(text: string): Promise<boolean> {
+    return (await this.lookUp(text, fullName(text))) !== undefined;
+  }
+
   /** The image of a name as people write it. Throws a Problem if there is none. */
   async find(text: string): Promise<Image> {
-    for (const name of [text, fullName(text)]) {
+    const image = await this.lookUp(text, fullName(text));
+    if (image === undefined) throw new Problem(`${text}: no such image; "holdfast images" lists them`);
+    return image;
+  }
+
+  /** The same; undefined if there is none, or it is no name of an image. */
+  async lookUp(text: string, full: string | undefined = fullNameOrNone(text)): Promise<Image | undefined> {
+    for (const name of full === undefined ? [text] : [text, full]) {
       const image = (await orNone(this.#daemon.images.get({ name })))?.image;
       if (image !== undefined) return image;
     }
-    throw new Problem(`${text}: no such image; "holdfast images" lists them`);
+    return undefined;
   }
 
-  /** Its manifest for this machine, and its configuration. Throws a Problem. */
-  async resolve(image: Image): Promise<ResolvedImage> {
-    const { name, target } = image;
+  /** Its manifest for a platform, this machine's if none is given, and its configuration. Throws a Problem. */
+  async resolve({ name, target }: Image, platform?: Platform): Promise<ResolvedImage> {
     if (target === undefined) throw new Problem(`${name}: the image has no target`);
     let descriptor: Pick<Descriptor, "digest" | "mediaType"> = target;
     if (isIndex(descriptor.mediaType)) {
-      descriptor = forThisMachine(name, parseIndex(name, await this.readJson(descriptor.digest)));
+      const manifests = parseIndex(name, await this.readJson(descriptor.digest));
+      descriptor = forPlatform(name, manifests, platform ?? THIS_MACHINE);
     }
-    if (!isManifest(descriptor.mediaType)) throw new Problem(`${name}: ${descriptor.mediaType} is no image`);
-    const manifest = parseManifest(name, await this.readJson(descriptor.digest));
-    return { name, manifest, config: (await this.readJson(manifest.config.digest)) as ImageConfig };
+    const resolved = await this.resolveManifest(name, descriptor);
+    if (platform !== undefined) demandPlatform(name, resolved.config, platform);
+    return resolved;
+  }
+
+  /** The image of a manifest. Throws a Problem. */
+  async resolveDigest(name: string, digest: string): Promise<ResolvedImage> {
+    const { mediaType = OCI_MANIFEST } = (await this.readJson(digest)) as { mediaType?: string };
+    return this.resolveManifest(name, { digest, mediaType });
+  }
+
+  /** Throws a Problem for what is no manifest of an image. */
+  async resolveManifest(
+    name: string,
+    { digest, mediaType }: Pick<Descriptor, "digest" | "mediaType">,
+  ): Promise<ResolvedImage> {
+    if (!isManifest(mediaType)) throw new Problem(`${name}: ${mediaType} is no image`);
+    const manifest = parseManifest(name, await this.readJson(digest));
+    const config = (await this.readJson(manifest.config.digest)) as ImageConfig;
+    return { name, digest, mediaType, manifest, config };
   }
 
   /** Throws a Problem if it is too large, or no JSON object. */

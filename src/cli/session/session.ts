@@ -134,10 +134,10 @@ export class Session {
 
   async #endByPipe(): Promise<void> {
     const { task, execId } = this.#options;
-    for (const signal of ["SIGPIPE", "SIGKILL"] as const) {
+    // A kill may fail: the runtime is busy, or the daemon away. Nobody else would end it.
+    for (let signal = "SIGPIPE"; !this.#ended; signal = "SIGKILL") {
       await task.kill(execId, signalNumber(signal)).catch(() => {});
       await sleep(PIPE_PATIENCE, undefined, { ref: false });
-      if (this.#ended) return;
     }
   }
 

@@ -13,14 +13,19 @@ import { otherReader } from "./readers.ts";
 import { type Outcome, Session } from "./session.ts";
 import type { Exit } from "./task-port.ts";
 
-export interface FrontOptions {
+/** What is told on the way. */
+interface Steps {
+  /** Called with the pid of its init, before that starts. */
+  readonly created: (pid: number) => void;
+  readonly started: () => void;
+}
+
+export interface FrontOptions extends Steps {
   readonly interactive: boolean;
   readonly terminal: boolean;
   /** Bytes of parseDetachKeys. */
   readonly detachKeys: readonly number[];
   readonly signalProxy: boolean;
-  /** Called with the pid of its init, before that starts. */
-  readonly created: (pid: number) => Promise<void>;
 }
 
 /** Starts the container's task with our input and output. */
@@ -31,12 +36,13 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
   const session = new Session({ task, execId: "", fifos, detachKeys, signalProxy, endsWithReader: true });
   let exit: Promise<Exit> | undefined;
   try {
-    await startTask(daemon, id, fifos.paths, async (pid) => {
-      await options.created(pid);
+    const created = (pid: number): void => {
+      options.created(pid);
       // Asked before it starts: a daemon that deletes it after its end would have nothing to tell any more.
       exit = waitForEnd(daemon, id);
       exit.catch(() => {});
-    });
+    };
+    await startTask(daemon, id, fifos.paths, { created, started: options.started });
     await session.begin();
     return await session.outcome(exit ?? waitForEnd(daemon, id));
   } catch (error) {
@@ -51,7 +57,7 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
 export async function runDetached(
   daemon: DaemonClient,
   id: string,
-  options: { log: string; terminal: boolean; input: boolean } & Pick<FrontOptions, "created">,
+  options: { log: string; terminal: boolean; input: boolean } & Steps,
 ): Promise<number> {
   const { log, terminal, input } = options;
   mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
@@ -59,7 +65,7 @@ export async function runDetached(
   const fifos = input ? await Fifos.create({ stdin: true, terminal }) : undefined;
   const paths = { stdin: fifos?.paths.stdin ?? "", stdout: uri, stderr: terminal ? "" : uri, terminal };
   try {
-    return await startTask(daemon, id, paths, options.created);
+    return await startTask(daemon, id, paths, options);
   } catch (error) {
     if (fifos !== undefined) Fifos.remove(fifos.paths);
     throw error;
@@ -69,12 +75,7 @@ export async function runDetached(
 }
 
 /** A task that cannot be started is removed again. */
-async function startTask(
-  daemon: DaemonClient,
-  id: string,
-  paths: StdioPaths,
-  created: (pid: number) => Promise<void>,
-): Promise<number> {
+async function startTask(daemon: DaemonClient, id: string, paths: StdioPaths, steps: Steps): Promise<number> {
   const { stdin, stdout, stderr, terminal } = paths;
   const { pid } = await daemon.tasks.create({
     containerId: id,
@@ -86,8 +87,10 @@ async function startTask(
     runtimePath: "",
   });
   try {
-    await created(pid);
-    return (await daemon.tasks.start({ containerId: id, execId: "" })).pid;
+    steps.created(pid);
+    await daemon.tasks.start({ containerId: id, execId: "" });
+    steps.started();
+    return pid;
   } catch (error) {
     await daemon.tasks.delete({ containerId: id }).catch(() => {});
     throw error;

@@ -99,12 +99,14 @@ function printInside(screen: Screen, inside: ShimDump): void {
   section(
     screen,
     "Processes",
-    ["ID", "STATE", "PID", "EXIT"],
+    ["ID", "STATE", "PID", "EXIT", "DROPPED", "WAITING"],
     processes.map((process) => [
       process.name,
       process.state,
       String(process.pid),
       process.status === undefined ? "" : exitText(process.status),
+      process.output === undefined ? "" : bytes(process.output.dropped),
+      process.output === undefined ? "" : bytes(process.output.waiting),
     ]),
   );
   section(

@@ -59,6 +59,11 @@ export class Screen {
   }
 }
 
+/** For what goes wrong before a verb has read its flags. */
+export function complainInJson(json: boolean): void {
+  jsonErrors = json;
+}
+
 /** Says on stderr what goes wrong, for `id` if it is about one of several: a line for a person; for a program {"id": …, "error": …} on a line. */
 export function complain(text: string, id?: string): void {
   say("error", text, id);
@@ -68,6 +73,11 @@ function say(kind: "error" | "note", text: string, id?: string): void {
   process.stderr.write(
     jsonErrors
       ? `${printableJson(JSON.stringify({ id, [kind]: text }))}\n`
-      : `holdfast: ${printableLines(id === undefined ? text : `${id}: ${text}`)}\n`,
+      : `holdfast: ${printableLines(id === undefined || names(text, id) ? text : `${id}: ${text}`)}\n`,
   );
+}
+
+/** Whether a text says already that it is about `id`. */
+function names(text: string, id: string): boolean {
+  return text.includes(JSON.stringify(id)) || text.startsWith(`${id} `) || text.startsWith(`${id}:`);
 }

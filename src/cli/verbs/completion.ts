@@ -15,11 +15,13 @@ const VALUES: Readonly<Record<string, string>> = {
   "--container": IDS,
   "--signal": SIGNALS,
   "--net": "host none",
+  "--pull": "missing always never",
   "--runtime": "io.containerd.holdfast.v2 io.containerd.runc.v2",
 };
 /** Words after the verb that are not ids. */
 const WORDS: Readonly<Record<string, string>> = {
   ns: "list create delete",
+  system: "df",
   completion: SHELLS.join(" "),
   shim: SHIMS,
 };

@@ -1,9 +1,8 @@
 // `holdfast run`, `create` and `start`: containers from flags.
 
-import { randomBytes } from "node:crypto";
-import { type Command, InvalidArgumentError } from "commander";
-import { AUTO_REMOVE_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
-import { OUR_RUNTIME } from "../../api/runtime-names.ts";
+import type { Command } from "commander";
+import { AUTO_REMOVE_LABEL, CLIENT_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
+import { processIdentity } from "../../platform/node-process.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { isAway, patiently } from "../containers/daemon-task.ts";
 import {
@@ -17,43 +16,21 @@ import {
 } from "../containers/record.ts";
 import { deleteEndedToo, Removal } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
-import type { SpecFlags } from "../containers/spec-flags.ts";
-import { prepareImage } from "../images/prepare.ts";
+import { type PreparedImage, prepareImage } from "../images/prepare.ts";
+import { pullImage } from "../images/pull.ts";
 import { ImageStore } from "../images/store.ts";
+import { makeVolumes } from "../images/volumes.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { Fifos } from "../session/fifos.ts";
 import { logFile, removeLog } from "../session/log-files.ts";
 import { demandTerminal, type Outcome } from "../session/session.ts";
 import { runDetached, runInFront } from "../session/task-session.ts";
-import { notStarted, Problem, USAGE } from "../text/problem.ts";
+import { errorText, notStarted, Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
-import { collect, examples, sizeArgument } from "./options.ts";
-
-interface RawFlags {
-  readonly name?: string;
-  readonly rootfs?: string;
-  readonly bundle?: string;
-  readonly entrypoint?: string;
-  readonly tty?: boolean;
-  readonly interactive?: boolean;
-  readonly env?: readonly string[];
-  readonly cwd?: string;
-  readonly user?: string;
-  readonly hostname?: string;
-  readonly mount?: readonly string[];
-  readonly readOnly?: boolean;
-  readonly memory?: number;
-  readonly cpus?: number;
-  readonly net?: string;
-  readonly stopSignal?: string;
-  readonly privileged?: boolean;
-  readonly securityOpt?: readonly string[];
-  readonly label?: readonly string[];
-  readonly annotation?: readonly string[];
-  readonly runtime: string;
-}
+import { examples } from "./options.ts";
+import { containerFlags, type RawFlags, readContainer, type Wanted } from "./run-flags.ts";
 
 interface FrontFlags {
   readonly detach?: boolean;
@@ -84,6 +61,10 @@ export function addRunVerbs(program: Command): void {
       "holdfast run -d --name web --memory 64m --cpus 0.5 --rootfs ./rootfs httpd -f",
       "a service with limits",
     ],
+    [
+      "holdfast run -d --log-policy drop --rootfs ./rootfs chatter",
+      "it never waits for whoever reads its output",
+    ],
     ["holdfast run --bundle ./bundle", "an OCI bundle as it is"],
   );
   const create = daemonVerb(
@@ -113,103 +94,10 @@ export function addRunVerbs(program: Command): void {
   );
 }
 
-function containerFlags(command: Command): Command {
-  return command
-    .option("--name <id>", "the container's id (a random one)")
-    .option("--rootfs <dir>", "its root file system, in place of an image")
-    .option("--bundle <dir>", "an OCI bundle: its config.json and root file system")
-    .option("--entrypoint <program>", "in place of the image's")
-    .option("-t, --tty", "give it a terminal")
-    .option("-i, --interactive", "give it our input")
-    .option(
-      "-e, --env <NAME=VALUE>",
-      "set a variable, or pass ours on with NAME; may be given again",
-      collect,
-    )
-    .option("-w, --cwd <dir>", "its working directory")
-    .option("-u, --user <user[:group]>", "its user, by name or number")
-    .option("--hostname <name>", "its host name")
-    .option(
-      "--mount <spec>",
-      "type=bind,source=DIR,target=DIR,options=ro:nosuid; may be given again",
-      collect,
-    )
-    .option("--read-only", "do not let it write to its root file system")
-    .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
-    .option("--cpus <number>", "how many processors' time it may use, such as 0.5", cpusArgument)
-    .option("--net <host|none>", "the host's network, or none (default)")
-    .option("--stop-signal <signal>", "what stop sends it (SIGTERM)")
-    .option("--privileged", "give it all capabilities and devices, and no seccomp profile")
-    .option(
-      "--security-opt <option>",
-      "seccomp=unconfined, seccomp=FILE, no-new-privileges=false; may be given again",
-      collect,
-    )
-    .option("--label <NAME=VALUE>", "a label of the record; may be given again", collect)
-    .option(
-      "--annotation <NAME=VALUE>",
-      "an annotation for the runtime and the shim; may be given again",
-      collect,
-    )
-    .option(
-      "--runtime <name>",
-      "containerd's name of the shim to use (HOLDFAST_RUNTIME)",
-      process.env.HOLDFAST_RUNTIME ?? OUR_RUNTIME,
-    );
-}
-
 function frontFlags(command: Command): Command {
   return command
     .option("--detach-keys <keys>", "keys that leave it running, in a terminal", DEFAULT_DETACH_KEYS)
     .option("--no-sig-proxy", "do not pass signals on to it");
-}
-
-/** For commander: a positive number. */
-export function cpusArgument(text: string): number {
-  const cpus = Number(text);
-  if (!(cpus > 0)) throw new InvalidArgumentError("give a number such as 0.5 or 2.");
-  return cpus;
-}
-
-interface Wanted {
-  readonly id: string;
-  readonly flags: SpecFlags;
-  readonly raw: RawFlags;
-  /** The image's name, as it was given. */
-  readonly image: string | undefined;
-}
-
-/** What flags and words say of a container: without a root file system or a bundle the first word is an image. */
-function readContainer({ command, words }: Visit): Wanted {
-  const raw = command.opts<RawFlags>();
-  const isImage = raw.rootfs === undefined && raw.bundle === undefined;
-  const [image] = isImage ? words : [];
-  if (isImage && image === undefined)
-    throw new Problem("give an image, or --rootfs DIR, or --bundle DIR", USAGE);
-  if (raw.net !== undefined && raw.net !== "host" && raw.net !== "none") {
-    throw new Problem(`--net ${raw.net}: this knows host and none`, USAGE);
-  }
-  const flags = {
-    rootfs: raw.rootfs,
-    bundle: raw.bundle,
-    image: undefined,
-    entrypoint: raw.entrypoint,
-    command: isImage ? words.slice(1) : words,
-    terminal: raw.tty === true,
-    env: raw.env ?? [],
-    cwd: raw.cwd,
-    user: raw.user,
-    hostname: raw.hostname,
-    mounts: raw.mount ?? [],
-    readOnly: raw.readOnly === true,
-    memory: raw.memory,
-    cpus: raw.cpus,
-    hostNetwork: raw.net === "host",
-    privileged: raw.privileged === true,
-    securityOpts: raw.securityOpt ?? [],
-    annotations: labelsOf(raw.annotation ?? []),
-  };
-  return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw, image };
 }
 
 interface Made {
@@ -222,27 +110,42 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
   const wanted = readContainer(visit);
   const { image } = wanted;
   if (image === undefined) return putOnRecord(visit, wanted, removed, undefined);
+  await ensureImage(visit, image, wanted.raw.pull);
   // Until the container is on record nothing else keeps its snapshot.
   return ImageStore.underLease(visit.daemon, async (store) => {
-    const { name, config, directories } = await prepareImage(store, wanted.id, image);
-    const flags = { ...wanted.flags, image: { config, directories } };
-    return putOnRecord(visit, { ...wanted, flags }, removed, name);
+    const prepared = await prepareImage(store, wanted.id, image, wanted.platform);
+    const declared = await makeVolumes(store, wanted.id, prepared, wanted.flags);
+    const flags = { ...wanted.flags, image: prepared, declared: declared.mounts };
+    return putOnRecord(visit, { ...wanted, flags }, removed, { ...prepared, labels: declared.labels });
   });
+}
+
+/** So that the image is there, as `when` says. How far it is is shown beside what the container prints. */
+async function ensureImage({ daemon }: Visit, image: string, when: string): Promise<void> {
+  if (when === "never" || (when === "missing" && (await new ImageStore(daemon).has(image)))) return;
+  try {
+    await pullImage(daemon, image, {}, process.stderr, false);
+  } catch (error) {
+    if (when === "always") throw error;
+    const text = `${image}: no such image here, and its registry does not give it: ${errorText(error)}`;
+    throw new Problem(text, undefined, { cause: error });
+  }
 }
 
 async function putOnRecord(
   { settings, daemon }: Visit,
   { id, flags, raw }: Wanted,
   removed: boolean,
-  image: string | undefined,
+  image: (PreparedImage & { readonly labels: Readonly<Record<string, string>> }) | undefined,
 ): Promise<Made> {
   const spec = makeSpec(settings.namespace, id, flags);
   const stop = raw.stopSignal ?? flags.image?.config.config?.StopSignal;
   const log = logFile(settings.namespace, id);
   const labels = {
     ...labelsOf(raw.label ?? []),
+    ...image?.labels,
     [LOG_LABEL]: log,
-    ...(removed && { [AUTO_REMOVE_LABEL]: "true" }),
+    ...(removed && { [AUTO_REMOVE_LABEL]: "true", [CLIENT_LABEL]: processIdentity() }),
     ...(stop !== undefined && { [STOP_SIGNAL_LABEL]: stopSignal(stop) }),
   };
   await createContainer(daemon, { id, runtime: raw.runtime, labels, spec, image });
@@ -273,15 +176,15 @@ async function runVerb(visit: Visit): Promise<void> {
   try {
     made = await record(visit, front.rm === true);
     const { id, terminal, log } = made;
-    const created = async (pid: number): Promise<void> => {
-      if (front.rm === true) removal = await Removal.arrange(daemon, settings.address, id, pid);
-    };
+    if (front.rm === true) removal = await Removal.arrange(daemon, settings.address, id);
+    const created = (pid: number): void => removal?.created(pid);
+    const started = (): void => removal?.started();
     if (front.detach === true) {
-      await runDetached(daemon, id, { log, terminal, input: interactive, created });
+      await runDetached(daemon, id, { log, terminal, input: interactive, created, started });
       settings.screen.id(id);
       return;
     }
-    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created };
+    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created, started };
     const outcome = await runInFront(daemon, id, options);
     finish(visit, id, outcome);
     if (outcome !== "detached" && front.rm === true) await remove(visit, id);
@@ -345,7 +248,7 @@ export async function startAgain({ daemon, settings }: Visit, id: string, input 
   await clearEnded(daemon, id);
   const { terminal } = processOf(specOf(container));
   const log = logOf(container) ?? logFile(settings.namespace, id);
-  await runDetached(daemon, id, { log, terminal, input, created: noMore });
+  await runDetached(daemon, id, { log, terminal, input, ...NOBODY });
 }
 
 async function startInFront(visit: Visit, id: string, front: FrontFlags): Promise<void> {
@@ -356,11 +259,12 @@ async function startInFront(visit: Visit, id: string, front: FrontFlags): Promis
   const interactive = front.interactive === true;
   demandTerminal(terminal, interactive);
   const detachKeys = parseDetachKeys(front.detachKeys);
-  const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created: noMore };
+  const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, ...NOBODY };
   finish(visit, id, await runInFront(daemon, id, options));
 }
 
-async function noMore(): Promise<void> {}
+/** Nobody minds the steps. */
+const NOBODY = { created: (): void => {}, started: (): void => {} } as const;
 
 /** A task that has ended stands in the way of the next. */
 async function clearEnded(daemon: DaemonClient, id: string): Promise<void> {

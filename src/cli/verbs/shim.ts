@@ -17,6 +17,7 @@ import { nsToIso } from "../text/units.ts";
 import { directKill } from "./direct-kill.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { commonFlags, examples, exitsLikeProcess, type Settings, settingsOf } from "./options.ts";
+import { deadline } from "./wait.ts";
 
 /** What the command line names, before anything is asked of it. */
 interface Place {
@@ -52,6 +53,8 @@ export function addShim(program: Command): void {
 /** The verbs for the shim that `word` means. */
 export function shimVerbs(parent: Command, word: string): Command {
   const verbs = new Command(`holdfast shim ${word}`)
+    .configureOutput(parent.configureOutput())
+    .showHelpAfterError("(--help tells more)")
     .description(
       "Speaks to a shim with no daemon in between. The shim is named by a container's id, its socket, its pid, or a pid in its container.",
     )
@@ -255,8 +258,8 @@ async function kill(place: Place): Promise<void> {
   await visiting(({ task }) => task.kill(execIdOf(command), number, flags.all))(place);
 }
 
-async function wait({ task, command, settings: { screen } }: Visit): Promise<void> {
-  const exit = await task.wait(execIdOf(command));
+async function wait({ task, command, settings: { screen, timeoutGivenMs } }: Visit): Promise<void> {
+  const exit = await Promise.race([task.wait(execIdOf(command)), deadline(timeoutGivenMs)]);
   if (screen.json) screen.document({ status: exit.status, at: nsToIso(exit.at) ?? null });
   else screen.line(String(exit.status));
 }

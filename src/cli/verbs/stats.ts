@@ -57,13 +57,20 @@ async function statsVerb({ daemon, words, command, settings: { screen } }: Visit
       rows.map(({ figures: { atMs: _, ...rest }, cpu }) => ({
         ...rest,
         memoryLimitBytes: rest.memoryLimitBytes ?? null,
+        outputDroppedBytes: rest.outputDroppedBytes ?? null,
+        outputWaitingBytes: rest.outputWaitingBytes ?? null,
         cpuPercent: cpu ?? null,
       })),
     );
     return;
   }
+  // Few containers have a policy for their output.
+  const withOutput = after.some(({ outputDroppedBytes }) => outputDroppedBytes !== undefined);
   screen.table(
-    ["ID", "CPU", "CPU TIME", "MEMORY", "LIMIT", "PIDS", "READ", "WRITTEN"],
+    [
+      ...["ID", "CPU", "CPU TIME", "MEMORY", "LIMIT", "PIDS", "READ", "WRITTEN"],
+      ...(withOutput ? ["DROPPED", "WAITING"] : []),
+    ],
     rows.map(({ figures, cpu }) => [
       figures.id,
       cpu === undefined ? "-" : `${cpu.toFixed(1)}%`,
@@ -73,8 +80,15 @@ async function statsVerb({ daemon, words, command, settings: { screen } }: Visit
       String(figures.pids),
       bytes(figures.readBytes),
       bytes(figures.writtenBytes),
+      ...(withOutput
+        ? [outputBytes(figures.outputDroppedBytes), outputBytes(figures.outputWaitingBytes)]
+        : []),
     ]),
   );
+}
+
+function outputBytes(amount: bigint | undefined): string {
+  return amount === undefined ? "-" : bytes(amount);
 }
 
 function percentSince(before: Figures | undefined, after: Figures): number | undefined {

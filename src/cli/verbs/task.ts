@@ -25,7 +25,7 @@ import {
 import { directKill } from "./direct-kill.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { commonFlags, examples, settingsOf, sizeArgument } from "./options.ts";
-import { cpusArgument } from "./run.ts";
+import { cpusArgument } from "./run-flags.ts";
 
 const SIGKILL = 9;
 

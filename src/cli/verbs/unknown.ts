@@ -2,26 +2,21 @@
 import type { Command } from "commander";
 import { Problem, USAGE } from "../text/problem.ts";
 
-const NO_REGISTRY = "holdfast has no registry client yet: ctr images pull, or holdfast load";
 const NO_NETWORKS =
   "a container has no network of its own but the loopback, or the host's with run --net host";
-const NO_VOLUMES = "mount a directory with run --mount type=bind,source=DIR,target=DIR";
+const NO_VOLUMES = "mount a directory with run -v DIR:DIR";
 
 /** A sentence, or the command line that does it. */
 const ANSWERS: Readonly<Record<string, string>> = {
-  ...same(["pull", "push", "login", "logout", "search"], NO_REGISTRY),
-  ...same(["build", "buildx", "commit"], "it builds no images: build them elsewhere, and holdfast load"),
-  ...same(["export", "save"], '"ctr images export"'),
-  ...same(["image", "history"], '"holdfast images"'),
-  import: '"holdfast load"',
+  search: "registries have no search that all of them know: look at the registry's own page",
+  ...same(["build", "buildx"], "it builds no images: build them elsewhere, and holdfast load"),
+  export: '"holdfast cp ID:/ -" writes a container\'s files, "holdfast save" an image',
+  image: '"holdfast images", "holdfast history", "holdfast rmi": the verbs stand alone',
   ...same(["snapshot", "snapshots", "content"], '"ctr snapshots", "ctr content"'),
-  diff: "there is no diff of a container's root file system",
   ...same(["network", "port"], NO_NETWORKS),
   volume: NO_VOLUMES,
-  cp: "copy with \"holdfast exec -i ID sh -c 'cat >FILE' <FILE\", or below its root file system",
   rename: "a container keeps its id: give run --name",
   info: '"holdfast doctor" and "holdfast version"',
-  system: '"holdfast doctor"; "holdfast delete $(holdfast ps -aq)" cleans up',
   unpause: '"holdfast resume"',
   container: '"holdfast ps", "holdfast inspect", "holdfast delete": the verbs stand alone',
   containers: '"holdfast ps -a"',

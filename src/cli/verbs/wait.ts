@@ -27,13 +27,13 @@ export function addWait(program: Command): void {
 
 async function waitVerb({ daemon, words, settings }: Visit): Promise<void> {
   const { screen, timeoutGivenMs } = settings;
-  const late = timeoutGivenMs === undefined ? undefined : deadline(timeoutGivenMs);
+  const late = deadline(timeoutGivenMs);
   // All at once: they end in any order.
   const ends = words.map((word) => ({ word, end: endOfWord(daemon, word) }));
   for (const { end } of ends) end.catch(() => {});
   for (const { word, end: ending } of ends) {
     try {
-      const { id, end } = await (late === undefined ? ending : Promise.race([ending, late]));
+      const { id, end } = await Promise.race([ending, late]);
       if (!screen.json) screen.line(String(end.status));
       else {
         const history = end.more === undefined ? await historyOf(daemon, id) : undefined;
@@ -50,8 +50,10 @@ async function endOfWord(daemon: DaemonClient, word: string): Promise<{ id: stri
   return { id, end: await waitForEnd(daemon, id) };
 }
 
-function deadline(ms: number): Promise<never> {
+/** Rejects with a Problem once something was waited for as long as --timeout says; never without one. */
+export function deadline(ms: number | undefined): Promise<never> {
   const late = new Promise<never>((_, reject) => {
+    if (ms === undefined) return;
     setTimeout(() => reject(new Problem(`it still runs after ${duration(ms)}`, TOO_LONG)), ms);
   });
   late.catch(() => {});

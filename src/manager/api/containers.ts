@@ -34,13 +34,15 @@ export interface ContainersContext {
   readonly store: Store;
   readonly exchange: Exchange;
   readonly histories: Histories;
+  /** Called when a container no longer keeps its snapshot, and what else it names. */
+  readonly released: () => void;
 }
 
-export function containersService({
-  store,
-  exchange,
-  histories,
-}: ContainersContext): Handlers<ContainersDefinition> {
+/** `noteCreated` is called with each that has been put on record. */
+export function containersService(
+  { store, exchange, histories, released }: ContainersContext,
+  noteCreated: (namespace: string, id: string) => void,
+): Handlers<ContainersDefinition> {
   const { containers } = store;
   const select = (namespace: string, filters: readonly string[]): Container[] => {
     const matches = parseFilters(filters);
@@ -64,6 +66,7 @@ export function containersService({
       histories.open(namespace, record.id);
       const { id, image, runtime } = record;
       exchange.publish(namespace, created, { id, image, runtime });
+      noteCreated(namespace, id);
       return { container: record };
     },
 
@@ -83,7 +86,7 @@ export function containersService({
     },
 
     async delete({ id }, call) {
-      await removeContainer({ store, exchange, histories }, call.namespace, id);
+      await removeContainer({ store, exchange, released }, call.namespace, id);
       histories.close(call.namespace, id);
       return {};
     },
@@ -92,12 +95,13 @@ export function containersService({
 
 /** Removes the record of a container, and publishes that; its history is the caller's. Rejects with NOT_FOUND. */
 export async function removeContainer(
-  { store, exchange }: ContainersContext,
+  { store, exchange, released }: Omit<ContainersContext, "histories">,
   namespace: string,
   id: string,
 ): Promise<void> {
-  await store.containers.remove(namespace, id);
+  const { snapshotKey } = await store.containers.remove(namespace, id);
   exchange.publish(namespace, deleted, { id });
+  if (snapshotKey !== "") released();
 }
 
 function given(container: Container | undefined): Container {

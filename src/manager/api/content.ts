@@ -13,6 +13,7 @@ import type { Blobs } from "../../images/blobs.ts";
 import { hexOf } from "../../images/digest.ts";
 import type { IngestStatus, Ingests, Writer } from "../../images/ingests.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { recordContent } from "../content-records.ts";
 import { parseFilters } from "../filters.ts";
 import type { Call, Handlers } from "../grpc-server.ts";
 import { validateLabels } from "../identifiers.ts";
@@ -92,7 +93,7 @@ export function contentService(images: Images, store: Store): Handlers<ContentDe
 function known({ contents }: Store, namespace: string, digest: string): ContentRecord {
   hexOf(digest);
   const record = contents.find(namespace, digest);
-  if (record === undefined) throw new TtrpcError(Code.NOT_FOUND, `content ${digest}: not found`);
+  if (record === undefined) throw new TtrpcError(Code.NOT_FOUND, `content digest ${digest}: not found`);
   return record;
 }
 
@@ -239,14 +240,7 @@ class WriteStream {
     }
   }
 
-  /** Puts the blob on the namespace's record, and on the lease's. */
-  async #record(digest: string, size: number): Promise<void> {
-    const { store, images } = this.#context;
-    const { namespace, lease } = this.#call;
-    await images.keep(namespace, lease, { id: digest, type: "content" });
-    if (store.contents.find(namespace, digest) !== undefined) return;
-    const now = nowText();
-    const record = { size, createdAt: now, updatedAt: now, labels: this.#labels };
-    await store.contents.insert(namespace, digest, record);
+  #record(digest: string, size: number): Promise<void> {
+    return recordContent(this.#context, this.#call, digest, { size, labels: this.#labels });
   }
 }

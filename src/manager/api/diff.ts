@@ -1,11 +1,24 @@
-// The diff service: layers into snapshots (containerd's services/diff).
-import type { DiffDefinition } from "../../api/generated/diff.ts";
+// The diff service: layers into snapshots, and layers of snapshots (containerd's services/diff, diff/walking).
+import { randomBytes } from "node:crypto";
+import type { DiffDefinition, DiffRequest, DiffResponse } from "../../api/generated/diff.ts";
+import type { DiffOptions } from "../../images/layer-program.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Handlers } from "../grpc-server.ts";
+import { recordContent } from "../content-records.ts";
+import type { Call, Handlers } from "../grpc-server.ts";
+import { validateLabels } from "../identifiers.ts";
 import type { Images } from "../images.ts";
 import type { Store } from "../store.ts";
+import { ensureNamespace } from "./namespaces.ts";
 
 const UNCOMPRESSED_LAYER = "application/vnd.oci.image.layer.v1.tar";
+const GZIP_LAYER = `${UNCOMPRESSED_LAYER}+gzip`;
+const COMPRESSIONS: Readonly<Record<string, DiffOptions["compression"]>> = {
+  [UNCOMPRESSED_LAYER]: "none",
+  [GZIP_LAYER]: "gzip",
+  [`${UNCOMPRESSED_LAYER}+zstd`]: "zstd",
+};
+/** By which clients know what a packed layer unpacks to. */
+const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 
 export function diffService(images: Images, store: Store): Handlers<DiffDefinition> {
   return {
@@ -13,12 +26,56 @@ export function diffService(images: Images, store: Store): Handlers<DiffDefiniti
       const digest = diff?.digest ?? "";
       const path = images.blobs.path(digest);
       if (store.contents.find(call.namespace, digest) === undefined) {
-        throw new TtrpcError(Code.NOT_FOUND, `content ${digest}: not found`);
+        throw new TtrpcError(Code.NOT_FOUND, `content digest ${digest}: not found`);
       }
       const { digest: applied, size } = await images.layers.unpack(path, mounts);
       return {
         applied: { mediaType: UNCOMPRESSED_LAYER, digest: applied, size: BigInt(size), annotations: {} },
       };
     },
+
+    diff: (request, call) => makeLayer(images, store, request, call),
   };
+}
+
+async function makeLayer(
+  images: Images,
+  store: Store,
+  { left, right, ref, labels, mediaType: wanted, sourceDateEpoch }: DiffRequest,
+  call: Call,
+): Promise<DiffResponse> {
+  const { namespace, lease } = call;
+  const mediaType = wanted === "" ? GZIP_LAYER : wanted;
+  const compression = COMPRESSIONS[mediaType];
+  if (compression === undefined)
+    throw new TtrpcError(Code.UNIMPLEMENTED, `unsupported diff media type: ${mediaType}: not implemented`);
+  validateLabels("content.Labels", labels);
+  await ensureNamespace(store, namespace);
+  const writer = await images.ingests.open({
+    namespace,
+    ref: ref === "" ? `diff-${randomBytes(16).toString("hex")}` : ref,
+    total: 0,
+    expected: "",
+  });
+  try {
+    // What an earlier call has left under that name is no beginning of this layer.
+    if (writer.offset > 0) await writer.restart();
+    const latest = sourceDateEpoch === undefined ? undefined : Number(sourceDateEpoch.seconds);
+    const made = await images.layers.diff(left, right, { compression, latest }, (bytes) =>
+      writer.write(bytes),
+    );
+    const size = writer.offset;
+    const release = await images.share();
+    try {
+      const { digest } = await writer.commit(0, "");
+      const all = compression === "none" ? labels : { ...labels, [UNCOMPRESSED_LABEL]: made.digest };
+      await recordContent({ images, store }, { namespace, lease }, digest, { size, labels: all });
+      return { diff: { mediaType, digest, size: BigInt(size), annotations: {} } };
+    } finally {
+      release();
+    }
+  } catch (error) {
+    await writer.discard();
+    throw error;
+  }
 }

@@ -1,4 +1,5 @@
-// Labels of records, changed by a field mask: the same for blobs, images and snapshots (containerd's metadata/content.go, images.go, snapshot.go).
+// Labels of records, changed by a field mask: the same for namespaces, blobs, images and snapshots (containerd's metadata/content.go, images.go, snapshot.go).
+import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { validateLabels } from "../identifiers.ts";
 
@@ -28,5 +29,5 @@ export function changeLabels(
 
 /** The current time as records keep it. */
 export function nowText(): string {
-  return (BigInt(Date.now()) * 1_000_000n).toString();
+  return nodeClock.realtimeNs().toString();
 }

@@ -2,13 +2,13 @@
 import { randomBytes } from "node:crypto";
 import type { Lease, LeasesDefinition, Resource } from "../../api/generated/leases.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
-import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { parseFilters } from "../filters.ts";
 import type { Handlers } from "../grpc-server.ts";
 import { validateLabels } from "../identifiers.ts";
 import type { Images } from "../images.ts";
 import type { LeaseRecord, Store } from "../store.ts";
+import { nowText } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 export function leasesService(store: Store, images: Images): Handlers<LeasesDefinition> {
@@ -19,7 +19,7 @@ export function leasesService(store: Store, images: Images): Handlers<LeasesDefi
       const id = wanted === "" ? randomBytes(16).toString("hex") : wanted;
       validateLabels("lease.Labels", labels);
       await ensureNamespace(store, namespace);
-      const record = { createdAt: nodeClock.realtimeNs().toString(), labels, resources: [] };
+      const record = { createdAt: nowText(), labels, resources: [] };
       await leases.insert(namespace, id, record);
       return { lease: describe(id, record) };
     },

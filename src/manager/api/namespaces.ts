@@ -8,6 +8,7 @@ import type { Exchange } from "../exchange.ts";
 import type { Handlers } from "../grpc-server.ts";
 import { validateIdentifier, validateLabels } from "../identifiers.ts";
 import type { Store } from "../store.ts";
+import { changeLabels } from "./labels.ts";
 
 const created: Topic<NamespaceCreate> = {
   topic: "/namespaces/create",
@@ -51,7 +52,7 @@ export function namespacesService(store: Store, exchange: Exchange): Handlers<Na
       validateIdentifier("", name);
       await ensureNamespace(store, name);
       const record = await namespaces.update(ALL, name, (before) => ({
-        labels: labelsAfter(before.labels, labels, updateMask ?? []),
+        labels: changeLabels("namespace", before.labels, labels, updateMask ?? []),
       }));
       exchange.publish(name, updated, { name, labels: record.labels });
       return { namespace: { name, labels: record.labels } };
@@ -88,22 +89,4 @@ export async function ensureNamespace({ namespaces }: Store, name: string): Prom
 function given(namespace: Namespace | undefined): Namespace {
   if (namespace === undefined) throw new TtrpcError(Code.INVALID_ARGUMENT, "namespace must be given");
   return namespace;
-}
-
-/** An empty value takes a label away. Without a mask the wanted labels replace all. */
-function labelsAfter(
-  before: Readonly<Record<string, string>>,
-  wanted: Readonly<Record<string, string>>,
-  mask: readonly string[],
-): Record<string, string> {
-  const changes: Record<string, string> = mask.length === 0 ? wanted : {};
-  for (const path of mask) {
-    if (!path.startsWith("labels."))
-      throw new TtrpcError(Code.INVALID_ARGUMENT, `cannot update ${JSON.stringify(path)} field`);
-    const key = path.slice("labels.".length);
-    changes[key] = wanted[key] ?? "";
-  }
-  const labels = mask.length === 0 ? changes : { ...before, ...changes };
-  validateLabels("namespace.Labels", labels);
-  return Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
 }

@@ -1,7 +1,7 @@
 // The snapshots service: names, parents and labels of the layers that src/images keeps on disk (containerd's metadata/snapshot.go).
 import { type Info, Kind, type SnapshotsDefinition } from "../../api/generated/snapshots.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
-import type { SnapshotMount } from "../../images/snapshotter.ts";
+import type { SnapshotMount } from "../../images/mount.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { parseFilters } from "../filters.ts";
 import type { Call, Handlers } from "../grpc-server.ts";
@@ -29,7 +29,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
   const make = async (kind: "active" | "view", request: Making, call: Call): Promise<SnapshotMount[]> => {
     const { snapshotter, key, parent, labels } = request;
     const { namespace, lease } = call;
-    const disk = images.snapshotter(snapshotter);
+    const disk = await images.usableSnapshotter(snapshotter);
     if (key === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot key is required: invalid argument");
     validateLabels("snapshot.Labels", labels);
     await ensureNamespace(store, namespace);
@@ -74,6 +74,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       validateLabels("snapshot.Labels", labels);
       const release = await images.share();
       try {
+        if (snapshots.find(namespace, snapshotId(snapshotter, name)) !== undefined) throw exists(name);
         const active = images.snapshot(namespace, snapshotter, key);
         if (active.kind !== "active") {
           throw new TtrpcError(
@@ -81,7 +82,6 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
             `snapshot ${key} is not active: failed precondition`,
           );
         }
-        if (snapshots.find(namespace, snapshotId(snapshotter, name)) !== undefined) throw exists(name);
         const { size, inodes } = await images.snapshotter(snapshotter).usage(active.directory);
         const now = nowText();
         const record: SnapshotRecord = {

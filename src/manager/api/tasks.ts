@@ -40,7 +40,7 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
       if (request.checkpoint !== undefined) {
         throw new TtrpcError(
           Code.UNIMPLEMENTED,
-          "restoring from a checkpoint image is not implemented: run the container anew",
+          "restoring from a checkpoint image is not implemented: name a directory (criu_image_path in the runtime's options)",
         );
       }
       const wanted = { container, rootfs, stdin, stdout, stderr, terminal, options, runtimePath };
@@ -51,6 +51,8 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     async start({ containerId, execId }, call) {
       const task = find(call, containerId);
       const { pid } = await task.shim.start({ id: containerId, execId }, { signal: call.signal });
+      // One that is restored has no process before.
+      if (execId === "") task.pid = pid;
       return { pid };
     },
 
@@ -153,7 +155,7 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
       if (path === "") {
         throw new TtrpcError(
           Code.UNIMPLEMENTED,
-          "checkpoint to an image is not implemented: give an image path",
+          "checkpoint to an image is not implemented: name a directory (image_path in the options; ctr tasks checkpoint --image-path DIR)",
         );
       }
       await task.shim.checkpoint({ id: containerId, path, options }, { signal: call.signal });

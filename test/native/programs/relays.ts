@@ -76,6 +76,17 @@ function openOutput(
   return { fd, hash: (done) => hashOf(host.open(path, host.O_RDONLY), done) };
 }
 
+/** What a call that must fail fails with. */
+function codeOf(call: () => void): string {
+  try {
+    call();
+  } catch (error) {
+    const { code, name } = error as { code?: string; name: string };
+    return code ?? name;
+  }
+  return "";
+}
+
 export const relayCases = {
   /** Relays the whole of `source` and reports the hash of what arrived. */
   relayAll(from: string, to: string, source: string, directory: string): void {
@@ -327,6 +338,75 @@ export const relayCases = {
           report({ idle: cpuMs() - before < 10 });
           host.write(feed, text("lost"));
         });
+      });
+    });
+  },
+  /**
+   * What a full output does not take goes elsewhere, piece by piece and without a byte's loss, when it is asked: first to a file of little room,
+   * then back. `kind` is what the relay reads from: a pipe is spliced, of a socket a read piece may be left over.
+   */
+  redirected(kind: string, directory: string): void {
+    const [from, feed] = kind === "pipe" ? host.pipe() : socketPair(directory);
+    const [sink, to] = host.pipe();
+    const path = `${directory}/aside`;
+    const aside = host.open(path, host.O_WRONLY | host.O_CREAT | host.O_APPEND, 0o600);
+    const filled = fill(to);
+    const asked: string[] = [];
+    const relay = host.startRelay(
+      from,
+      to,
+      (why, code, moved) => {
+        report({ why, code, moved: Number(moved), asked });
+        report(host.decodeUtf8(host.readFile(path, 1000)) + readNow(sink));
+      },
+      (code) => {
+        asked.push(`${code} ${host.relayState(relay).moved}`);
+        if (asked.length === 1) host.redirectRelay(relay, aside, 10);
+        if (asked.length === 2) host.redirectRelay(relay, aside, 3);
+      },
+    );
+    host.write(feed, text("0123456789abcdefghi"));
+    host.setTimer(50, () => {
+      const before = cpuMs();
+      report({ blocked: host.relayState(relay).blocked, busy: codeOf(() => host.close(aside)) });
+      host.setTimer(300, () => {
+        report({ idle: cpuMs() - before < 10 });
+        let rest = "";
+        for (let left = filled; left > 0; ) {
+          const bytes = host.read(sink, Math.min(left, 65536));
+          left -= bytes?.length ?? 0;
+          rest += " ".repeat(bytes?.length ?? 0);
+        }
+        report(rest.length === filled);
+        host.redirectRelay(relay, to);
+        host.close(aside);
+        host.close(feed);
+      });
+    });
+  },
+  /** An output that fails is asked about too, and keeps what it was to get; a relay may be stopped while it asks. */
+  failingOutput(): void {
+    const [from, feed] = host.pipe();
+    const [sink, to] = host.pipe();
+    const [secondSink, second] = host.pipe();
+    host.close(sink);
+    host.write(feed, text("not lost"));
+    let again = 0;
+    const relay = host.startRelay(from, to, noop, (code) => {
+      again++;
+      report([code, host.relayState(relay).blocked]);
+      if (again > 1) {
+        host.stopRelay(relay);
+        report(codeOf(() => host.redirectRelay(relay, second)));
+      }
+    });
+    host.setTimer(50, () => {
+      report([again, host.relayState(relay).blocked]);
+      host.redirectRelay(relay, second);
+      host.setTimer(50, () => {
+        report(readNow(secondSink));
+        host.redirectRelay(relay, to);
+        host.write(feed, text("more"));
       });
     });
   },

@@ -1,6 +1,6 @@
 // Cases of unix sockets, passed descriptors and terminals. `helper` is test/native/helper.c, compiled.
 import * as host from "holdfast:host";
-import { attempt, openDescriptors, readNow, report } from "./report.ts";
+import { attempt, command, openDescriptors, readNow, report } from "./report.ts";
 
 const text = (value: string): Uint8Array => host.encodeUtf8(value);
 
@@ -125,6 +125,35 @@ export const socketCases = {
           host.exit(0);
         });
         host.send(connection, text("go"), 0);
+      });
+    });
+  },
+  /** More than a terminal takes at once, for a program that reads late: what is left over each time is written from where it stopped. */
+  slowTerminal(directory: string, helper: string, source: string): void {
+    const path = `${directory}/socket`;
+    const listener = host.listen(path, 0o600);
+    command("mkfifo", `${directory}/go`);
+    const script = `stty raw -echo; echo ready; read go <${directory}/go; exec head -c "$(stat -c %s ${source})" >${directory}/came`;
+    const { pidfd } = host.spawn({ argv: [helper, "terminal", path, "sh", "-c", script], fds: [-1, -1, 2] });
+    acceptOne(listener, (connection) => {
+      host.watch(connection, host.READABLE, () => {
+        const master = host.receiveDescriptors(connection, 10)?.fds[0];
+        host.unwatch(connection);
+        if (master === undefined) return report("no terminal came");
+        host.send(connection, text("go"), 0);
+        host.watch(master, host.READABLE, () => {
+          host.unwatch(master);
+          const input = host.open(source, host.O_RDONLY);
+          const relay = host.startRelay(input, master, (why, code) => {
+            report([why, code]);
+            host.watch(pidfd, host.READABLE, () => host.exit(0));
+          });
+          const release = (): void => {
+            if (!host.relayState(relay).blocked) return void host.setTimer(1, release);
+            host.write(host.open(`${directory}/go`, host.O_WRONLY), text("go\n"));
+          };
+          release();
+        });
       });
     });
   },

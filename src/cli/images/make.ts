@@ -1,0 +1,168 @@
+// Images made here: of a container (commit), and of a root file system in a tar (import). Each is one new layer, a configuration and a manifest.
+import { randomBytes } from "node:crypto";
+import type { Readable } from "node:stream";
+import type { Container } from "../../api/generated/containers.ts";
+import { IMAGE_LABEL, processOf, specOf } from "../containers/record.ts";
+import { snapshotOf } from "../containers/root.ts";
+import { Problem } from "../text/problem.ts";
+import { withChanges } from "./changes.ts";
+import {
+  architecture,
+  childLabels,
+  type Descriptor,
+  DOCKER_CONFIG,
+  DOCKER_LAYER_GZIP,
+  DOCKER_MANIFEST,
+  type ImageConfig,
+  OCI_CONFIG,
+  OCI_LAYER,
+  OCI_LAYER_GZIP,
+  OCI_MANIFEST,
+  type Platform,
+} from "./manifest.ts";
+import { snapshotterOf } from "./snapshotter.ts";
+import type { ImageStore, ResolvedImage } from "./store.ts";
+import { chainIds } from "./unpack.ts";
+import { withView } from "./views.ts";
+
+export interface MakeOptions {
+  readonly author: string | undefined;
+  readonly message: string | undefined;
+  readonly changes: readonly string[];
+}
+
+interface NewLayer {
+  readonly layer: Descriptor;
+  readonly diffId: string;
+  readonly createdBy: string;
+}
+
+/** The image of a container's files, under `name`. Resolves to its digest. Throws a Problem for a container that has no image. */
+export async function commitContainer(
+  store: ImageStore,
+  container: Container,
+  name: string,
+  options: MakeOptions,
+): Promise<string> {
+  const base = await imageOf(store, container);
+  const { snapshotter, key } = snapshotOf(container);
+  const { snapshots, diff: differ } = store.daemon;
+  const { info } = await snapshots.stat({ snapshotter, key });
+  const diffIds = base.config.rootfs?.diff_ids ?? [];
+  if ((chainIds(diffIds).at(-1) ?? "") !== info?.parent)
+    throw new Problem(`${container.id}: it does not stand on ${base.name} as that is now`);
+  const { mounts: right } = await snapshots.mounts({ snapshotter, key });
+  const { diff } = await withView(store, snapshotter, info.parent, (left) =>
+    differ.diff({ left, right, mediaType: OCI_LAYER_GZIP, ref: "", labels: {}, sourceDateEpoch: undefined }),
+  );
+  const digest = diff?.digest ?? "";
+  const { info: layer } = await store.daemon.content.info({ digest });
+  const isDocker = base.mediaType === DOCKER_MANIFEST;
+  const made: NewLayer = {
+    layer: {
+      mediaType: isDocker ? DOCKER_LAYER_GZIP : OCI_LAYER_GZIP,
+      digest,
+      size: Number(diff?.size ?? 0n),
+    },
+    diffId: layer?.labels["containerd.io/uncompressed"] ?? digest,
+    createdBy: processOf(specOf(container)).args.join(" "),
+  };
+  return putImage(store, name, made, base, options);
+}
+
+/** The image that a container was made of, whatever its name means today. */
+async function imageOf(store: ImageStore, container: Container): Promise<ResolvedImage> {
+  const { image: name, labels } = container;
+  const digest = labels[IMAGE_LABEL];
+  if (name === "") throw new Problem(`${container.id}: it was made of no image`);
+  if (digest === undefined) return store.resolve(await store.find(name));
+  return store.resolveDigest(name, digest);
+}
+
+/** The image of a root file system in a tar, packed or not, under `name`. Resolves to its digest. */
+export async function importRootfs(
+  store: ImageStore,
+  input: Readable,
+  name: string,
+  platform: Platform | undefined,
+  options: MakeOptions,
+): Promise<string> {
+  const { digest, size, isGzip } = await writeLayer(store, input);
+  const { snapshots, diff } = store.daemon;
+  const snapshotter = await snapshotterOf(store.daemon);
+  const key = `import-${randomBytes(8).toString("hex")}`;
+  const { mounts } = await snapshots.prepare({ snapshotter, key, parent: "", labels: {} });
+  let diffId: string;
+  try {
+    const mediaType = isGzip ? OCI_LAYER_GZIP : OCI_LAYER;
+    const descriptor = { mediaType, digest, size: BigInt(size), annotations: {} };
+    const { applied } = await diff.apply({ diff: descriptor, mounts, payloads: {}, syncFs: false });
+    diffId = applied?.digest ?? digest;
+  } finally {
+    await snapshots.remove({ snapshotter, key }).catch(() => {});
+  }
+  const isPlain = diffId === digest;
+  if (!isPlain && !isGzip)
+    throw new Problem("the archive is packed by what images do not have: give it plain, or packed by gzip");
+  await store.label(digest, { "containerd.io/uncompressed": diffId });
+  const layer = { mediaType: isPlain ? OCI_LAYER : OCI_LAYER_GZIP, digest, size };
+  const config: ImageConfig = platform ?? { os: "linux", architecture };
+  const base = { mediaType: OCI_MANIFEST, manifest: { layers: [] }, config };
+  return putImage(store, name, { layer, diffId, createdBy: "holdfast import" }, base, options);
+}
+
+async function writeLayer(
+  store: ImageStore,
+  input: Readable,
+): Promise<{ digest: string; size: number; isGzip: boolean }> {
+  let start: Buffer = Buffer.alloc(0);
+  const source = async function* (): AsyncGenerator<Uint8Array> {
+    for await (const chunk of input as AsyncIterable<Buffer>) {
+      if (start.length < 2) start = Buffer.concat([start, chunk.subarray(0, 2)]);
+      yield chunk;
+    }
+  };
+  const written = await store.write(source());
+  return { ...written, isGzip: start[0] === 0x1f && start[1] === 0x8b };
+}
+
+/** Configuration, manifest and name of `base` with one more layer. */
+async function putImage(
+  store: ImageStore,
+  name: string,
+  { layer, diffId, createdBy }: NewLayer,
+  base: {
+    readonly mediaType: string;
+    readonly manifest: { readonly layers: readonly Descriptor[] };
+    readonly config: ImageConfig;
+  },
+  { author, message, changes }: MakeOptions,
+): Promise<string> {
+  const created = new Date().toISOString();
+  const { config } = base;
+  const entry = {
+    created,
+    created_by: createdBy,
+    ...(author !== undefined && { author }),
+    ...(message !== undefined && { comment: message }),
+  };
+  const written = await store.writeJson(
+    {
+      ...config,
+      created,
+      ...(author !== undefined && { author }),
+      config: withChanges(config.config ?? {}, changes),
+      rootfs: { type: "layers", diff_ids: [...(config.rootfs?.diff_ids ?? []), diffId] },
+      history: [...(config.history ?? []), entry],
+    },
+    {},
+  );
+  const isDocker = base.mediaType === DOCKER_MANIFEST;
+  const described: Descriptor = { mediaType: isDocker ? DOCKER_CONFIG : OCI_CONFIG, ...written };
+  const layers = [...base.manifest.layers, layer];
+  const mediaType = isDocker ? DOCKER_MANIFEST : OCI_MANIFEST;
+  const manifest = { schemaVersion: 2, mediaType, config: described, layers };
+  const target = await store.writeJson(manifest, childLabels([described, ...layers]));
+  await store.name(name, { mediaType, ...target });
+  return target.digest;
+}

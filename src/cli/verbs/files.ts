@@ -1,0 +1,82 @@
+// `holdfast cp` and `diff`: files of containers.
+import type { Command } from "commander";
+import type { Change } from "../../images/root-files.ts";
+import { copy, copyArchive, placeOf } from "../containers/copy.ts";
+import { containerId } from "../containers/names.ts";
+import { getContainer } from "../containers/record.ts";
+import { rootOf, snapshotOf, withRootFiles } from "../containers/root.ts";
+import { ImageStore } from "../images/store.ts";
+import { withView } from "../images/views.ts";
+import { Problem, USAGE } from "../text/problem.ts";
+import { daemonVerb, firstContainer, type Visit } from "./daemon-verb.ts";
+import { examples } from "./options.ts";
+
+export function addFileVerbs(program: Command): void {
+  const copies = daemonVerb(
+    program,
+    "cp <from> <to>",
+    "copy files out of a container (ID:PATH), or into one; - is a tar on our input or output",
+    copyVerb,
+  )
+    .option("-a, --archive", "keep the owners of the files")
+    .option("-L, --follow-link", "of a link copy what it leads to");
+  examples(
+    copies,
+    ["holdfast cp web:/etc/hosts .", "a file out of a container"],
+    ["holdfast cp ./site/. web:/srv/www", "what is in a directory, into one of the container"],
+    ["holdfast cp web:/var/log - | tar -t", "as a tar"],
+  );
+  const diff = daemonVerb(
+    program,
+    "diff <id>",
+    "list what a container has changed of its image: A added, C changed, D deleted",
+    diffVerb,
+  );
+  examples(diff, ["holdfast diff web", "what it has written so far"]);
+}
+
+async function copyVerb({ daemon, words, command }: Visit): Promise<void> {
+  const [from = "", to = ""] = words;
+  const { archive = false, followLink = false } = command.opts<{ archive?: boolean; followLink?: boolean }>();
+  const options = { follow: followLink, keepOwners: archive };
+  const find = async (id: string) => rootOf(daemon, await containerId(daemon, id));
+  if (from === "-" && to === "-") throw new Problem("from our input to our output: that is cat", USAGE);
+  if (to === "-" && process.stdout.isTTY) throw new Problem("a tar is nothing for a terminal", USAGE);
+  await withRootFiles(async (files) => {
+    if (from === "-") return copyArchive(files, process.stdin, await placeOf(to, find), options);
+    const source = await placeOf(from, find);
+    if (to === "-") {
+      if ((await files.look(source.root ?? { directory: "/" }, source.path)) === "none")
+        throw new Problem(`${from}: no such file or directory`);
+      return files.take(source.root ?? { directory: "/" }, source.path, followLink, toOutput);
+    }
+    const target = await placeOf(to, find);
+    if (source.root === undefined && target.root === undefined)
+      throw new Problem("neither of them is in a container: give one as ID:PATH", USAGE);
+    return copy(files, source, target, options);
+  });
+}
+
+async function toOutput(bytes: Uint8Array): Promise<void> {
+  if (process.stdout.write(bytes)) return;
+  await new Promise((resolve) => process.stdout.once("drain", resolve));
+}
+
+async function diffVerb(visit: Visit): Promise<void> {
+  const { daemon, settings } = visit;
+  const { screen } = settings;
+  const changes = await changesOf(daemon, await firstContainer(visit));
+  if (screen.json) screen.document(changes);
+  else for (const { kind, path } of changes) screen.line(`${kind} ${path}`);
+}
+
+async function changesOf(daemon: Visit["daemon"], id: string): Promise<Change[]> {
+  const { snapshotter, key } = snapshotOf(await getContainer(daemon, id));
+  const { info } = await daemon.snapshots.stat({ snapshotter, key });
+  const { mounts: right } = await daemon.snapshots.mounts({ snapshotter, key });
+  return ImageStore.underLease(daemon, async (store) =>
+    withView(store, snapshotter, info?.parent ?? "", (left) =>
+      withRootFiles((files) => files.changes(left, right)),
+    ),
+  );
+}

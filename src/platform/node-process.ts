@@ -1,0 +1,25 @@
+// Who a process is, for those who meet it again by its number: the number may be another's by then. Used by holdfast, which leaves its name with what it
+// makes, and holdfastd, which looks whether it is still there.
+import { readFileSync, readlinkSync } from "node:fs";
+
+/** "PID STARTED NAMESPACE" of a process: its start in ticks since the machine's, and the namespace in which the number counts. */
+export function processIdentity(pid: number = process.pid): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  // The program's name may have spaces and brackets; the start is the 20th field behind it.
+  const started = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")
+    .at(19);
+  return `${pid} ${started} ${readlinkSync("/proc/self/ns/pid")}`;
+}
+
+/** Whether the process has ended; false too if that cannot be told from here. */
+export function hasEnded(identity: string): boolean {
+  const [, pid, namespace] = /^(\d{1,10}) \d+ (pid:\[\d+\])$/.exec(identity) ?? [];
+  if (pid === undefined || namespace !== readlinkSync("/proc/self/ns/pid")) return false;
+  try {
+    return processIdentity(Number(pid)) !== identity;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT";
+  }
+}

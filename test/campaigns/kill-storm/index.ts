@@ -1,0 +1,39 @@
+// The kill storm: eight clients live containers' lives while everybody around them is killed and stopped; each knows how its containers truly end.
+import type { Campaign } from "../campaign.ts";
+import { Killer } from "./killer.ts";
+import { Life } from "./life.ts";
+import { planLife } from "./plan.ts";
+import { Storm } from "./storm.ts";
+
+const WORKERS = 8;
+
+export const killStorm: Campaign = {
+  name: "kill-storm",
+  what: "daemon, shims, keepers, runtimes and loggers are killed and stopped under random containers, whose ends and outputs are known",
+  lives: { short: 24, full: 10_000 },
+  async run(run) {
+    const storm = await Storm.begin(run);
+    try {
+      const plans = Array.from({ length: run.lives }, (_, n) => planLife(run.random, `storm-${n}`));
+      let isOver = false;
+      const rage = new Killer(storm).rage(() => isOver);
+      const worker = async (): Promise<void> => {
+        for (let plan = plans.shift(); plan !== undefined; plan = plans.shift()) {
+          const { id } = plan;
+          await new Life(storm, plan).live().catch((error: unknown) => run.fail(`${id}: ${describe(error)}`));
+        }
+      };
+      await Promise.all(Array.from({ length: WORKERS }, worker));
+      isOver = true;
+      await rage;
+      const left = await storm.end();
+      run.check("what is left of all", left === "", left);
+    } finally {
+      await storm.daemon.close();
+    }
+  },
+};
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,138 @@
+// Kills and stops whom it meets, at moments drawn from the seed: daemon, shims, keepers, runtimes, loggers. Used by campaign.ts.
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { allPids, processInfo } from "../../harness/processes.ts";
+import type { Random } from "../random.ts";
+import type { Hit, Storm } from "./storm.ts";
+
+const SHIM = "containerd-shim-holdfast-v2";
+/** Between two deeds, in ms. */
+const PAUSE: readonly [number, number] = [20, 200];
+/** How long somebody is stopped, in ms. */
+const STOPPED: readonly [number, number] = [30, 500];
+
+export type Deed = readonly [victim: Hit | "daemon", signal: "SIGKILL" | "SIGSTOP", weight: number];
+
+/** With a keeper beside each shim nothing may be lost by a shim's death, so that is tried more often then. */
+export const DEEDS: readonly Deed[] = [
+  ["daemon", "SIGKILL", 8],
+  ["daemon", "SIGSTOP", 8],
+  ["shim", "SIGKILL", 12],
+  ["shim", "SIGSTOP", 20],
+  ["keeper", "SIGKILL", 6],
+  ["keeper", "SIGSTOP", 6],
+  ["runc", "SIGKILL", 20],
+  ["runc", "SIGSTOP", 12],
+  ["logger", "SIGKILL", 10],
+  ["logger", "SIGSTOP", 8],
+];
+
+interface Candidate {
+  readonly pid: number;
+  readonly role: Hit | "daemon";
+  readonly id: string;
+}
+
+export class Killer {
+  readonly #storm: Storm;
+  readonly #random: Random;
+  readonly #deeds: readonly Deed[];
+  /** Who is stopped now. */
+  readonly #stopped = new Set<number>();
+
+  constructor(storm: Storm, deeds: readonly Deed[] = DEEDS) {
+    this.#storm = storm;
+    this.#random = storm.run.random.branch();
+    this.#deeds = deeds.flatMap((deed) => Array.from({ length: deed[2] }, () => deed));
+  }
+
+  /** Until the storm is over; settles when nobody is stopped any more. */
+  async rage(isOver: () => boolean): Promise<void> {
+    while (!isOver()) {
+      await sleep(this.#random.between(...PAUSE));
+      if (!isOver()) this.#strike(this.#random.pick(this.#deeds));
+    }
+    for (const pid of [...this.#stopped]) this.#release(pid);
+  }
+
+  #strike([victim, signal]: Deed): void {
+    const candidates = this.#candidates().filter(({ role }) => role === victim);
+    if (candidates.length === 0) return;
+    const { pid, role, id } = this.#random.pick(candidates);
+    // Noted before: who is hit sees it at once.
+    if (role !== "daemon" && signal === "SIGKILL") this.#storm.hit(id, role);
+    if (!send(pid, signal)) return;
+    this.#storm.run.did(`${role === "daemon" ? this.#storm.daemon.kind : role} ${signal}`);
+    if (signal === "SIGKILL") return;
+    this.#stopped.add(pid);
+    setTimeout(() => this.#release(pid), this.#random.between(...STOPPED));
+  }
+
+  #release(pid: number): void {
+    if (this.#stopped.delete(pid)) send(pid, "SIGCONT");
+  }
+
+  /** Ours only: what names the daemon's directory. */
+  #candidates(): Candidate[] {
+    const { daemon } = this.#storm;
+    const found: Candidate[] = daemon.isRunning ? [{ pid: daemon.pid, role: "daemon", id: "" }] : [];
+    for (const pid of allPids()) {
+      const words = text(`/proc/${pid}/cmdline`).split("\0");
+      const [program = ""] = words;
+      const id = idOf(words) ?? loggedId(pid, words, this.#storm.logger);
+      if (id === undefined || !daemon.ctr.ids.has(id)) continue;
+      if (program.includes(SHIM)) {
+        const hasShimBelow = parentIsShim(pid);
+        found.push({ pid, role: hasShimBelow ? "shim" : this.#isKeeper(pid) ? "keeper" : "shim", id });
+      } else if (program.endsWith("runc")) found.push({ pid, role: "runc", id });
+      else if (words.includes(this.#storm.logger) || program === "cat")
+        found.push({ pid, role: "logger", id });
+    }
+    return found;
+  }
+
+  /** A shim's parent of the same program keeps it. */
+  #isKeeper(pid: number): boolean {
+    return allPids().some((other) => {
+      const info = processInfo(other);
+      return info?.parent === pid && info.commandLine.includes(SHIM);
+    });
+  }
+}
+
+function parentIsShim(pid: number): boolean {
+  const parent = processInfo(pid)?.parent;
+  return parent !== undefined && text(`/proc/${parent}/cmdline`).includes(SHIM);
+}
+
+/** The container's id on the command line of a shim or of a runtime's command. A container's own first process, still "runc init", has none. */
+function idOf(words: readonly string[]): string | undefined {
+  const flag = words.indexOf("-id");
+  if (flag >= 0) return words[flag + 1];
+  return words.find((word) => /^storm-\d+$/.test(word));
+}
+
+function loggedId(pid: number, words: readonly string[], logger: string): string | undefined {
+  if (words[0] !== "cat" && !words.includes(logger)) return undefined;
+  return text(`/proc/${pid}/environ`)
+    .split("\0")
+    .find((entry) => entry.startsWith("CONTAINER_ID="))
+    ?.slice("CONTAINER_ID=".length);
+}
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+function send(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,285 @@
+// One container of a storm from its record to its removal, by a client that asks again whenever the daemon has died, and that knows its true end.
+import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { SPEC_PROCESS } from "../../../src/api/any.ts";
+import { Status } from "../../../src/api/generated/process.ts";
+import { createContainer } from "../../../src/cli/containers/record.ts";
+import { Code } from "../../../src/ttrpc/status.ts";
+import { FifoReader, makeFifo } from "../../harness/fifo.ts";
+import { ociSpec } from "../../harness/rootfs.ts";
+import { json } from "../../harness/shim-client.ts";
+import { type ExecPlan, execScriptOf, type LifePlan, numbers, outputOf, scriptOf } from "./plan.ts";
+import { codeOf, type Storm } from "./storm.ts";
+
+const NO_STDIO = { stdin: "", stdout: "", stderr: "", terminal: false };
+/** How often a step is tried that a runtime's death, or the daemon's, has cut. */
+const TRIES = 6;
+const SIGKILL = 9;
+/** How long the rest of an output may take once its container is deleted, in ms. */
+const OUTPUT_TIMEOUT = 30_000;
+
+/** The task is gone before its client has deleted it: its shim was killed, and its daemon has cleaned up. */
+class Gone extends Error {}
+
+export class Life {
+  readonly #storm: Storm;
+  readonly #plan: LifePlan;
+  #output: FifoReader | undefined;
+  #held: number | undefined;
+  /** Whether it was ended by force, because a step could not be done after the runtime was killed in it. */
+  #isCut = false;
+
+  constructor(storm: Storm, plan: LifePlan) {
+    this.#storm = storm;
+    this.#plan = plan;
+  }
+
+  async live(): Promise<void> {
+    const { run, daemon } = this.#storm;
+    const { id } = this.#plan;
+    daemon.ctr.ids.add(id);
+    run.did("lives");
+    let status: number | undefined;
+    try {
+      await this.#create();
+      await this.#start();
+      for (const exec of this.#plan.execs) await this.#exec(exec);
+      status = await this.#end();
+    } catch (error) {
+      if (!(error instanceof Gone)) {
+        // So that what is left at the end is what was lost, and not what was given up.
+        await this.#kill();
+        await this.#remove().catch(() => {});
+        throw error;
+      }
+      run.check("tasks that vanished", this.#shimWasHit, `${id}: no shim of it was killed`);
+    }
+    await this.#remove();
+    if (status !== undefined) await this.#compare(status);
+    if (this.#held !== undefined) closeSync(this.#held);
+    this.#output?.close();
+    for (const file of [`go-${id}`, `waits-${id}`]) rmSync(join(daemon.rootfs, "tmp", file), { force: true });
+  }
+
+  get #shimWasHit(): boolean {
+    return this.#storm.wasHit(this.#plan.id, "shim");
+  }
+
+  async #create(): Promise<void> {
+    const { daemon, logger } = this.#storm;
+    const { id, stdio } = this.#plan;
+    const cgroupsPath = `/${daemon.namespace}/${id}`;
+    const args = ["sh", "-c", scriptOf(this.#plan)];
+    const terminal = stdio === "terminal";
+    const spec = ociSpec({ rootfs: daemon.rootfs, cgroupsPath, args, terminal });
+    await this.#step("put on record", async (client) => {
+      const record = { id, runtime: daemon.runtime, labels: {}, spec: { ...spec }, image: undefined };
+      await createContainer(client, record).catch(unless(Code.ALREADY_EXISTS));
+    });
+    const stdout = stdio === "logger" ? `binary://${logger}` : this.#openOutput();
+    await this.#step("create", async (client) => {
+      const request = { ...NO_STDIO, containerId: id, rootfs: [], stdout, terminal, runtimePath: "" };
+      await client.tasks.create(request).catch(unless(Code.ALREADY_EXISTS));
+    });
+    if (this.#held !== undefined) {
+      this.#output = new FifoReader(stdout);
+      closeSync(this.#held);
+      this.#held = undefined;
+    }
+  }
+
+  async #start(): Promise<void> {
+    await this.#step("start", async (client) => {
+      const status = await this.#status();
+      if (status === Status.CREATED) await client.tasks.start({ containerId: this.#plan.id, execId: "" });
+    });
+  }
+
+  /** One that a death has cut in two counts for nothing; any other must have its output and its status. */
+  async #exec(plan: ExecPlan): Promise<void> {
+    const { run, client, deaths } = this.#storm;
+    const { id: containerId } = this.#plan;
+    const path = makeFifo(join(this.#storm.daemon.directory, "fifo", `${containerId}-${plan.id}`));
+    const held = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const named = { containerId, execId: plan.id };
+    try {
+      const process = {
+        args: ["sh", "-c", execScriptOf(plan)],
+        cwd: "/",
+        env: ["PATH=/bin"],
+        terminal: plan.terminal,
+      };
+      const spec = json(SPEC_PROCESS, { ...process, user: { uid: 0, gid: 0 } });
+      await client.tasks.exec({ ...NO_STDIO, ...named, stdout: path, terminal: plan.terminal, spec });
+      await client.tasks.start(named);
+      const output = new FifoReader(path);
+      closeSync(held);
+      const { exitStatus } = await client.tasks.wait(named);
+      await client.tasks.deleteProcess(named);
+      await within(OUTPUT_TIMEOUT, output.ended, `${containerId} ${plan.id}: its output has no end`);
+      output.close();
+      run.did("execs");
+      if (this.#wasDisturbed(deaths)) return;
+      run.check(
+        "exec statuses",
+        exitStatus === plan.status,
+        `${containerId} ${plan.id}: ${exitStatus} for ${plan.status}`,
+      );
+      const wanted = numbers(1, plan.lines);
+      run.check("exec outputs", output.text === wanted, () =>
+        difference(`${containerId} ${plan.id}`, output.text, wanted),
+      );
+    } catch (error) {
+      run.did("execs cut");
+      // Who was answered by nobody may know of the daemon's death before we do.
+      if (codeOf(error) !== Code.UNAVAILABLE && !this.#wasDisturbed(deaths)) throw error;
+    }
+  }
+
+  #wasDisturbed(deaths: number): boolean {
+    const { id } = this.#plan;
+    return deaths !== this.#storm.deaths || this.#shimWasHit || this.#storm.wasHit(id, "runc");
+  }
+
+  async #end(): Promise<number> {
+    const { daemon, run } = this.#storm;
+    const { id, isKilled } = this.#plan;
+    if (isKilled && !this.#isCut) {
+      const waits = join(daemon.rootfs, "tmp", `waits-${id}`);
+      while (!existsSync(waits)) {
+        if ((await this.#status()) === Status.STOPPED) break;
+        await sleep(20);
+      }
+      await this.#step("kill", async (client) => {
+        await client.tasks
+          .kill({ containerId: id, execId: "", signal: SIGKILL, all: false })
+          .catch(unless(Code.NOT_FOUND));
+      });
+    } else writeFileSync(join(daemon.rootfs, "tmp", `go-${id}`), "");
+    const { exitStatus } = await this.#ask("wait", (client) =>
+      client.tasks.wait({ containerId: id, execId: "" }),
+    );
+    run.did("ends");
+    return exitStatus;
+  }
+
+  async #compare(status: number): Promise<void> {
+    const { run, logOf } = { run: this.#storm.run, logOf: this.#storm.logOf(this.#plan.id) };
+    const { id, isKilled, stdio } = this.#plan;
+    const wanted = isKilled ? 128 + SIGKILL : this.#plan.status;
+    const allowed = this.#isCut || this.#shimWasHit ? [wanted, 128 + SIGKILL] : [wanted];
+    run.check("exit statuses", allowed.includes(status), `${id}: ${status} for ${allowed.join(" or ")}`);
+    if (this.#output !== undefined)
+      await within(OUTPUT_TIMEOUT, this.#output.ended, `${id}: its output has no end`);
+    const loggerWasHit = stdio === "logger" && this.#storm.wasHit(id, "logger");
+    const text = this.#output?.text ?? (existsSync(logOf) ? readFileSync(logOf, "latin1") : "");
+    const whole = outputOf(this.#plan);
+    // Of what was cut short there is a beginning.
+    const isPart = this.#isCut || this.#shimWasHit || loggerWasHit;
+    const holds = isPart ? whole.startsWith(text) : text === whole;
+    run.check("outputs", holds, () => difference(id, text, whole));
+  }
+
+  async #remove(): Promise<void> {
+    const { daemon, run } = this.#storm;
+    const { id } = this.#plan;
+    await this.#tolerant("delete", (client) =>
+      client.tasks.delete({ containerId: id }).catch(unless(Code.NOT_FOUND)),
+    );
+    if (daemon.kind === "holdfastd") {
+      const { steps } = await this.#ask("history", (client) => client.history.get({ containerId: id }));
+      const exits = steps.filter(({ what, execId }) => what === "/tasks/exit" && execId === "").length;
+      run.check(
+        "exits in the history",
+        exits === 1 || (exits === 0 && this.#shimWasHit) || this.#isCut,
+        `${id}: ${exits}`,
+      );
+    }
+    await this.#tolerant("forget", (client) =>
+      client.containers.delete({ id }).catch(unless(Code.NOT_FOUND)),
+    );
+  }
+
+  #openOutput(): string {
+    const path = makeFifo(join(this.#storm.daemon.directory, "fifo", `${this.#plan.id}-out`));
+    this.#held = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    return path;
+  }
+
+  /** Rejects with Gone if there is no task. */
+  async #status(): Promise<Status> {
+    const { process } = await this.#ask("get", (client) =>
+      client.tasks.get({ containerId: this.#plan.id, execId: "" }),
+    );
+    return process?.status ?? Status.UNKNOWN;
+  }
+
+  /** A question about the task. */
+  async #ask<T>(what: string, call: (client: Storm["client"]) => Promise<T>): Promise<T> {
+    try {
+      return await this.#storm.steadily(`${this.#plan.id}: ${what}`, call);
+    } catch (error) {
+      if (codeOf(error) === Code.NOT_FOUND) throw new Gone();
+      throw error;
+    }
+  }
+
+  /** Does what may be cut in two by a death, several times. What a killed runtime has spoilt for good is ended by force. */
+  async #step(what: string, call: (client: Storm["client"]) => Promise<void>): Promise<void> {
+    if (this.#isCut) return;
+    const { run, deaths } = this.#storm;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#storm.steadily(`${this.#plan.id}: ${what}`, call);
+        return;
+      } catch (error) {
+        if (error instanceof Gone) throw error;
+        if (codeOf(error) === Code.NOT_FOUND && this.#shimWasHit) throw new Gone();
+        if (!this.#wasDisturbed(deaths)) throw error;
+        if (attempt < TRIES) continue;
+        run.did(`lives cut at ${what}`);
+        this.#isCut = true;
+        await this.#kill();
+        return;
+      }
+    }
+  }
+
+  async #kill(): Promise<void> {
+    const request = { containerId: this.#plan.id, execId: "", signal: SIGKILL, all: true };
+    await this.#storm.steadily("kill", (client) => client.tasks.kill(request)).catch(() => {});
+  }
+
+  /** A removal: a runtime that is killed in it fails it, and the next one finds the rest. */
+  async #tolerant(what: string, call: (client: Storm["client"]) => Promise<unknown>): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#storm.steadily(`${this.#plan.id}: ${what}`, call);
+        return;
+      } catch (error) {
+        if (attempt === TRIES) throw error;
+        await this.#kill();
+        await sleep(100);
+      }
+    }
+  }
+}
+
+function unless(code: Code): (error: unknown) => void {
+  return (error) => {
+    if (codeOf(error) !== code) throw error;
+  };
+}
+
+async function within(ms: number, work: Promise<unknown>, otherwise: string): Promise<void> {
+  const late = sleep(ms, "late", { ref: false });
+  if ((await Promise.race([work, late])) === "late") throw new Error(otherwise);
+}
+
+function difference(whose: string, text: string, wanted: string): string {
+  let at = 0;
+  while (at < text.length && text[at] === wanted[at]) at++;
+  const piece = (of: string): string => JSON.stringify(of.slice(at, at + 30));
+  return `${whose}: ${text.length} bytes for ${wanted.length}, at ${at}: ${piece(text)} for ${piece(wanted)}`;
+}

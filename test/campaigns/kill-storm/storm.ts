@@ -1,0 +1,130 @@
+// What all lives of a storm share: the daemon, which comes back whenever it has died, its client, and who was hit by what.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { DaemonClient } from "../../../src/cli/containers/daemon-client.ts";
+import { callCode } from "../../../src/cli/text/problem.ts";
+import { Code } from "../../../src/ttrpc/status.ts";
+import { Daemon } from "../../harness/daemon.ts";
+import type { CampaignRun } from "../campaign.ts";
+
+/** No step of a life takes longer, however often the daemon dies meanwhile, in ms. */
+const STEP_TIMEOUT = 90_000;
+/** A call that is answered by nobody for so long is a hang, in ms. */
+const CALL_TIMEOUT = 60_000;
+
+/** Places where holdfastd can be told to die (src/manager/failpoint.ts). */
+export const FAILPOINTS: readonly string[] = [
+  ...["create:bundle", "create:started", "create:connected", "create:created"],
+  ...["delete:asked", "delete:answered", "delete:shutdown", "reattach:asked"],
+  ...["Forward/tasks/exit:request", "Forward/tasks/exit:response"],
+  ...[
+    "containerd.services.tasks.v1.Tasks/Start:request",
+    "containerd.services.tasks.v1.Tasks/Start:response",
+  ],
+];
+
+/** What somebody was hit with: by SIGKILL, the ones that change what may be expected. */
+export type Hit = "shim" | "keeper" | "runc" | "logger";
+
+export class Storm {
+  readonly run: CampaignRun;
+  readonly daemon: Daemon;
+  readonly logger: string;
+  readonly #hits = new Map<string, Set<Hit>>();
+  #client: DaemonClient | undefined;
+  /** Counts the daemon's deaths: what was under way then may have been cut in two. */
+  #deaths = 0;
+  #isOver = false;
+
+  private constructor(run: CampaignRun, daemon: Daemon) {
+    this.run = run;
+    this.daemon = daemon;
+    const directory = join(daemon.directory, "logs");
+    mkdirSync(directory);
+    this.logger = join(daemon.directory, "logger");
+    writeFileSync(this.logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >${directory}/$CONTAINER_ID\n`, {
+      mode: 0o755,
+    });
+  }
+
+  static async begin(run: CampaignRun): Promise<Storm> {
+    const storm = new Storm(run, await Daemon.start({ logLevel: "info" }));
+    storm.#client = await DaemonClient.connect(storm.daemon.address, storm.daemon.namespace, CALL_TIMEOUT);
+    void storm.#revive();
+    return storm;
+  }
+
+  get client(): DaemonClient {
+    if (this.#client === undefined) throw new Error("not connected");
+    return this.#client;
+  }
+
+  get deaths(): number {
+    return this.#deaths;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  logOf(id: string): string {
+    return join(this.daemon.directory, "logs", id);
+  }
+
+  hit(id: string, by: Hit): void {
+    const hits = this.#hits.get(id) ?? new Set();
+    hits.add(by);
+    this.#hits.set(id, hits);
+  }
+
+  wasHit(id: string, by: Hit): boolean {
+    return this.#hits.get(id)?.has(by) === true;
+  }
+
+  /** Calls until somebody answers, whatever becomes of the daemon. Rejects with the first other error. */
+  async steadily<T>(what: string, call: (client: DaemonClient) => Promise<T>): Promise<T> {
+    const deadline = performance.now() + STEP_TIMEOUT;
+    for (;;) {
+      try {
+        return await call(this.client);
+      } catch (error) {
+        if (callCode(error) !== Code.UNAVAILABLE || performance.now() > deadline) {
+          throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, {
+            cause: error,
+          });
+        }
+        await sleep(50);
+      }
+    }
+  }
+
+  /** Ends the storm and tells what is left of it. */
+  async end(): Promise<string> {
+    this.#isOver = true;
+    this.#client?.close();
+    return this.daemon.isRunning ? this.daemon.leftovers() : "the daemon does not run";
+  }
+
+  async #revive(): Promise<void> {
+    const random = this.run.random.branch();
+    while (!this.#isOver) {
+      await this.daemon.exited;
+      if (this.#isOver) return;
+      this.#deaths++;
+      this.run.did(`deaths of ${this.daemon.kind}`);
+      const place = this.daemon.kind === "holdfastd" && random.chance(0.5) ? random.pick(FAILPOINTS) : "";
+      try {
+        await this.daemon.launch(place === "" ? {} : { HOLDFAST_FAILPOINT: place });
+      } catch {
+        // It died on the way, at such a place: the next one has none.
+      }
+    }
+  }
+}
+
+/** The code of what steadily() rejected with. */
+export function codeOf(error: unknown): number | undefined {
+  return error instanceof Error ? callCode(error.cause ?? error) : undefined;
+}

@@ -1,0 +1,92 @@
+// A registry that does what no real one can be made to do: it serves images from memory, and goes wrong where a test says so.
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import type { Blob, TestImage } from "./image.ts";
+
+export interface SeenRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: IncomingHttpHeaders;
+}
+
+/** Answers in the registry's place, and returns true; `body` is what it would have answered with. */
+export type Fault = (request: SeenRequest, response: ServerResponse, body: Buffer | undefined) => boolean;
+
+export class FaultyRegistry {
+  readonly #server: Server;
+  readonly #blobs = new Map<string, Blob>();
+  /** Manifests under names too. */
+  readonly #names = new Map<string, Blob>();
+  readonly seen: SeenRequest[] = [];
+  /** What goes wrong. */
+  fault: Fault = () => false;
+
+  private constructor() {
+    this.#server = createServer((request, response) => this.#answer(request, response));
+  }
+
+  static async start(): Promise<FaultyRegistry> {
+    const registry = new FaultyRegistry();
+    await new Promise<void>((resolve) => registry.#server.listen(0, "127.0.0.1", resolve));
+    return registry;
+  }
+
+  get host(): string {
+    const address = this.#server.address();
+    if (typeof address !== "object" || address === null) throw new Error("no address");
+    return `127.0.0.1:${address.port}`;
+  }
+
+  add(name: string, image: TestImage): void {
+    for (const blob of [image.manifest, image.config, ...image.layers]) this.#blobs.set(blob.digest, blob);
+    this.#names.set(name, image.manifest);
+  }
+
+  /** What was asked of it. */
+  asked(pattern: RegExp): SeenRequest[] {
+    return this.seen.filter(({ method, path }) => pattern.test(`${method} ${path}`));
+  }
+
+  /** As if nothing had been. */
+  reset(): void {
+    this.seen.splice(0);
+    this.fault = () => false;
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const { method = "", url: path = "", headers } = request;
+    request.resume();
+    response.on("error", () => {});
+    const seen = { method, path, headers };
+    this.seen.push(seen);
+    const [, kind = "", name = ""] = /\/(manifests|blobs)\/([^?/]+)/.exec(path) ?? [];
+    const blob =
+      kind === "manifests" ? (this.#names.get(name) ?? this.#blobs.get(name)) : this.#blobs.get(name);
+    if (this.fault(seen, response, blob?.bytes)) return;
+    if (blob === undefined) {
+      response.writeHead(404, { "content-type": "application/json" });
+      response.end('{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}');
+      return;
+    }
+    const start = Number(/^bytes=(\d+)-$/.exec(headers.range ?? "")?.[1] ?? 0);
+    const part = blob.bytes.subarray(start);
+    response.writeHead(start > 0 ? 206 : 200, {
+      "content-type": kind === "manifests" ? blob.mediaType : "application/octet-stream",
+      "content-length": part.length,
+      "docker-content-digest": blob.digest,
+      ...(start > 0 && { "content-range": `bytes ${start}-${blob.size - 1}/${blob.size}` }),
+    });
+    if (method === "HEAD") response.end();
+    else response.end(part);
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+}
