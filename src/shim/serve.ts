@@ -61,8 +61,8 @@ export interface ServeConfig {
 export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMap<string, Uint8Array>): void {
   const { self, net, clock, keeping } = platform;
   const isKept = config.keeper > 0;
-  // The keeper has one, for both.
-  if (!isKept && kept === undefined) self.newSession();
+  // A program that goes on in the same process has one.
+  if (isKept || kept === undefined) self.newSession();
   if (kept === undefined) detachStdio(platform);
   const log = createLog(platform, config.debug, openLogFifo(platform, config.bundle));
   self.onUncaught((error) => {
