@@ -14,7 +14,7 @@ const PATIENCE = "0.4";
 export type Outcome = "passed" | "failed" | "out of time" | "ran nothing";
 
 /** How long a file may go on after a failure that is one, in ms: it cleans up, unless what has failed keeps it from its end. */
-const FAILED_TIMEOUT = 20_000;
+const FAILED_TIMEOUT = 60_000;
 
 /** What the runner calls a test that was given up rather than answered, and what holds such a test. */
 const GIVEN_UP = /failureType: '(testTimeoutFailure|cancelledByParent|subtestsFailed)'/;
