@@ -104,7 +104,15 @@ export function serve(platform: Platform, config: ServeConfig): void {
   };
   const lifetime = new Lifetime(clock, leave);
   const service = new TaskService(
-    { platform, reaper, events, log, namespace: config.namespace, oomScoreAdj: config.oomScoreAdj },
+    {
+      platform,
+      reaper,
+      events,
+      log,
+      daemonAnswers: () => config.eventsAddress === "" || net.answers(config.eventsAddress),
+      namespace: config.namespace,
+      oomScoreAdj: config.oomScoreAdj,
+    },
     { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => void leave() },
   );
   server.register(TaskDefinition, withErrorClasses(TaskDefinition, service), [TaskV3Definition.fullName]);

@@ -9,6 +9,8 @@ export interface ShimContext {
   readonly reaper: Reaper;
   readonly events: EventSink;
   readonly log: Log;
+  /** Whether a daemon takes this shim's events: false only where there is nobody at its address. */
+  readonly daemonAnswers: () => boolean;
   readonly namespace: string;
   /** The OOM score of the loggers that the shim starts: its daemon's, not its own (containerd issue 3380). */
   readonly oomScoreAdj: number;

@@ -6,18 +6,17 @@ import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { CheckpointOptions, ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
 import { withOutput } from "../cgroup/metrics-writer.ts";
+import { SIGKILL } from "../platform/platform.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Container } from "./container.ts";
 import type { ShimContext } from "./context.ts";
 import { exitFields } from "./exits.ts";
 import type { Process } from "./process.ts";
+import { Watchdog, type Watched } from "./watchdog.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */
 const REMEMBERED_DELETES = 16;
-
-/** How often an ended container that nobody deletes looks for its bundle, in ms. */
-const ABANDONED_CHECK = 20_000;
 
 const empty: Empty = {};
 
@@ -34,6 +33,7 @@ export class TaskService {
   readonly #owner: ServiceOwner;
   /** null while a container is being made: the id is taken, but nothing can be asked of it. */
   readonly #containers = new Map<string, Container | null>();
+  readonly #watchdogs = new Map<string, Watchdog>();
   readonly #deletes = new Map<string, api.DeleteResponse>();
 
   constructor(context: ShimContext, owner: ServiceOwner) {
@@ -49,10 +49,6 @@ export class TaskService {
       const container = await Container.create(this.#context, request, call);
       this.#put(id, container);
       this.#deletes.delete(deleteKey(request));
-      container.init.wait().then(
-        () => this.#watchAbandoned(container),
-        () => {},
-      );
       return { pid: container.init.pid };
     } catch (error) {
       this.#remove(id);
@@ -205,33 +201,36 @@ export class TaskService {
 
   #put(id: string, container: Container | null): void {
     this.#containers.set(id, container);
+    if (container !== null) this.#watch(container);
     this.#owner.containersChanged(this.#containers.size);
   }
 
   #remove(id: string): void {
     this.#containers.delete(id);
+    this.#watchdogs.get(id)?.stop();
+    this.#watchdogs.delete(id);
     this.#owner.containersChanged(this.#containers.size);
   }
 
-  /** A daemon that has lost its Delete has removed the bundle all the same: nobody will ask for the container again (containerd issue 7496). */
-  #watchAbandoned(container: Container): void {
-    const { clock, files } = this.#context.platform;
-    clock.after(ABANDONED_CHECK, () => {
-      if (this.#containers.get(container.id) !== container) return;
-      if (files.stat(container.bundle) !== null) this.#watchAbandoned(container);
-      else void this.#deleteAbandoned(container);
-    });
-  }
-
-  async #deleteAbandoned(container: Container): Promise<void> {
-    const { log } = this.#context;
-    log.warning("bundle is gone: deleting its container", { id: container.id });
-    try {
-      await container.delete();
-    } catch (error) {
-      log.warning("failed to delete an abandoned container", { id: container.id, error });
-    }
-    this.#remove(container.id);
+  /** A daemon that has lost track of a container has removed its bundle all the same: nobody will ask for it again. */
+  #watch(container: Container): void {
+    const watched: Watched = {
+      id: container.id,
+      bundle: container.bundle,
+      get state() {
+        return container.init.state;
+      },
+      ended: container.init.wait(),
+      kill: () => container.kill(container.init, SIGKILL, true),
+      delete: () => container.delete(),
+    };
+    const owner = {
+      daemonAnswers: () => this.#context.daemonAnswers(),
+      deleted: () => {
+        if (this.#containers.get(container.id) === container) this.#remove(container.id);
+      },
+    };
+    this.#watchdogs.set(container.id, new Watchdog(this.#context, watched, owner));
   }
 
   #remember(key: string, answer: api.DeleteResponse): void {
