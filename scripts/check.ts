@@ -6,6 +6,7 @@ const checks: readonly (readonly [what: string, ...command: string[]])[] = [
   ["types without Node", "npx", "tsc", "-p", "tsconfig.portable.json"],
   ["lint and format", "npx", "biome", "check", "--error-on-warnings"],
   ["imports by floor", "node", "--import", "tsx", "scripts/floors.ts"],
+  ["hardened programs", "node", "--import", "tsx", "scripts/hardening.ts"],
   ["mutants apply", "node", "--import", "tsx", "scripts/mutants/main.ts", "--check"],
   ["generated files", "node", "--import", "tsx", "scripts/generate.ts", "--check"],
 ];

@@ -7,7 +7,15 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { untilSignal } from "../../test/harness/rootfs.ts";
 import { cache, root } from "../cache.ts";
-import { type Cell, readResults, type TestResult, toCell, writeResults } from "./results.ts";
+import {
+  type Cell,
+  filesToRepeat,
+  readResults,
+  type TestResult,
+  toCell,
+  withRepeated,
+  writeResults,
+} from "./results.ts";
 import { debianRoot, inRoot, versionsIn } from "./roots.ts";
 import { GROUPS, type Group, packagesOf, ROWS, type Row, SHORT, SHOWN, TITLES } from "./rows.ts";
 
@@ -82,19 +90,11 @@ function runTests(
 
 /** The same, and once more, by itself, each file in which something failed. What is red in the table has been red twice. */
 function runTwice(row: Row, files: readonly string[], env: Readonly<Record<string, string>>): TestResult[] {
-  const results = runTests(row, files, env);
-  const failed = results.filter(({ outcome }) => outcome === "failed");
-  if (failed.length === 0) return results;
-  const their = [...new Set(failed.map(({ file }) => file))];
-  // Tests that several files share go by the name of the file that declares them.
-  const again = their.every((file) => files.includes(file)) ? their : files;
+  const first = runTests(row, files, env);
+  const again = filesToRepeat(first, files);
+  if (again.length === 0) return first;
   console.log(`\n==> once more, by itself: ${again.join(" ")}`);
-  const kept = again === files ? [] : results.filter(({ file }) => !again.includes(file));
-  const second = runTests(row, again, env, 1).map((result): TestResult => {
-    const first = failed.find(({ file, name }) => file === result.file && name === result.name);
-    return first && result.outcome === "passed" ? { ...result, again: true, reason: first.reason } : result;
-  });
-  return [...kept, ...second];
+  return withRepeated(first, again, runTests(row, again, env, 1));
 }
 
 /** Settings of the tests, as the host has them. */

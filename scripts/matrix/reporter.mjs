@@ -16,12 +16,14 @@ function reasonOf(error) {
 export default async function* reporter(source) {
   for await (const { type, data } of source) {
     if (type !== "test:pass" && type !== "test:fail") continue;
-    const file = data.file === undefined ? "" : relative(process.cwd(), data.file);
-    // A file that ends by itself is reported as a test with its path as name: only its failure says something.
-    if (data.name.endsWith(".test.ts") && type === "test:pass") continue;
+    // A file as a whole is reported as a test with its path as name: only its failure says something.
+    const isFile = /\.test\.(ts|mjs)$/.test(data.name);
+    if (isFile && type === "test:pass") continue;
+    const place = isFile ? data.name : data.file;
+    const file = place === undefined ? "" : relative(process.cwd(), place);
     const skipped = data.skip !== undefined && data.skip !== false;
     const outcome = type === "test:fail" ? "failed" : skipped ? "skipped" : "passed";
     const reason = outcome === "failed" ? reasonOf(data.details?.error) : skipped ? String(data.skip) : "";
-    yield `${JSON.stringify({ file, name: data.name, outcome, reason })}\n`;
+    yield `${JSON.stringify({ file, name: isFile ? "the file as a whole" : data.name, outcome, reason })}\n`;
   }
 }

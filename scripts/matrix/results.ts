@@ -35,6 +35,30 @@ export type Results = Readonly<Record<string, RowResult>>;
 const JSON_FILE: string = join(root, "docs/compatibility.json");
 const PAGE: string = join(root, "docs/compatibility.md");
 
+/** Of the files that were run, those to be run once more by themselves: something in them has failed. */
+export function filesToRepeat(results: readonly TestResult[], files: readonly string[]): readonly string[] {
+  const failed = results.filter(({ outcome }) => outcome === "failed");
+  const their = [...new Set(failed.map(({ file }) => file))];
+  // Tests that several files share go by the name of the file that declares them.
+  return their.every((file) => files.includes(file)) ? their : files;
+}
+
+/** The results of a run, with those of a second one of some of its files in their place. */
+export function withRepeated(
+  results: readonly TestResult[],
+  repeated: readonly string[],
+  second: readonly TestResult[],
+): TestResult[] {
+  const failed = results.filter(({ outcome }) => outcome === "failed");
+  const every = failed.some(({ file }) => !repeated.includes(file));
+  const kept = every ? [] : results.filter(({ file }) => !repeated.includes(file));
+  const marked = second.map((result): TestResult => {
+    const first = failed.find(({ file, name }) => file === result.file && name === result.name);
+    return first && result.outcome === "passed" ? { ...result, again: true, reason: first.reason } : result;
+  });
+  return [...kept, ...marked];
+}
+
 export function readResults(): Results {
   return existsSync(JSON_FILE) ? (JSON.parse(readFileSync(JSON_FILE, "utf8")) as Results) : {};
 }

@@ -13,6 +13,9 @@ const PATIENCE = "0.4";
 
 export type Outcome = "passed" | "failed" | "out of time" | "ran nothing";
 
+/** How long a file may go on after a failure that is one, in ms: it cleans up, unless what has failed keeps it from its end. */
+const FAILED_TIMEOUT = 60_000;
+
 /** What the runner calls a test that was given up rather than answered, and what holds such a test. */
 const GIVEN_UP = /failureType: '(testTimeoutFailure|cancelledByParent|subtestsFailed)'/;
 
@@ -34,11 +37,17 @@ export async function runTests(
     limit,
   );
   tree.sweep();
-  if (late) return "out of time";
+  if (hasFailed(output)) return "failed";
+  if (late || FAILURE.test(output)) return "out of time";
   if (status === 0) return /^# pass [1-9]/m.test(output) ? "passed" : "ran nothing";
-  const failures = output.match(/failureType: '\w+'/g) ?? [];
-  const wasAnswered = failures.length === 0 || failures.some((failure) => !GIVEN_UP.test(failure));
-  return wasAnswered ? "failed" : "out of time";
+  return "failed";
+}
+
+const FAILURE = /failureType: '\w+'/;
+
+/** Whether a test was answered with a failure. */
+function hasFailed(output: string): boolean {
+  return (output.match(new RegExp(FAILURE, "g")) ?? []).some((failure) => !GIVEN_UP.test(failure));
 }
 
 const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
@@ -54,15 +63,19 @@ function run(tree: Tree, args: readonly string[], env: NodeJS.ProcessEnv, limit:
     const child = spawn("node", args, { cwd: tree.path, env, stdio: ["ignore", "pipe", "ignore"] });
     let output = "";
     let late = false;
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-    const timer = setTimeout(() => {
+    let lastWait: NodeJS.Timeout | undefined;
+    const giveUp = (): void => {
       late = true;
       child.kill("SIGKILL");
-    }, limit);
+    };
+    const timer = setTimeout(giveUp, limit);
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+      if (hasFailed(output)) lastWait ??= setTimeout(giveUp, FAILED_TIMEOUT);
+    });
     child.on("exit", (status) => {
       clearTimeout(timer);
+      clearTimeout(lastWait);
       // A process that the test has left behind may hold the pipe.
       setTimeout(() => {
         child.stdout.destroy();

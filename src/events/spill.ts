@@ -40,7 +40,11 @@ export class SpillFile {
       this.#out = fds.openRead(`/proc/self/fd/${kept.output}`);
       fds.close(kept.output);
       this.#count = kept.count;
-      for (let rest = kept.read; rest > 0; rest -= fds.read(this.#out, Math.min(rest, READ_BYTES))?.length ?? rest);
+      for (
+        let rest = kept.read;
+        rest > 0;
+        rest -= fds.read(this.#out, Math.min(rest, READ_BYTES))?.length ?? rest
+      );
       return;
     }
     [this.#in, this.#out] = openUnnamed({ fds, files }, `${directory}/holdfast.events`);

@@ -2,6 +2,7 @@
 // what a service demands of a client it demands of this one.
 import {
   ContentDefinition,
+  WriteAction,
   type WriteContentRequest,
   type WriteContentResponse,
 } from "../api/generated/content.ts";
@@ -12,6 +13,7 @@ import { SnapshotsDefinition } from "../api/generated/snapshots.ts";
 import type { Calls, ContentWrite, ImageServices } from "../transfer/services.ts";
 import type { ServiceDefinition } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { failpoint } from "./failpoint.ts";
 import type { Call, Handlers } from "./grpc-server.ts";
 
 /** The services of which a transfer is made. */
@@ -41,7 +43,11 @@ function withLease(call: Call, lease: string): Call {
   return { namespace: call.namespace, client, reason, signal, lease };
 }
 
-function calls<D extends ServiceDefinition>(definition: D, handlers: Handlers<D>, call: Call): Calls<D> {
+function calls<D extends ServiceDefinition & { readonly name: string }>(
+  definition: D,
+  handlers: Handlers<D>,
+  call: Call,
+): Calls<D> {
   const found: Record<string, unknown> = {};
   for (const [key, { name, requestStream, responseStream }] of Object.entries(definition.methods)) {
     const handler = handlers[key] as ((request: unknown, call: Call) => unknown) | undefined;
@@ -50,10 +56,24 @@ function calls<D extends ServiceDefinition>(definition: D, handlers: Handlers<D>
       if (handler === undefined) throw new TtrpcError(Code.UNIMPLEMENTED, `${definition.fullName}/${name}`);
       return handler.call(handlers, request, call);
     };
-    found[key] = responseStream ? act : async (request: unknown) => act(request);
+    const step = `transfer:${definition.name}/${name}`;
+    const unary = async (request: unknown): Promise<unknown> => {
+      failpoint(`${step}:request`);
+      const answer = await act(request);
+      failpoint(`${step}:response`);
+      return answer;
+    };
+    found[key] = responseStream ? act : unary;
   }
   return found as Calls<D>;
 }
+
+/** For the names of failpoints. */
+const ACTIONS = {
+  [WriteAction.STAT]: "stat",
+  [WriteAction.WRITE]: "write",
+  [WriteAction.COMMIT]: "commit",
+} as const;
 
 /** A Write without a connection. */
 class LocalWrite implements ContentWrite {
@@ -80,7 +100,10 @@ class LocalWrite implements ContentWrite {
     message: Pick<WriteContentRequest, "action" | "ref" | "offset"> & Partial<WriteContentRequest>,
   ): Promise<WriteContentResponse> {
     this.#next = { total: 0n, expected: "", data: new Uint8Array(0), labels: {}, ...message };
+    const step = `transfer:Write/${ACTIONS[message.action]}`;
+    failpoint(`${step}:request`);
     const { value, done } = await this.#answers.next();
+    failpoint(`${step}:response`);
     if (done === true) throw new Error("the write has ended");
     return value;
   }

@@ -1,5 +1,6 @@
 // Platform over the native host: the shim's only way to the outside. Called once, by cmd/shim/main.ts.
 import * as host from "holdfast:host";
+import { effects } from "./effects.ts";
 import {
   type Descriptors,
   type Files,
@@ -11,7 +12,6 @@ import {
   type SpawnRequest,
   type ThisProcess,
 } from "./platform.ts";
-import { effects } from "./effects.ts";
 import { SocketListener } from "./socket-listener.ts";
 import { SocketStream } from "./socket-stream.ts";
 

@@ -140,7 +140,10 @@ function checksum(hex: string): number {
 }
 
 /** The records of a file, in the order in which they were first put. What is torn at its end is left out. Throws if it is no state of this version. */
-export function readState(platform: Pick<Platform, "files" | "text" | "sha256">, path: string): Map<string, Uint8Array> {
+export function readState(
+  platform: Pick<Platform, "files" | "text" | "sha256">,
+  path: string,
+): Map<string, Uint8Array> {
   const bytes = platform.files.readBytes(path, MAX_STATE);
   const records = new Map<string, Uint8Array>();
   if (bytes.length < MAGIC.length || platform.text.decode(bytes.subarray(0, MAGIC.length)) !== MAGIC) {

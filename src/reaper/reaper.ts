@@ -187,7 +187,10 @@ export class Reaper {
   #statOf(pid: number): string[] {
     try {
       const stat = this.#platform.files.read(`/proc/${pid}/stat`, 4096);
-      return stat.slice(stat.lastIndexOf(")") + 2).trim().split(" ");
+      return stat
+        .slice(stat.lastIndexOf(")") + 2)
+        .trim()
+        .split(" ");
     } catch {
       return [];
     }

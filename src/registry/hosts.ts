@@ -160,7 +160,7 @@ function readHosts(directory: string, content: Table): Entry[] {
 }
 
 function urlOf(text: string): URL {
-  const url = new URL(text.startsWith("http") ? text : `https://${text}`);
+  const url = new URL(text.includes("://") ? text : `https://${text}`);
   if (url.protocol !== "http:" && url.protocol !== "https:")
     throw new Error(`${text}: neither http nor https`);
   return url;

@@ -42,7 +42,10 @@ export class Debug {
     const { keeping, self } = this.#platform;
     if (call.isResumed) {
       if ((keeping.keeper()?.failedExecutions ?? 0) > 0) {
-        throw new TtrpcError(Code.ABORTED, "the program could not go on: the one that was there before serves");
+        throw new TtrpcError(
+          Code.ABORTED,
+          "the program could not go on: the one that was there before serves",
+        );
       }
       return { version: VERSION, pid: self.pid() };
     }

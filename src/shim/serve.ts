@@ -16,12 +16,12 @@ import {
 } from "../platform/platform.ts";
 import { StateLog } from "../platform/state-log.ts";
 import { Reaper } from "../reaper/reaper.ts";
-import type { CallInfo } from "../ttrpc/definition.ts";
-import type { TtrpcError } from "../ttrpc/status.ts";
 import { withErrorClasses } from "../task/error-classes.ts";
 import { TaskService } from "../task/service.ts";
 import { CallRecords, keptConnections } from "../ttrpc/connection-record.ts";
+import type { CallInfo } from "../ttrpc/definition.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
+import type { TtrpcError } from "../ttrpc/status.ts";
 import { recordCrash } from "./crash.ts";
 import { Debug } from "./debug.ts";
 import { Lifetime } from "./lifetime.ts";
@@ -71,7 +71,8 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
   });
   self.becomeSubreaper();
   // The next one inherits the keeper's.
-  if (kept === undefined) raiseOomScore(platform, log, config.oomScoreAdj, ["self", ...(isKept ? [String(config.keeper)] : [])]);
+  if (kept === undefined)
+    raiseOomScore(platform, log, config.oomScoreAdj, ["self", ...(isKept ? [String(config.keeper)] : [])]);
   self.raiseFileLimit();
 
   const records = new StateLog(platform);
@@ -130,6 +131,7 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
       log,
       records,
       keeper: config.keeper,
+      daemonAnswers: () => config.eventsAddress === "" || net.answers(config.eventsAddress),
       namespace: config.namespace,
       oomScoreAdj: config.oomScoreAdj,
     },

@@ -3,7 +3,7 @@
 import { errorText, type Log } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { StateLog } from "../platform/state-log.ts";
-import { type Reaper } from "../reaper/reaper.ts";
+import type { Reaper } from "../reaper/reaper.ts";
 import { collect } from "../runc/collect.ts";
 import type { TtrpcServer } from "../ttrpc/server.ts";
 

@@ -69,7 +69,12 @@ export class Output {
       this.#fifoReader = kept.reader;
       this.#isBroken = kept.broken;
       if (!kept.broken && (sink.kind === "fifo" || sink.kind === "pipe")) {
-        this.#overflow = openOverflow(context, policy, { sinkFailed: () => this.#writeFailed() }, kept.waiting);
+        this.#overflow = openOverflow(
+          context,
+          policy,
+          { sinkFailed: () => this.#writeFailed() },
+          kept.waiting,
+        );
       }
       return;
     }

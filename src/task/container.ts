@@ -14,6 +14,7 @@ import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
 import { type ProcessSetup, Runc } from "../runc/runc.ts";
+import type { StdioConfig } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { type CriuRun, checkpointRun, restoreRun, runCriu } from "./checkpoint.ts";
@@ -24,9 +25,8 @@ import { writeGoShimFiles } from "./go-shim-files.ts";
 import { writeJournal } from "./journal.ts";
 import { explain, Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process, type ProcessExit, type ProcessRecord } from "./process.ts";
-import { killUnfinishedExec } from "./unfinished-exec.ts";
 import { Queue } from "./queue.ts";
-import type { StdioConfig } from "../stdio/stdio.ts";
+import { killUnfinishedExec } from "./unfinished-exec.ts";
 
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
@@ -519,7 +519,11 @@ export class Container {
     const child = record.pid === 0 ? undefined : reaper.adopt(record.pid, record.pidfd);
     const { state, stdio } = record;
     const isMade = stdio !== undefined && (process === this.init || state !== "starting");
-    process.resume(record, child, isMade ? this.#launcher.resume(process, stdio, () => this.#changedOf(process)) : undefined);
+    process.resume(
+      record,
+      child,
+      isMade ? this.#launcher.resume(process, stdio, () => this.#changedOf(process)) : undefined,
+    );
     if (record.exit === undefined) void child?.exited.then(ended);
   }
 

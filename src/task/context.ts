@@ -14,6 +14,8 @@ export interface ShimContext {
   readonly records: Records;
   /** The keeper's pid; 0 without one. */
   readonly keeper: number;
+  /** Whether a daemon takes this shim's events: false only where there is nobody at its address. */
+  readonly daemonAnswers: () => boolean;
   readonly namespace: string;
   /** The OOM score of the loggers that the shim starts: its daemon's, not its own (containerd issue 3380). */
   readonly oomScoreAdj: number;

@@ -70,7 +70,11 @@ export class Launcher {
   #configOf(process: Process): ProcessStdioConfig {
     const isInit = process.kind === "init";
     // Whoever runs a command wants all of its output, such as an archive, and reads it.
-    return { ...process.config, mayBeAttachedLater: isInit, policy: isInit ? this.#policy : { kind: "block" } };
+    return {
+      ...process.config,
+      mayBeAttachedLater: isInit,
+      policy: isInit ? this.#policy : { kind: "block" },
+    };
   }
 
   /** Has the runtime make a process of that user with its stdio, and claims it. On failure the stdio is closed again. `changed` is told of its stdio. */

@@ -6,18 +6,18 @@ import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { CheckpointOptions, ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
 import { withOutput } from "../cgroup/metrics-writer.ts";
+import { SIGKILL } from "../platform/platform.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Container, type ContainerRecord, type ExecRecord } from "./container.ts";
 import type { ShimContext } from "./context.ts";
 import { exitFields } from "./exits.ts";
+
 import type { Process, ProcessExit } from "./process.ts";
+import { Watchdog, type Watched } from "./watchdog.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */
 const REMEMBERED_DELETES = 16;
-
-/** How often an ended container that nobody deletes looks for its bundle, in ms. */
-const ABANDONED_CHECK = 20_000;
 
 const empty: Empty = {};
 
@@ -37,6 +37,7 @@ export class TaskService {
   readonly #deletes = new Map<string, Deleted>();
   /** Resolves when nothing is left that was under way when an earlier shim died. */
   #settled: Promise<unknown> = Promise.resolve();
+  readonly #watchdogs = new Map<string, Watchdog>();
 
   constructor(context: ShimContext, owner: ServiceOwner) {
     this.#context = context;
@@ -70,14 +71,6 @@ export class TaskService {
     const { container, settled } = Container.resume(this.#context, record, execs);
     this.#put(id, record.isMade ? container : null);
     if (!(await settled)) this.#remove(id);
-    else if (record.isMade) this.#awaitEnd(container);
-  }
-
-  #awaitEnd(container: Container): void {
-    container.init.wait().then(
-      () => this.#watchAbandoned(container),
-      () => {},
-    );
   }
 
   async create(request: api.CreateTaskRequest, call: CallContext): Promise<api.CreateTaskResponse> {
@@ -95,7 +88,6 @@ export class TaskService {
       const container = await Container.create(this.#context, request, call);
       this.#put(id, container);
       this.#forgetDelete(deleteKey(request));
-      this.#awaitEnd(container);
       return { pid: container.init.pid };
     } catch (error) {
       this.#remove(id);
@@ -265,40 +257,45 @@ export class TaskService {
 
   #put(id: string, container: Container | null): void {
     this.#containers.set(id, container);
+    if (container !== null) this.#watch(container);
     this.#owner.containersChanged(this.#containers.size);
   }
 
   #remove(id: string): void {
     this.#containers.delete(id);
+    this.#watchdogs.get(id)?.stop();
+    this.#watchdogs.delete(id);
     this.#owner.containersChanged(this.#containers.size);
   }
 
-  /** A daemon that has lost its Delete has removed the bundle all the same: nobody will ask for the container again (containerd issue 7496). */
-  #watchAbandoned(container: Container): void {
-    const { clock, files } = this.#context.platform;
-    clock.after(ABANDONED_CHECK, () => {
-      if (this.#containers.get(container.id) !== container) return;
-      if (files.stat(container.bundle) !== null) this.#watchAbandoned(container);
-      else void this.#deleteAbandoned(container);
-    });
-  }
-
-  async #deleteAbandoned(container: Container): Promise<void> {
-    const { log } = this.#context;
-    log.warning("bundle is gone: deleting its container", { id: container.id });
-    try {
-      await container.delete();
-    } catch (error) {
-      log.warning("failed to delete an abandoned container", { id: container.id, error });
-    }
-    this.#remove(container.id);
+  /** A daemon that has lost track of a container has removed its bundle all the same: nobody will ask for it again. */
+  #watch(container: Container): void {
+    const watched: Watched = {
+      id: container.id,
+      bundle: container.bundle,
+      get state() {
+        return container.init.state;
+      },
+      ended: container.init.wait(),
+      kill: () => container.kill(container.init, SIGKILL, true),
+      delete: () => container.delete(),
+    };
+    const owner = {
+      daemonAnswers: () => this.#context.daemonAnswers(),
+      deleted: () => {
+        if (this.#containers.get(container.id) === container) this.#remove(container.id);
+      },
+    };
+    this.#watchdogs.set(container.id, new Watchdog(this.#context, watched, owner));
   }
 
   #remember(key: string, deleted: Deleted): void {
     const { records } = this.#context;
     const { pid, exit } = deleted;
     this.#deletes.set(key, deleted);
-    records.put(`deleted ${key}`, () => JSON.stringify({ pid, status: exit?.status, at: exit && String(exit.at) }));
+    records.put(`deleted ${key}`, () =>
+      JSON.stringify({ pid, status: exit?.status, at: exit && String(exit.at) }),
+    );
     const oldest = this.#deletes.keys().next().value;
     if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#forgetDelete(oldest);
   }

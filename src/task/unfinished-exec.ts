@@ -30,13 +30,18 @@ export async function killUnfinishedExec(context: ShimContext, traces: Traces): 
 function suspects(context: ShimContext, { pidFile, known, membership }: Traces): number[] {
   const children = childrenOf(context).filter((pid) => !known.includes(pid));
   const named = pidFile === undefined ? undefined : pidIn(context, pidFile);
-  return children.filter((pid) => pid === named || (membership !== undefined && cgroupOf(context, pid) === membership));
+  return children.filter(
+    (pid) => pid === named || (membership !== undefined && cgroupOf(context, pid) === membership),
+  );
 }
 
 function childrenOf({ platform, keeper }: ShimContext): number[] {
   try {
     const text = platform.files.read(`/proc/${keeper}/task/${keeper}/children`);
-    return text.split(" ").map(Number).filter((pid) => pid > 0);
+    return text
+      .split(" ")
+      .map(Number)
+      .filter((pid) => pid > 0);
   } catch {
     return [];
   }

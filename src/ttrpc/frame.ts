@@ -54,7 +54,10 @@ export function tooLarge(length: number): TtrpcError {
 export const MAX_WHOLE_BYTES: number = 64 * 1024;
 
 /** The frame whose header stands at `start`: its size with its header, and the frame itself if it is there whole. undefined before its header is. */
-export function frameAt(bytes: Uint8Array, start: number): { size: number; frame: Frame | undefined } | undefined {
+export function frameAt(
+  bytes: Uint8Array,
+  start: number,
+): { size: number; frame: Frame | undefined } | undefined {
   if (bytes.length < start + HEADER_BYTES) return undefined;
   const header = new DataView(bytes.buffer, bytes.byteOffset + start, HEADER_BYTES);
   const length = header.getUint32(0);

@@ -3,6 +3,7 @@
 import type { ByteStream, Clock } from "../platform/platform.ts";
 import { BoundedReader } from "./bounded-reader.ts";
 import { Channel } from "./channel.ts";
+import type { CallRecords, ConnectionRecord, KeptConnection } from "./connection-record.ts";
 import type {
   CallContext,
   CallInfo,
@@ -11,7 +12,6 @@ import type {
   ServiceImplementation,
 } from "./definition.ts";
 import { decodeRequest, type Request } from "./envelope.ts";
-import type { CallRecords, ConnectionRecord, KeptConnection } from "./connection-record.ts";
 import { Flag, type Frame, FrameType, MAX_WHOLE_BYTES, tooLarge } from "./frame.ts";
 import { type CallHost, ServerCall } from "./server-call.ts";
 import { Code, TtrpcError } from "./status.ts";
@@ -90,16 +90,22 @@ export class TtrpcServer {
       return;
     }
     const record = stream.fd === undefined ? undefined : this.#records?.connection(stream.fd);
-    const connection: ServerConnection = new ServerConnection(stream, this.#clock, {
-      begin: (call, request, flags) => this.#begin(call, request, flags),
-      finished: (call, error) =>
-        this.#options.finished?.(call, this.#clock.monotonicMs() - call.startedMs, error),
-      quiet: () => this.#checkSettled(),
-      closed: () => {
-        this.#connections.delete(connection);
-        this.#options.connectionsChanged?.(this.#connections.size);
+    const connection: ServerConnection = new ServerConnection(
+      stream,
+      this.#clock,
+      {
+        begin: (call, request, flags) => this.#begin(call, request, flags),
+        finished: (call, error) =>
+          this.#options.finished?.(call, this.#clock.monotonicMs() - call.startedMs, error),
+        quiet: () => this.#checkSettled(),
+        closed: () => {
+          this.#connections.delete(connection);
+          this.#options.connectionsChanged?.(this.#connections.size);
+        },
       },
-    }, record, kept?.lastId);
+      record,
+      kept?.lastId,
+    );
     this.#connections.add(connection);
     if (this.#suspended) connection.hold();
     this.#options.connectionsChanged?.(this.#connections.size);
@@ -210,7 +216,13 @@ class ServerConnection implements CallHost {
   /** Calls whose answers the kernel has not taken. */
   readonly #unsent = new Set<number>();
 
-  constructor(stream: ByteStream, clock: Clock, owner: ConnectionOwner, record?: ConnectionRecord, lastId = 0) {
+  constructor(
+    stream: ByteStream,
+    clock: Clock,
+    owner: ConnectionOwner,
+    record?: ConnectionRecord,
+    lastId = 0,
+  ) {
     this.clock = clock;
     this.#owner = owner;
     this.#record = record;

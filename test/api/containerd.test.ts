@@ -13,6 +13,9 @@ const skip = existsSync(join(GO_SOURCE, CONTAINERD, "runtime/v2/task/shim.proto"
   ? false
   : "Debian's package golang-github-containerd-containerd-dev is not installed";
 
+/** What our shim tells beside containerd's figures, under a number of its own. */
+const OUR_FIGURES = { 1000: "holdfast.metrics.v1.OutputFigures holdfast_output" };
+
 /** Our file, containerd 1.6's, and what newer versions have added since, by message and number. */
 const FILES: ReadonlyArray<[ours: string, theirs: string, added?: Record<string, Record<string, string>>]> = [
   ["task.proto", `${CONTAINERD}/runtime/v2/task/shim.proto`],
@@ -30,11 +33,11 @@ const FILES: ReadonlyArray<[ours: string, theirs: string, added?: Record<string,
     `${CONTAINERD}/pkg/runtimeoptions/v1/api.proto`,
     { Options: { 3: "bytes config_body" } },
   ],
-  ["cgroups_v1.proto", "github.com/containerd/cgroups/stats/v1/metrics.proto"],
+  ["cgroups_v1.proto", "github.com/containerd/cgroups/stats/v1/metrics.proto", { Metrics: OUR_FIGURES }],
   [
     "cgroups_v2.proto",
     "github.com/containerd/cgroups/v2/stats/metrics.proto",
-    { MemoryStat: { 36: "uint64 max_usage", 37: "uint64 swap_max_usage" } },
+    { Metrics: OUR_FIGURES, MemoryStat: { 36: "uint64 max_usage", 37: "uint64 swap_max_usage" } },
   ],
   ["containers.proto", `${CONTAINERD}/api/services/containers/v1/containers.proto`],
   ["tasks.proto", `${CONTAINERD}/api/services/tasks/v1/tasks.proto`],

@@ -96,7 +96,7 @@ test("bash completes verbs, flags, values of flags, ids and a shim's verbs", asy
     ["holdfast", "shim", "web", "s"],
     ["holdfast", "ps", "-n", ""],
   ]);
-  assert.deepEqual(verbs, ["restart", "resume"]);
+  assert.deepEqual(verbs, ["resume", "restart"]);
   assert.deepEqual(flags, ["--memory"]);
   assert.deepEqual(ids, ["web"]);
   assert.deepEqual(elsewhere, []);

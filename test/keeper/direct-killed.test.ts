@@ -45,7 +45,9 @@ test("a Wait that is pending is answered by the next shim, on the same connectio
 });
 
 test("input and output go on, nothing of them is lost, and the end of the output is where it was", async () => {
-  const shim = await place.shim("flows", { args: ["sh", "-c", "while read line; do echo got $line; done; echo last"] });
+  const shim = await place.shim("flows", {
+    args: ["sh", "-c", "while read line; do echo got $line; done; echo last"],
+  });
   const stdin = makeFifo(join(place.directory, "flows-stdin"));
   const fifos = new OutputFifos(join(place.directory, "flows"));
   await shim.create("flows", place.bundle("flows"), { stdin, stdout: fifos.stdout, stderr: fifos.stderr });
@@ -62,7 +64,10 @@ test("input and output go on, nothing of them is lost, and the end of the output
   const { closeSync } = await import("node:fs");
   closeSync(input);
   await stdout.ended;
-  assert.equal(stdout.text, "got before 0\ngot after 0\ngot before 1\ngot after 1\ngot before 2\ngot after 2\nlast\n");
+  assert.equal(
+    stdout.text,
+    "got before 0\ngot after 0\ngot before 1\ngot after 1\ngot before 2\ngot after 2\nlast\n",
+  );
   assert.equal((await shim.wait("flows")).exitStatus, 0);
   await shim.delete("flows");
   await place.forget(shim, "flows");
@@ -123,7 +128,15 @@ test("what ends while no shim is there is told by the next one: an exec's exit b
   assert.ok([137, 143].includes(execExit.exitStatus), String(execExit.exitStatus));
   await shim.delete("meanwhile");
   await eventually("its end", () => eventsOf("meanwhile").includes("delete"));
-  assert.deepEqual(eventsOf("meanwhile"), ["create", "start", "exec-added e", "exec-started e", "exit e", "exit meanwhile", "delete"]);
+  assert.deepEqual(eventsOf("meanwhile"), [
+    "create",
+    "start",
+    "exec-added e",
+    "exec-started e",
+    "exit e",
+    "exit meanwhile",
+    "delete",
+  ]);
   await place.forget(shim, "meanwhile");
 });
 

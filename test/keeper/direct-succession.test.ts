@@ -18,7 +18,11 @@ const WITHOUT = { HOLDFAST_KEEPER: "off" };
 
 /** A container that echoes its input, and what is needed to talk to it. */
 async function echo(id: string, env: Record<string, string> = {}) {
-  const shim = await place.shim(id, { args: ["sh", "-c", "while read line; do echo got $line; done; exit 5"] }, { env });
+  const shim = await place.shim(
+    id,
+    { args: ["sh", "-c", "while read line; do echo got $line; done; exit 5"] },
+    { env },
+  );
   const stdin = makeFifo(join(place.directory, `${id}-stdin`));
   const fifos = new OutputFifos(join(place.directory, id));
   await shim.create(id, place.bundle(id), { stdin, stdout: fifos.stdout, stderr: fifos.stderr });

@@ -167,6 +167,7 @@ export const mutants: readonly Mutant[] = [
     replacement: "if (this.#waitingBytes >= 0) return;",
     tests: ["test/manager/exchange.test.ts"],
     name: "a subscriber who does not read",
+    hangs: "the subscription does not end, and the test reads it to its end",
   },
   {
     what: "what was read still counts",

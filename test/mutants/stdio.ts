@@ -34,7 +34,7 @@ export const mutants: readonly Mutant[] = [
     text: "const isLast = this.#segments.length === 1;",
     replacement: "const isLast = this.#segments.length >= 1;",
     tests: ["test/stdio/policy.test.ts"],
-    name: "spill: output that nobody reads",
+    name: " that nobody reads waits on the disk",
   },
   {
     what: "spilled output has no bound",

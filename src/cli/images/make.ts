@@ -1,13 +1,15 @@
 // Images made here: of a container (commit), and of a root file system in a tar (import). Each is one new layer, a configuration and a manifest.
+
 import { randomBytes } from "node:crypto";
 import type { Readable } from "node:stream";
 import type { Container } from "../../api/generated/containers.ts";
+import type { Platform } from "../../registry/descriptor.ts";
+import { HOST_PLATFORM } from "../../transfer/platforms.ts";
 import { IMAGE_LABEL, processOf, specOf } from "../containers/record.ts";
 import { snapshotOf } from "../containers/root.ts";
 import { Problem } from "../text/problem.ts";
 import { withChanges } from "./changes.ts";
 import {
-  architecture,
   childLabels,
   type Descriptor,
   DOCKER_CONFIG,
@@ -18,7 +20,6 @@ import {
   OCI_LAYER,
   OCI_LAYER_GZIP,
   OCI_MANIFEST,
-  type Platform,
 } from "./manifest.ts";
 import { snapshotterOf } from "./snapshotter.ts";
 import type { ImageStore, ResolvedImage } from "./store.ts";
@@ -106,7 +107,7 @@ export async function importRootfs(
     throw new Problem("the archive is packed by what images do not have: give it plain, or packed by gzip");
   await store.label(digest, { "containerd.io/uncompressed": diffId });
   const layer = { mediaType: isPlain ? OCI_LAYER : OCI_LAYER_GZIP, digest, size };
-  const config: ImageConfig = platform ?? { os: "linux", architecture };
+  const config: ImageConfig = platform ?? HOST_PLATFORM;
   const base = { mediaType: OCI_MANIFEST, manifest: { layers: [] }, config };
   return putImage(store, name, { layer, diffId, createdBy: "holdfast import" }, base, options);
 }

@@ -1,4 +1,6 @@
 // What an image is made of, as the OCI image specification and Docker's schema 2 have it: an index of manifests, a manifest of layers, a configuration.
+import type { Platform } from "../../registry/descriptor.ts";
+import { bestMatch, HOST_PLATFORM, parsePlatform, platformText } from "../../transfer/platforms.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 
 export interface Descriptor {
@@ -26,7 +28,7 @@ export interface HistoryEntry {
 export interface ImageConfig {
   readonly os?: string;
   readonly architecture?: string;
-  readonly variant?: string;
+  readonly variant?: string | undefined;
   readonly created?: string;
   readonly author?: string;
   readonly history?: readonly HistoryEntry[];
@@ -59,52 +61,24 @@ export const isIndex = (mediaType: string): boolean => mediaType === OCI_INDEX |
 export const isManifest = (mediaType: string): boolean =>
   mediaType === OCI_MANIFEST || mediaType === DOCKER_MANIFEST;
 
-const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", ia32: "386" };
-/** As images name this machine's. */
-export const architecture: string = ARCHITECTURES[process.arch] ?? process.arch;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
-/** What an image can be for, as in "linux/arm64/v8"; the variant may be left out. */
-export interface Platform {
-  readonly os: string;
-  readonly architecture: string;
-  readonly variant?: string;
+/** The platform of a flag. Throws a Problem for what is none. */
+export function platformOf(text: string): Platform {
+  const platform = parsePlatform(text);
+  if (platform === undefined) throw new Problem(`--platform ${text}: give one such as linux/arm64/v8`, USAGE);
+  return platform;
 }
 
-export const THIS_MACHINE: Platform = { os: "linux", architecture };
-
-/** Throws a Problem for what is none. */
-export function parsePlatform(text: string): Platform {
-  const [os = "", found = "", variant, ...more] = text.toLowerCase().split("/");
-  const names: Readonly<Record<string, string>> = {
-    x86_64: "amd64",
-    aarch64: "arm64",
-    i386: "386",
-    armhf: "arm",
-  };
-  if (!/^[a-z0-9]+$/.test(os) || !/^[a-z0-9_]+$/.test(found) || more.length > 0)
-    throw new Problem(`--platform ${text}: give it as in linux/arm64 or linux/arm/v7`, USAGE);
-  return { os, architecture: names[found] ?? found, ...(variant !== undefined && { variant }) };
-}
-
-const platformText = ({ os, architecture: on, variant }: Platform): string =>
-  [os, on, variant].filter((part) => part !== undefined && part !== "").join("/");
-
-/** The manifest of an index that is for `wanted`. Throws a Problem that names those that there are. */
+/** The manifest of an index that runs on `wanted`. Throws a Problem that names those that there are. */
 export function forPlatform(
   what: string,
   manifests: readonly Descriptor[],
-  wanted: Platform = THIS_MACHINE,
+  wanted: Platform = HOST_PLATFORM,
 ): Descriptor {
-  const found = manifests.find(
-    ({ platform }) =>
-      platform?.os === wanted.os &&
-      platform.architecture === wanted.architecture &&
-      (wanted.variant === undefined || platform.variant === wanted.variant),
-  );
   const [only] = manifests;
-  if (found === undefined && manifests.length === 1 && only?.platform === undefined && only !== undefined)
-    return only;
+  if (manifests.length === 1 && only !== undefined && only.platform === undefined) return only;
+  const found = bestMatch(wanted, manifests);
   if (found !== undefined) return found;
   const there = manifests.map(({ platform }) =>
     platform === undefined ? "what says nothing" : platformText(platform),
@@ -112,20 +86,13 @@ export function forPlatform(
   throw new Problem(`${what}: there is nothing for ${platformText(wanted)}; there is ${there.join(", ")}`);
 }
 
-/** Throws a Problem for an image of another platform than `wanted`. What does not say what it is for is for any. */
-export function demandPlatform(
-  what: string,
-  { os, architecture: on, variant }: ImageConfig,
-  wanted: Platform,
-): void {
-  const differs =
-    (os !== undefined && os !== "" && os !== wanted.os) ||
-    (on !== undefined && on !== "" && on !== wanted.architecture) ||
-    (wanted.variant !== undefined && variant !== undefined && variant !== wanted.variant);
-  if (differs)
-    throw new Problem(
-      `${what}: it is for ${platformText({ os: os ?? "", architecture: on ?? "" })}, not for ${platformText(wanted)}`,
-    );
+/** Throws a Problem for an image that does not run on `wanted`. What does not say what it is for is for any. */
+export function demandPlatform(what: string, config: ImageConfig, wanted: Platform): void {
+  const { os, architecture: on, variant } = config;
+  if (os === undefined || os === "" || on === undefined || on === "") return;
+  const platform = { os, architecture: on, variant };
+  if (bestMatch(wanted, [{ platform }]) === undefined)
+    throw new Problem(`${what}: it is for ${platformText(platform)}, not for ${platformText(wanted)}`);
 }
 
 /** Throws a Problem for what is no descriptor. */

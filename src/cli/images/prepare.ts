@@ -1,6 +1,8 @@
 // An image made ready for a container: unpacked, with a snapshot of the container's own on top. Used by run and create.
+
 import type { Mount } from "../../api/generated/mount.ts";
-import type { ImageConfig, Platform } from "./manifest.ts";
+import type { Platform } from "../../registry/descriptor.ts";
+import type { ImageConfig } from "./manifest.ts";
 import { snapshotterOf } from "./snapshotter.ts";
 import type { ImageStore } from "./store.ts";
 import { prepareRoot, unpackImage } from "./unpack.ts";

@@ -1,8 +1,9 @@
 // Pulls and pushes for verbs: what flags say of them, and the picture of how far they are. Used by pull, push, run and create.
-import { HOST_PLATFORM, parsePlatform } from "../../transfer/platforms.ts";
+import { HOST_PLATFORM } from "../../transfer/platforms.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import type { RegistryLogin } from "./credentials.ts";
+import { platformOf } from "./manifest.ts";
 import { progressView } from "./progress.ts";
 import { fullName } from "./reference.ts";
 import { ImageStore } from "./store.ts";
@@ -76,10 +77,4 @@ function userOf(text: string): RegistryLogin {
   const colon = text.indexOf(":");
   if (colon <= 0) throw new Problem('--user: give user:password, or use "holdfast login"', USAGE);
   return { username: text.slice(0, colon), secret: text.slice(colon + 1) };
-}
-
-function platformOf(text: string): typeof HOST_PLATFORM {
-  const platform = parsePlatform(text);
-  if (platform === undefined) throw new Problem(`--platform ${text}: give one such as linux/arm64/v8`, USAGE);
-  return platform;
 }

@@ -1,20 +1,14 @@
 // Images as an archive: an OCI layout in a tar that has a manifest.json too, so that `docker load` of any age reads it. Written from front to back, blob by
 // blob: nothing larger than JSON is in memory.
+
 import { once } from "node:events";
 import type { Writable } from "node:stream";
 import { pack } from "tar-stream";
 import type { Image } from "../../api/generated/images.ts";
+import type { Platform } from "../../registry/descriptor.ts";
 import { orNone } from "../containers/record.ts";
 import { Problem } from "../text/problem.ts";
-import {
-  type Descriptor,
-  isIndex,
-  isManifest,
-  OCI_INDEX,
-  type Platform,
-  parseIndex,
-  parseManifest,
-} from "./manifest.ts";
+import { type Descriptor, isIndex, isManifest, OCI_INDEX, parseIndex, parseManifest } from "./manifest.ts";
 import { shortName } from "./reference.ts";
 import type { ImageStore, ResolvedImage } from "./store.ts";
 

@@ -1,7 +1,9 @@
 // The daemon's images and their content, read and written as containerd's clients do.
+
 import { randomBytes } from "node:crypto";
 import { WriteAction } from "../../api/generated/content.ts";
 import type { Image } from "../../api/generated/images.ts";
+import type { Platform } from "../../registry/descriptor.ts";
 import { Code } from "../../ttrpc/status.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { orNone } from "../containers/record.ts";
@@ -15,10 +17,8 @@ import {
   isManifest,
   type Manifest,
   OCI_MANIFEST,
-  type Platform,
   parseIndex,
   parseManifest,
-  THIS_MACHINE,
 } from "./manifest.ts";
 import { fullName, fullNameOrNone } from "./reference.ts";
 
@@ -88,7 +88,7 @@ export class ImageStore {
     let descriptor: Pick<Descriptor, "digest" | "mediaType"> = target;
     if (isIndex(descriptor.mediaType)) {
       const manifests = parseIndex(name, await this.readJson(descriptor.digest));
-      descriptor = forPlatform(name, manifests, platform ?? THIS_MACHINE);
+      descriptor = forPlatform(name, manifests, platform);
     }
     const resolved = await this.resolveManifest(name, descriptor);
     if (platform !== undefined) demandPlatform(name, resolved.config, platform);

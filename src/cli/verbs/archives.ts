@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { getContainer } from "../containers/record.ts";
 import { runningPid } from "../containers/root.ts";
 import { commitContainer, importRootfs, type MakeOptions } from "../images/make.ts";
-import { type HistoryEntry, parsePlatform } from "../images/manifest.ts";
+import { type HistoryEntry, platformOf } from "../images/manifest.ts";
 import { fullName } from "../images/reference.ts";
 import { saveImages } from "../images/save.ts";
 import { ImageStore } from "../images/store.ts";
@@ -78,7 +78,7 @@ async function saveVerb({ daemon, words, command }: Visit): Promise<void> {
   const { output, platform } = command.opts<{ output?: string; platform?: string }>();
   if (output === undefined && process.stdout.isTTY)
     throw new Problem("an archive is nothing for a terminal: give --output FILE, or a pipe", USAGE);
-  const wanted = platform === undefined ? undefined : parsePlatform(platform);
+  const wanted = platform === undefined ? undefined : platformOf(platform);
   await ImageStore.underLease(daemon, async (store) => {
     const images = await Promise.all(words.map((word) => store.find(word)));
     if (output === undefined) return saveImages(store, images, process.stdout, wanted);
@@ -110,7 +110,7 @@ async function importVerb({ daemon, settings, words, command }: Visit): Promise<
       store,
       input,
       full,
-      platform === undefined ? undefined : parsePlatform(platform),
+      platform === undefined ? undefined : platformOf(platform),
       makeOptions(command),
     ),
   );
@@ -151,7 +151,7 @@ async function historyVerb({ daemon, settings, words, command }: Visit): Promise
   const { screen } = settings;
   const { trunc, platform } = command.opts<{ trunc: boolean; platform?: string }>();
   const store = new ImageStore(daemon);
-  const wanted = platform === undefined ? undefined : parsePlatform(platform);
+  const wanted = platform === undefined ? undefined : platformOf(platform);
   const { manifest, config } = await store.resolve(await store.find(word), wanted);
   const sizes = manifest.layers.map(({ size, digest }) => ({ size, digest }));
   const entries: readonly HistoryEntry[] = config.history ?? sizes.map(() => ({}));

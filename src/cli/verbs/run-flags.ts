@@ -1,13 +1,15 @@
 // What `holdfast run` and `create` can be asked for, by flags.
+
 import { randomBytes } from "node:crypto";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { POLICY_ANNOTATION, parsePolicy } from "../../api/output-policy.ts";
 import { OUR_RUNTIME } from "../../api/runtime-names.ts";
+import type { Platform } from "../../registry/descriptor.ts";
 import { readEnvironment } from "../containers/env-file.ts";
 import { parseMount, parseTmpfs, parseVolume } from "../containers/mounts.ts";
 import { labelsOf } from "../containers/record.ts";
 import type { SpecFlags } from "../containers/spec-flags.ts";
-import { type Platform, parsePlatform } from "../images/manifest.ts";
+import { platformOf } from "../images/manifest.ts";
 import { errorText, Problem, USAGE } from "../text/problem.ts";
 import type { Visit } from "./daemon-verb.ts";
 import { collect, sizeArgument } from "./options.ts";
@@ -163,7 +165,7 @@ export function readContainer({ command, words }: Visit): Wanted {
     securityOpts: raw.securityOpt ?? [],
     annotations: annotationsOf(raw),
   };
-  const platform = raw.platform === undefined ? undefined : parsePlatform(raw.platform);
+  const platform = raw.platform === undefined ? undefined : platformOf(raw.platform);
   return { id: raw.name ?? randomBytes(6).toString("hex"), flags, raw, image, platform };
 }
 

@@ -110,7 +110,7 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
   const wanted = readContainer(visit);
   const { image } = wanted;
   if (image === undefined) return putOnRecord(visit, wanted, removed, undefined);
-  await ensureImage(visit, image, wanted.raw.pull);
+  await ensureImage(visit, image, wanted.raw);
   // Until the container is on record nothing else keeps its snapshot.
   return ImageStore.underLease(visit.daemon, async (store) => {
     const prepared = await prepareImage(store, wanted.id, image, wanted.platform);
@@ -121,10 +121,20 @@ async function record(visit: Visit, removed: boolean): Promise<Made> {
 }
 
 /** So that the image is there, as `when` says. How far it is is shown beside what the container prints. */
-async function ensureImage({ daemon }: Visit, image: string, when: string): Promise<void> {
+async function ensureImage(
+  { daemon }: Visit,
+  image: string,
+  { pull: when, platform }: RawFlags,
+): Promise<void> {
   if (when === "never" || (when === "missing" && (await new ImageStore(daemon).has(image)))) return;
   try {
-    await pullImage(daemon, image, {}, process.stderr, false);
+    await pullImage(
+      daemon,
+      image,
+      platform === undefined ? {} : { platform: [platform] },
+      process.stderr,
+      false,
+    );
   } catch (error) {
     if (when === "always") throw error;
     const text = `${image}: no such image here, and its registry does not give it: ${errorText(error)}`;

@@ -5,7 +5,7 @@ import { allPids, processInfo } from "../../harness/processes.ts";
 import type { Random } from "../random.ts";
 import type { Hit, Storm } from "./storm.ts";
 
-const SHIM = "containerd-shim-holdfast-v2";
+const SHIM = "/containerd-shim-";
 /** Between two deeds, in ms. */
 const PAUSE: readonly [number, number] = [20, 200];
 /** How long somebody is stopped, in ms. */
