@@ -4,7 +4,8 @@ import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
 import type { OverflowFigures } from "./overflow.ts";
-import type { OutputRecord, ProcessStdioConfig, Stdio, StdioContext, StdioRecord } from "./stdio.ts";
+import type { OutputRecord, StdioRecord } from "./records.ts";
+import type { ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { isFile, parseTarget } from "./target.ts";
 
 /** How long the runtime may take to pass the terminal once its command has ended, in ms. */

@@ -1,6 +1,6 @@
 // A process's stdin on its way from the daemon's fifo. Used by pipes.ts and console.ts.
 import type { Platform, Timer } from "../platform/platform.ts";
-import type { InputRecord } from "./stdio.ts";
+import type { InputRecord } from "./records.ts";
 import { parseUri } from "./uri.ts";
 
 /** How long a client may take to open its end, where one that never comes has closed it already, in ms. */

@@ -2,7 +2,8 @@
 import { errorText } from "../log/log.ts";
 import { SIGKILL, SIGTERM, type Timer } from "../platform/platform.ts";
 import type { Sink } from "./output.ts";
-import type { Helper, LoggerRecord, StdioContext } from "./stdio.ts";
+import type { LoggerRecord } from "./records.ts";
+import type { Helper, StdioContext } from "./stdio.ts";
 import type { LoggerTarget } from "./target.ts";
 
 /** How long a logger may take until it says that it is ready, in ms. */

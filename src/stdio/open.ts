@@ -1,7 +1,8 @@
 // Opens a process's stdio: a terminal or pipes. Used by src/task.
 import { Terminal } from "./console.ts";
 import { Pipes } from "./pipes.ts";
-import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext, StdioRecord } from "./stdio.ts";
+import type { StdioRecord } from "./records.ts";
+import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 
 /** Opens a process's stdio in the container's bundle. Throws, with nothing left open, if a path or scheme is wrong. */
 export function openStdio(context: StdioContext, config: ProcessStdioConfig, owner: PipeOwner): Stdio {

@@ -4,8 +4,9 @@ import type { OutputPolicy } from "../api/output-policy.ts";
 import type { Timer } from "../platform/platform.ts";
 import { Drop } from "./drop.ts";
 import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
+import type { OutputRecord } from "./records.ts";
 import { Spill } from "./spill.ts";
-import type { OutputRecord, StdioContext } from "./stdio.ts";
+import type { StdioContext } from "./stdio.ts";
 
 /** How often a finished stream looks whether a reader has come for its last bytes, in ms. */
 const LINGER_FIRST = 50;

@@ -1,6 +1,6 @@
 // What an output does with what its sink has no room for; drop.ts and spill.ts are the two ways other than waiting. Used by output.ts.
 
-import type { OutputRecord } from "./stdio.ts";
+import type { OutputRecord } from "./records.ts";
 
 /** Bytes of one stream. */
 export interface OverflowFigures {

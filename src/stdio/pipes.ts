@@ -6,14 +6,8 @@ import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
 import { type OverflowFigures, sumFigures } from "./overflow.ts";
-import type {
-  OutputRecord,
-  PipeOwner,
-  ProcessStdioConfig,
-  Stdio,
-  StdioContext,
-  StdioRecord,
-} from "./stdio.ts";
+import type { OutputRecord, StdioRecord } from "./records.ts";
+import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { isFile, parseTarget } from "./target.ts";
 
 /** How long nothing must have come from whoever outlives the process and holds its output, in ms: a second's pause is no end yet. */

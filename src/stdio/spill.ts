@@ -1,7 +1,8 @@
 // Keeps output that its reader does not take on the disk, and hands it over in order when the reader is back. Used by overflow.ts.
 import { openUnnamed } from "../platform/unnamed-file.ts";
 import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
-import type { OutputRecord, StdioContext } from "./stdio.ts";
+import type { OutputRecord } from "./records.ts";
+import type { StdioContext } from "./stdio.ts";
 
 /** Into how many files the room is parted: one that has been read to its end gives its part back. */
 const SEGMENTS = 8;

@@ -3,7 +3,8 @@
 
 import type { ProcessDump } from "../api/dump.ts";
 import type { Child } from "../reaper/reaper.ts";
-import type { Stdio, StdioConfig, StdioRecord } from "../stdio/stdio.ts";
+import type { StdioRecord } from "../stdio/records.ts";
+import type { Stdio, StdioConfig } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { type Kind, next, type Occurrence, type Request, type State } from "./lifecycle.ts";

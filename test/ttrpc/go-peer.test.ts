@@ -6,7 +6,6 @@ import { closeSync, constants, existsSync, mkdirSync, openSync, rmSync, writeFil
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
-import { killForGood } from "../harness/keeper.ts";
 import { EventsDefinition } from "../../src/api/generated/forward.ts";
 import { TaskDefinition } from "../../src/api/generated/task.ts";
 import { listen, nodeClock, nodeNet } from "../../src/platform/node.ts";
@@ -15,6 +14,7 @@ import type { CallContext } from "../../src/ttrpc/definition.ts";
 import { TtrpcServer } from "../../src/ttrpc/server.ts";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 import { createClient } from "../../src/ttrpc/typed-client.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { gate, socketDirectory } from "./sockets.ts";
 
 const SHIM = "/usr/bin/containerd-shim-runc-v2";
