@@ -74,6 +74,7 @@ const steps: readonly Step[] = [
     ),
   },
   { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
+  { what: "Testing shims and keepers that are killed, and upgrades", command: nodeTest(testFiles("keeper")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
   { what: "Running each campaign for a short while", command: nodeTest(testFiles("campaigns")) },
   { what: "Testing the sanitizer build straight by its socket", command: nodeTest(direct), env: sanitizer },

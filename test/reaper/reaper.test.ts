@@ -45,7 +45,8 @@ class FakeHost {
       },
       processes: {
         openPidfd: (pid: number) => (this.parents.has(pid) ? 1000 + pid : missing(pid)),
-        reapAny: () => this.zombies.shift() ?? null,
+        reapAny: (leave: boolean) => (leave ? this.zombies[0] : this.zombies.shift()) ?? null,
+        reapPid: (pid: number) => this.zombies.splice(this.zombies.findIndex((exit) => exit.pid === pid), 1),
         reapPidfd: () => null,
         killPidfd() {},
       },
