@@ -11,7 +11,10 @@ const directory = mkdtempSync(join(tmpdir(), "holdfast-hardening-"));
 after(() => rmSync(directory, { recursive: true, force: true }));
 
 const source = join(directory, "p.c");
-writeFileSync(source, "#include <string.h>\nint main(int c, char **v) { char b[9000]; strcpy(b, v[0]); return b[c]; }\n");
+writeFileSync(
+  source,
+  "#include <string.h>\nint main(int c, char **v) { char b[9000]; strcpy(b, v[0]); return b[c]; }\n",
+);
 
 function compile(...flags: string[]): string {
   const path = join(directory, "p");
@@ -44,7 +47,12 @@ test("object files without the marks, guards and probes are told", () => {
   };
   const flow = process.arch === "arm64" ? "-mbranch-protection=" : "-fcf-protection=";
   const [some, none] = process.arch === "arm64" ? ["standard", "none"] : ["full", "none"];
-  const good = ["-fstack-protector-strong", "-fstack-clash-protection", "-D_FORTIFY_SOURCE=2", `${flow}${some}`];
+  const good = [
+    "-fstack-protector-strong",
+    "-fstack-clash-protection",
+    "-D_FORTIFY_SOURCE=2",
+    `${flow}${some}`,
+  ];
   assert.deepEqual(make(...good), []);
   const bad = ["-fno-stack-protector", "-fno-stack-clash-protection", "-U_FORTIFY_SOURCE", `${flow}${none}`];
   assert.deepEqual(make(...bad), [
