@@ -82,8 +82,9 @@ export class Killer {
       const id = idOf(words) ?? loggedId(pid, words, this.#storm.logger);
       if (id === undefined || !daemon.ctr.ids.has(id)) continue;
       if (program.includes(SHIM)) {
-        const hasShimBelow = parentIsShim(pid);
-        found.push({ pid, role: hasShimBelow ? "shim" : this.#isKeeper(pid) ? "keeper" : "shim", id });
+        const role = !parentIsShim(pid) && this.#isKeeper(pid) ? "keeper" : "shim";
+        if (role === "keeper") this.#storm.hasKeepers = true;
+        found.push({ pid, role, id });
       } else if (program.endsWith("runc")) found.push({ pid, role: "runc", id });
       else if (words.includes(this.#storm.logger) || program === "cat")
         found.push({ pid, role: "logger", id });
