@@ -59,6 +59,7 @@ const PLACES = [
   "transfer:Write/commit:request#4",
   "transfer:Write/commit:response#4",
   "transfer:Content/Update:request#3",
+  "snapshot:made#2",
   "transfer:Snapshots/Prepare:response",
   "transfer:Diff/Apply:request#2",
   "transfer:Diff/Apply:response",
