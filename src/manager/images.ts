@@ -197,14 +197,18 @@ export class Images {
     this.snapshotter(snapshotter).remove(directory);
   }
 
-  /** A name that no snapshot's directory has. */
+  /** A name that no snapshot's directory has, on record or on disk. */
   nextDirectory(): string {
     if (this.#lastDirectory === 0) {
       const { snapshots } = this.#store;
       const used = snapshots.namespaces().flatMap((namespace) => snapshots.list(namespace));
       this.#lastDirectory = Math.max(0, ...used.map(({ directory }) => Number(directory)));
     }
-    return String(++this.#lastDirectory);
+    const isTaken = (name: string): boolean =>
+      [...this.#snapshotters.values()].some((each) => each.has(name));
+    do this.#lastDirectory++;
+    while (isTaken(String(this.#lastDirectory)));
+    return String(this.#lastDirectory);
   }
 
   // --- collection
