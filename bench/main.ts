@@ -5,18 +5,41 @@ import { join } from "node:path";
 import { Daemon } from "../test/harness/daemon.ts";
 import { memoryOf } from "../test/harness/processes.ts";
 import { GO_RUNTIME, OUR_RUNTIME } from "../test/harness/runtime.ts";
+import { importTime, largeStore, makeArchive } from "./images.ts";
 import { machine } from "./machine.ts";
 import { amongContainers, comeback, lifeTimes, rssOverLives } from "./manager.ts";
 import { type Sides, shimMemory } from "./memory.ts";
 import { outputTime, runTime } from "./time.ts";
 
-const PARTS = ["shim", "manager"];
+const PARTS = ["shim", "manager", "images"];
 const short = process.argv.includes("--short");
 const chosen = PARTS.filter((part) => process.argv.includes(part));
 const parts = chosen.length === 0 ? PARTS : chosen;
 const size = short
-  ? { shims: 10, runs: 5, output: 1, outputMiB: 256, lives: 10, containers: 20, lifetime: 200 }
-  : { shims: 60, runs: 20, output: 5, outputMiB: 4096, lives: 40, containers: 100, lifetime: 5000 };
+  ? {
+      shims: 10,
+      runs: 5,
+      output: 1,
+      outputMiB: 256,
+      lives: 10,
+      containers: 20,
+      lifetime: 200,
+      imports: 1,
+      files: 5000,
+      images: 50,
+    }
+  : {
+      shims: 60,
+      runs: 20,
+      output: 5,
+      outputMiB: 4096,
+      lives: 40,
+      containers: 100,
+      lifetime: 5000,
+      imports: 5,
+      files: 50_000,
+      images: 1000,
+    };
 
 interface Row {
   readonly what: string;
@@ -100,6 +123,43 @@ async function managerReport(): Promise<Row[]> {
   }
 }
 
+/** Layers of the large image, and its bytes; blobs of each image of the large store. */
+const LARGE = { layers: 12, mib: 200 };
+const BLOBS = 10;
+
+async function imagesReport(): Promise<Row[]> {
+  const sides: Sides = [
+    await Daemon.start({ kind: "holdfastd", runtime: OUR_RUNTIME, logLevel: "info" }),
+    await Daemon.start({ kind: "containerd", runtime: GO_RUNTIME, logLevel: "info" }),
+  ];
+  try {
+    const { directory } = sides[0];
+    const perFile = Math.round((LARGE.mib * 2 ** 20) / LARGE.layers / 16);
+    const large = await makeArchive(directory, "large", { layers: LARGE.layers, files: 16, bytes: perFile });
+    const small = await makeArchive(directory, "small", { layers: 1, files: size.files, bytes: 100 });
+    const whole = await importTime(sides, large, size.imports);
+    const many = await importTime(sides, small, size.imports);
+    const { rss } = memoryOf(sides[0].pid);
+    const { list, collect } = await largeStore(sides[0], size.images, BLOBS);
+    const store = `${size.images} images with ${size.images * BLOBS} blobs`;
+    return [
+      row(
+        `import of ${LARGE.mib} MiB in ${LARGE.layers} layers, unpacked`,
+        ratio(whole),
+        "1",
+        "≤ 1.0",
+        whole <= 1,
+      ),
+      row(`the same of ${size.files} small files`, ratio(many), "1", "≤ 1.2", many <= 1.2),
+      row("holdfastd's RSS after that", mb(rss), "", "≤ 150 MB", rss * 1024 <= 150e6),
+      row(`list of ${store}`, `${list.toFixed(0)} ms`, "", "≤ 200 ms", list <= 200),
+      row("collection there", `${collect.toFixed(0)} ms`, "", "≤ 2000 ms", collect <= 2000),
+    ];
+  } finally {
+    for (const daemon of sides) await daemon.close();
+  }
+}
+
 async function lifeRows(sides: Sides): Promise<Row[]> {
   const { one, several } = await lifeTimes(sides, size.lives);
   return [
@@ -154,6 +214,7 @@ async function livesRows(daemon: Daemon): Promise<Row[]> {
 const rows = [
   ...(parts.includes("shim") ? await shimReport() : []),
   ...(parts.includes("manager") ? await managerReport() : []),
+  ...(parts.includes("images") ? await imagesReport() : []),
 ];
 const report = `# Holdfast beside containerd and the Go shim\n\nMade by \`npm run bench\`. Times with × are ratios to containerd with the Go shim in the same run.\n\n${await machine()}\n\n${table(rows)}\n`;
 console.log(report);

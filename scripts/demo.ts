@@ -1,7 +1,7 @@
 // npm run demo: the main job, step by step, on this machine: containers under holdfastd, through our shims, across a crash of the daemon. No containerd
 // is needed. Everything lives in a temporary directory and goes away at the end, also on Ctrl-C.
 import { join } from "node:path";
-import { type Output, run } from "../test/harness/command.ts";
+import { check, type Output, run } from "../test/harness/command.ts";
 import { Daemon } from "../test/harness/daemon.ts";
 import { eventually } from "../test/harness/eventually.ts";
 import { isRunning, processInfo } from "../test/harness/processes.ts";
@@ -58,10 +58,33 @@ class Cli {
 const untilTold = ["until-signal", "TERM=42"];
 const untilFile = ["sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.1; done; echo done; exit 7"];
 
+async function showImages(daemon: Daemon, cli: Cli): Promise<void> {
+  step("An image is made of a root file system, changed in a container, and run");
+  const archive = join(daemon.directory, "rootfs.tar");
+  await check(["tar", "-C", daemon.rootfs, "-cf", archive, "."]);
+  await cli.do("import", "-c", "ENV PATH=/bin", "-c", 'CMD ["cat","/greeting"]', archive, "greeter:1");
+  await cli.do(
+    "run",
+    "--name",
+    "set-up",
+    "greeter:1",
+    "sh",
+    "-c",
+    "echo Hello from a layer of its own >/greeting",
+  );
+  await cli.do("diff", "set-up");
+  await cli.do("commit", "set-up", "greeter:2");
+  const greeting = await cli.do("run", "--rm", "greeter:2");
+  demand(greeting === "Hello from a layer of its own\n", "what the container has written is in the image");
+  await cli.do("images");
+  await cli.do("delete", "set-up");
+  await cli.do("rmi", "greeter:1", "greeter:2");
+}
+
 async function show(daemon: Daemon): Promise<void> {
   const cli = new Cli(daemon);
   const { rootfs } = daemon;
-  for (const id of ["demo", "short"]) daemon.ctr.ids.add(id); // for the look at what is left
+  for (const id of ["demo", "short", "set-up"]) daemon.ctr.ids.add(id); // for the look at what is left
 
   step(`holdfastd (process ${daemon.pid}) runs in ${daemon.directory}; there is no containerd in this`);
   const hello = await cli.run(
@@ -74,6 +97,8 @@ async function show(daemon: Daemon): Promise<void> {
     "echo Hello from the container; exit 3",
   );
   demand(hello.status === 3, "the exit status of the container is that of the command");
+
+  await showImages(daemon, cli);
 
   step("Two containers in the background, each under a small shim of its own");
   await cli.do("run", "-d", "--name", "demo", "--memory", "64m", "--rootfs", rootfs, ...untilTold);

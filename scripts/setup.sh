@@ -21,6 +21,8 @@ test="$demo containerd docker.io systemd procps e2fsprogs bsdutils prometheus go
 test="$test containernetworking-plugins crun debootstrap gpgv"
 # docker-registry: a registry of the tests' own, apache2-utils its passwords (htpasswd), openssl its certificates.
 test="$test docker-registry apache2-utils openssl"
+# python3-minimal: files with attributes of every kind, and directories deeper than a path may be long.
+test="$test python3-minimal"
 # Since Debian 13 the client is a package of its own.
 [ "$release" = 12 ] || test="$test docker-cli"
 

@@ -1,8 +1,12 @@
 // holdfast-layer: holdfast-layer unpack|copy|diff|look|take|put ARGUMENTS. What goes wrong is a line on stderr, and status 1.
+#define _GNU_SOURCE
 #include <stdarg.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "layer.h"
 
@@ -23,6 +27,9 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+  // Whoever wants what this makes is gone with our parent; and the daemon that comes then takes away what is half made.
+  pid_t parent = getppid();
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent) return 1;
   umask(0);
   const char *verb = argc > 1 ? argv[1] : "";
   for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

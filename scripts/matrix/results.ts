@@ -128,18 +128,23 @@ function section(
   outcome: TestResult["outcome"],
   heading: string,
 ): string[] {
-  const lines = new Map<string, Set<string>>();
+  const reasons = new Map<string, { where: Set<string>; names: Set<string> }>();
   for (const { title, cells } of rows) {
     for (const [group, { others }] of Object.entries(cells)) {
       if (titles[group] === undefined) continue;
       for (const { file, name, reason } of others.filter((result) => result.outcome === outcome)) {
-        const line = `${file.replace(/^test\//, "")}: ${plain(name)}: ${plain(reason)}`;
-        lines.set(line, (lines.get(line) ?? new Set()).add(title));
+        const key = JSON.stringify([file.replace(/^test\//, ""), reason]);
+        const { where, names } = reasons.get(key) ?? { where: new Set(), names: new Set() };
+        reasons.set(key, { where: where.add(title), names: names.add(name) });
       }
     }
   }
-  if (lines.size === 0) return ["", heading, "", "Nothing."];
-  return ["", heading, "", ...[...lines].map(([line, where]) => `- ${[...where].join(", ")}: ${line}`)];
+  const lines = [...reasons].map(([key, { where, names }]) => {
+    const [file = "", reason = ""] = JSON.parse(key) as string[];
+    const tests = names.size > 3 ? `${names.size} tests` : [...names].map(plain).join("; ");
+    return `- ${[...where].join(", ")}: ${file}: ${tests}: ${plain(reason)}`;
+  });
+  return ["", heading, "", ...(lines.length === 0 ? ["Nothing."] : lines)];
 }
 
 /** Text that Markdown leaves as it is. */

@@ -1,6 +1,6 @@
 // A snapshotter keeps the files of snapshots, a directory each. It knows directories and mounts; names, parents and labels are records
 // (src/manager/store.ts). The mounts are made by whoever uses a snapshot: a shim, or a client. overlay.ts and native.ts are the two that there are.
-import { readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import type { LayerProgram } from "./layer-program.ts";
@@ -37,6 +37,11 @@ export abstract class Snapshotter {
 
   /** Where a snapshot's own files are. */
   protected abstract files(id: string): string;
+
+  /** Whether a directory of that name is there, or has been: a daemon that was killed leaves some that are on no record. */
+  has(id: string): boolean {
+    return [id, `rm-${id}`].some((name) => existsSync(join(this.snapshots, name)));
+  }
 
   /** Takes the directory out of sight at once; what it held goes with a sweep. */
   remove(id: string): void {

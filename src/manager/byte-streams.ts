@@ -26,29 +26,54 @@ export async function* receiveBytes(stream: ClientStream): AsyncGenerator<Uint8A
   }
 }
 
-/** Rejects with CANCELLED if the client goes before it has all. */
+/**
+ * Rejects with CANCELLED if the client goes before it has all. Returns when it has read the last: a client takes the end of the call for the end of its
+ * work. It says so by widening the window, which it does when less than the usual window is left; so the last message is as large as it takes for that.
+ */
 export async function sendBytes(stream: ClientStream, source: AsyncIterable<Uint8Array>): Promise<void> {
-  let window = 0;
-  const widen = async (): Promise<void> => {
-    const message = await stream.receive();
-    if (message === undefined)
-      throw new TtrpcError(Code.CANCELLED, "the client takes no more: context canceled");
-    window += unpack(message, `${TYPES}WindowUpdate`, WindowUpdate)?.update ?? 0;
-  };
+  const window = new Window(stream);
+  let held = Buffer.alloc(0);
   for await (const chunk of source) {
-    for (let at = 0; at < chunk.length; ) {
-      while (window <= 0) await widen();
-      const data = chunk.subarray(at, at + Math.min(window, MAX_PIECE));
-      stream.send(pack(`${TYPES}Data`, Data, { data }));
-      window -= data.length;
-      at += data.length;
+    held = Buffer.concat([held, chunk]);
+    while (held.length > WINDOW) {
+      const size = Math.min(MAX_PIECE, held.length - WINDOW);
+      await window.send(held.subarray(0, size));
+      held = held.subarray(size);
     }
   }
-  // It widens the window again when it has read: what it has not read by the call's end may be lost. A client that does otherwise is not waited for.
+  if (held.length > 0) await window.send(held);
+  // A client that keeps the window otherwise is not waited for.
   const patience = new Promise<void>((resolve) => setTimeout(resolve, LAST_WAIT_MS).unref());
-  await Promise.race([patience, lastRead()]);
+  await Promise.race([patience, window.read()]);
+}
 
-  async function lastRead(): Promise<void> {
-    while (window < WINDOW) await widen();
+class Window {
+  readonly #stream: ClientStream;
+  /** What the client has allowed, and what of that is used. */
+  #granted = 0;
+  #sent = 0;
+  /** What the client will have allowed when it has read all. */
+  #expected = WINDOW;
+
+  constructor(stream: ClientStream) {
+    this.#stream = stream;
+  }
+
+  async send(data: Uint8Array): Promise<void> {
+    while (this.#granted - this.#sent < data.length) await this.#widen();
+    this.#stream.send(pack(`${TYPES}Data`, Data, { data }));
+    this.#sent += data.length;
+    if (this.#expected - this.#sent < WINDOW) this.#expected += WINDOW;
+  }
+
+  async read(): Promise<void> {
+    while (this.#granted < this.#expected) await this.#widen();
+  }
+
+  async #widen(): Promise<void> {
+    const message = await this.#stream.receive();
+    if (message === undefined)
+      throw new TtrpcError(Code.CANCELLED, "the client takes no more: context canceled");
+    this.#granted += unpack(message, `${TYPES}WindowUpdate`, WindowUpdate)?.update ?? 0;
   }
 }

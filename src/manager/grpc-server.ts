@@ -220,6 +220,7 @@ export class GrpcServer {
     const start = performance.now();
     let error: TtrpcError | undefined;
     this.#begin(cancellation, true, `${service}/${method}`, call.metadata);
+    failpoint(`${service}/${method}:request`);
     try {
       const messages = handle(request, contextOf(call.metadata, cancellation))[Symbol.asyncIterator]();
       call.once("cancelled", () => cancellation.cancel());
@@ -230,6 +231,7 @@ export class GrpcServer {
         if (!call.write(next.value)) await drained(call, cancellation);
       }
       if (this.#draining) throw shuttingDown();
+      failpoint(`${service}/${method}:response`);
       call.end();
     } catch (thrown) {
       error = TtrpcError.from(thrown);

@@ -1,6 +1,8 @@
 // Content and snapshots in the daemon: the stores of src/images with the records that name what is in them, and the collection of what nothing names any
 // more. Made by daemon.ts; the services in api/ use it. Nothing on disk is touched before it is first used.
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { CLIENT_LABEL } from "../api/labels.ts";
 import { Blobs } from "../images/blobs.ts";
 import { Ingests } from "../images/ingests.ts";
 import { layerProgramPath } from "../images/layer-process.ts";
@@ -21,6 +23,7 @@ import {
 } from "../images/references.ts";
 import { SharedLock } from "../images/shared-lock.ts";
 import type { Snapshotter } from "../images/snapshotter.ts";
+import { hasEnded } from "../platform/node-process.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { Exchange } from "./exchange.ts";
 import { type ImageEvents, imageEvents } from "./image-events.ts";
@@ -65,7 +68,10 @@ export class Images {
   constructor(root: string, store: Store, exchange: Exchange, failed: (error: unknown) => void) {
     this.blobs = new Blobs(join(root, "content"));
     this.ingests = new Ingests(this.blobs);
-    this.layers = new LayerProgram(layerProgramPath(), join(root, "scratch"));
+    const scratch = join(root, "scratch");
+    // Mount points of an earlier daemon, whose unpackers have ended with it.
+    rmSync(scratch, { recursive: true, force: true });
+    this.layers = new LayerProgram(layerProgramPath(), scratch);
     this.#snapshotters = new Map<string, Snapshotter>([
       ["overlayfs", new Overlay(join(root, "snapshots", "overlayfs"))],
       ["native", new Native(join(root, "snapshots", "native"), this.layers)],
@@ -191,14 +197,18 @@ export class Images {
     this.snapshotter(snapshotter).remove(directory);
   }
 
-  /** A name that no snapshot's directory has. */
+  /** A name that no snapshot's directory has, on record or on disk. */
   nextDirectory(): string {
     if (this.#lastDirectory === 0) {
       const { snapshots } = this.#store;
       const used = snapshots.namespaces().flatMap((namespace) => snapshots.list(namespace));
       this.#lastDirectory = Math.max(0, ...used.map(({ directory }) => Number(directory)));
     }
-    return String(++this.#lastDirectory);
+    const isTaken = (name: string): boolean =>
+      [...this.#snapshotters.values()].some((each) => each.has(name));
+    do this.#lastDirectory++;
+    while (isTaken(String(this.#lastDirectory)));
+    return String(this.#lastDirectory);
   }
 
   // --- collection
@@ -236,9 +246,7 @@ export class Images {
 
   async #endLeases(namespace: string): Promise<void> {
     const { leases } = this.#store;
-    const ended = leases
-      .ids(namespace)
-      .filter((id) => hasExpired(leases.get(namespace, id).labels, Date.now()));
+    const ended = leases.ids(namespace).filter((id) => isOver(leases.get(namespace, id).labels));
     await Promise.all(ended.map((id) => leases.remove(namespace, id)));
   }
 
@@ -335,6 +343,12 @@ export class Images {
   close(): void {
     clearTimeout(this.#timer);
   }
+}
+
+/** A lease that has run out, or whose client says who it is and has ended. */
+function isOver(labels: Labels): boolean {
+  const client = labels[CLIENT_LABEL];
+  return hasExpired(labels, Date.now()) || (client !== undefined && hasEnded(client));
 }
 
 function split(resource: Resource): [type: string, id: string] {

@@ -167,7 +167,7 @@ class ContentSink implements BlobSink {
 export function isVerdict(error: unknown): boolean {
   if (error instanceof RegistryError) return error.remedy === "final" || error.remedy === "elsewhere";
   if (error instanceof TtrpcError && error.code === Code.INVALID_ARGUMENT) return true;
-  return /ENOSPC|no space left/.test(String(error));
+  return /ENOSPC|no space left/i.test(String(error));
 }
 
 function rawText(error: unknown): string {

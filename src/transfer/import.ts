@@ -17,7 +17,7 @@ import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { MAX_JSON, NAME_ANNOTATION, type NameRule, namesFor, REF_ANNOTATION, wholeName } from "./archive.ts";
 import { bestMatch, isSame } from "./platforms.ts";
 import { Progresses, type Report } from "./progress.ts";
-import { manifestLabels, nameImage } from "./pull.ts";
+import { indexLabels, manifestLabels, nameImage } from "./pull.ts";
 import { type ImageServices, labelContent, orNone, readContent } from "./services.ts";
 import { unpackLayers } from "./unpack.ts";
 import { writeBlob, writeBytes } from "./write.ts";
@@ -224,12 +224,6 @@ async function writeIndex(services: ImageServices, manifests: readonly Descripto
   return { mediaType: OCI_INDEX, ...written };
 }
 
-function indexLabels(manifests: readonly Descriptor[]): Record<string, string> {
-  return Object.fromEntries(
-    manifests.map(({ digest }, index) => [`containerd.io/gc.ref.content.m.${index}`, digest]),
-  );
-}
-
 function invalid(text: string): TtrpcError {
   return new TtrpcError(Code.INVALID_ARGUMENT, `${text}: invalid argument`);
 }
@@ -259,10 +253,10 @@ class Import {
     const { config, children } = parseManifest(descriptor, bytes);
     if (isIndex(descriptor.mediaType) || config === undefined) {
       // What an index names need not all be there: an image for one platform is often saved with the index of all.
-      const there: Descriptor[] = [];
-      for (const child of children) if (await this.take(child)) there.push(child);
-      await labelContent(services, descriptor.digest, indexLabels(there));
-      return there.length > 0;
+      let there = 0;
+      for (const child of children) if (await this.take(child)) there++;
+      await labelContent(services, descriptor.digest, indexLabels(children));
+      return there > 0;
     }
     for (const { digest } of [config, ...children]) await services.content.info({ digest });
     await labelContent(services, descriptor.digest, manifestLabels(config, children));

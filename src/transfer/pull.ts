@@ -131,10 +131,7 @@ class Pull {
     const chosen = this.#choose(images);
     if (chosen.length === 0) throw noMatch(descriptor.digest, this.#request.platforms, images);
     const others = this.#request.allMetadata ? images.filter((each) => !chosen.includes(each)) : [];
-    const labels = Object.fromEntries(
-      [...chosen, ...others].map(({ digest }, index) => [`containerd.io/gc.ref.content.m.${index}`, digest]),
-    );
-    await labelContent(this.#context.services, descriptor.digest, labels);
+    await labelContent(this.#context.services, descriptor.digest, indexLabels(children));
     const wanted = await this.#all([
       ...chosen.map((each) => this.#manifests(each, depth + 1, each.platform)),
       ...others.map((each) => this.#metadata(each, depth + 1)),
@@ -252,6 +249,13 @@ export function manifestLabels(config: Descriptor, layers: readonly Descriptor[]
     ["containerd.io/gc.ref.content.config", config.digest],
     ...layers.map(({ digest }, index) => [`containerd.io/gc.ref.content.l.${index}`, digest]),
   ]);
+}
+
+/** As containerd labels what an index needs: all of it, as another pull may bring in what this one does not. */
+export function indexLabels(manifests: readonly Descriptor[]): Record<string, string> {
+  return Object.fromEntries(
+    manifests.map(({ digest }, index) => [`containerd.io/gc.ref.content.m.${index}`, digest]),
+  );
 }
 
 function noMatch(what: string, platforms: readonly Platform[], there: readonly Descriptor[]): TtrpcError {

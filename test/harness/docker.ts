@@ -19,7 +19,7 @@ export const dockerVersion: number = Number(
 );
 
 /** How containers come to our shim: each names it, dockerd names it for all, or it stands in the place of Docker's usual one. */
-export type Way = "each" | "default" | "instead";
+export type Way = "each" | "default" | "instead" | "store";
 
 export class Docker {
   readonly daemon: Daemon;
@@ -47,6 +47,14 @@ export class Docker {
     );
     const holdfastd = await Daemon.start({ kind: "holdfastd", config: ["[runtimes]", ...table] });
     return Docker.#on(holdfastd, "instead");
+  }
+
+  /** On a holdfastd that has the images too: Docker's containerd image store, which is none of its own drivers. */
+  static async onImageStore(): Promise<Docker> {
+    const runtimes = ["[runtimes]", '"io.containerd.runc.v2" = "io.containerd.holdfast.v2"'];
+    const holdfastd = await Daemon.start({ kind: "holdfastd", config: runtimes });
+    const settings = { features: { "containerd-snapshotter": true } };
+    return Docker.#on(holdfastd, "store", JSON.stringify(settings));
   }
 
   /** On a containerd; `settings` is the text of dockerd's own configuration file. */
@@ -83,7 +91,8 @@ export class Docker {
       ...["--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid")],
       ...["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"],
       // Checkpoints are an experiment of Docker's.
-      ...["--config-file", at("daemon.json"), "--live-restore", "--storage-driver=vfs", "--experimental"],
+      ...["--config-file", at("daemon.json"), "--live-restore", "--experimental"],
+      ...(this.#way === "store" ? [] : ["--storage-driver=vfs"]),
       ...(this.#way === "default" ? ["--default-runtime", OUR_RUNTIME] : []),
     ];
     const dockerd = new Running(["setpriv", "--pdeathsig", "KILL", "dockerd", ...flags], {

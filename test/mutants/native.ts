@@ -146,7 +146,7 @@ export const mutants: readonly Mutant[] = [
     file: "native/loop.c",
     text: "batch_length = 0;",
     replacement: "",
-    tests: ["test/native/self.test.ts"],
-    name: "a forked child leads a session of its own",
+    tests: ["test/native/loop.test.ts"],
+    name: "a fork within a batch leaves each process",
   },
 ];

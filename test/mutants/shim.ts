@@ -64,8 +64,8 @@ export const mutants: readonly Mutant[] = [
     file: "native/spawn.c",
     text: "  if (files_raised) setrlimit(RLIMIT_NOFILE, &first_files);\n",
     replacement: "",
-    tests: ["test/e2e/direct-descriptors.test.ts"],
-    name: "the shim has all descriptors",
+    tests: ["test/native/processes.test.ts"],
+    name: "children have the limit of open files",
   },
   {
     what: "accept spins without descriptors",

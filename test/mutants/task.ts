@@ -256,6 +256,8 @@ export const mutants: readonly Mutant[] = [
     text: '    if (character === "}" || character === "]") depth--;',
     replacement: '    if (character === "}") depth--;',
     tests: ["test/runc/json-text.test.ts"],
+    name: "what stands behind an array",
+    hangs: "the object's end is looked for without end",
   },
   {
     what: "a message may hold millions of parts",

@@ -106,6 +106,12 @@ await forEachBuild("processes", (program) => {
     assert.deepEqual(await program.reports("searchPath", [place]), [...Array(8).fill("ENOENT"), 7]);
   });
 
+  test("children have the limit of open files that was there before it was raised", async () => {
+    const wrapper = ["prlimit", "--nofile=300:400"];
+    const reports = await program.reports("fileLimits", [], { wrapper });
+    assert.deepEqual(reports, ["300 400 Max open files 400 400 files\n"]);
+  });
+
   test("a burst of processes leaves nothing", async () => {
     assert.deepEqual(await program.reports("manyProcesses", ["100"]), [
       { statuses: [0, 1, 2, 3, 4, 5, 6], leaked: 0, left: null },

@@ -59,6 +59,7 @@ const PLACES = [
   "transfer:Write/commit:request#4",
   "transfer:Write/commit:response#4",
   "transfer:Content/Update:request#3",
+  "snapshot:made#2",
   "transfer:Snapshots/Prepare:response",
   "transfer:Diff/Apply:request#2",
   "transfer:Diff/Apply:response",
@@ -73,7 +74,7 @@ for (const place of PLACES) {
     await daemon.launch({ HOLDFAST_FAILPOINT: place });
     const broken = await cli.run(["pull", name()]);
     assert.notEqual(broken.status, 0, broken.stdout);
-    await daemon.exited;
+    await eventually(`the daemon's end (${broken.stderr.trim()})`, () => !daemon.isRunning);
     await daemon.launch();
     await cli.do(["pull", "-q", name()]);
     assert.equal((await cli.run(["run", "--rm", "--pull", "never", name()])).stdout, "pulled\n");
@@ -86,7 +87,7 @@ test("what was in before a crash is not fetched again", async () => {
   await daemon.kill();
   await daemon.launch({ HOLDFAST_FAILPOINT: "transfer:Diff/Apply:response#2" });
   await cli.run(["pull", name()]);
-  await daemon.exited;
+  await eventually("the daemon's end", () => !daemon.isRunning);
   await daemon.launch();
   registry.reset();
   await cli.do(["pull", "-q", name()]);

@@ -80,6 +80,9 @@ test("of an index what runs here is taken, the best variant of it; others when t
     true,
   ]);
   await cli.do(["pull", "-q", "--platform", "linux/arm64", name]);
+  // What was there before is still kept.
+  await daemon.ctr.do(["leases", "create", "--id", "sweep"]);
+  await daemon.ctr.do(["leases", "rm", "--sync", "sweep"]);
   assert.deepEqual(await Promise.all(images.map(({ manifest }) => has(manifest.digest))), [
     false,
     true,

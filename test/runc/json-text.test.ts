@@ -22,6 +22,13 @@ test("one of the same name deeper down, or in a string, is not taken for it", ()
   assert.equal(withMember(text, "terminal", "true"), `{"terminal":true,${text.slice(1)}`);
 });
 
+test("what stands behind an array or an object is as high up as they are", () => {
+  assert.equal(
+    withMember('{"a":[1,[2]],"b":{"c":[]},"terminal":false}', "terminal", "true"),
+    '{"a":[1,[2]],"b":{"c":[]},"terminal":true}',
+  );
+});
+
 test("every one of several is changed, and an escaped name counts", () => {
   assert.equal(
     withMember('{"terminal":{"a":[1]},"\\u0074erminal":null}', "terminal", "true"),

@@ -1,8 +1,11 @@
 // The daemon's images and their content, read and written as containerd's clients do.
 
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { WriteAction } from "../../api/generated/content.ts";
 import type { Image } from "../../api/generated/images.ts";
+import { CLIENT_LABEL } from "../../api/labels.ts";
+import { processIdentity } from "../../platform/node-process.ts";
 import type { Platform } from "../../registry/descriptor.ts";
 import { Code } from "../../ttrpc/status.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
@@ -26,6 +29,9 @@ import { fullName, fullNameOrNone } from "./reference.ts";
 const MAX_JSON = 8 * 1024 * 1024;
 /** Bytes of one message of a write. */
 const CHUNK = 1024 * 1024;
+const ABORT_TRIES = 20;
+/** In ms. */
+const ABORT_PAUSE = 25;
 /** A lease that nobody gives back ends by itself, in ms. */
 const LEASE_TIME = 24 * 3600 * 1000;
 
@@ -49,7 +55,9 @@ export class ImageStore {
   static async underLease<T>(daemon: DaemonClient, act: (store: ImageStore) => Promise<T>): Promise<T> {
     const id = `holdfast-${randomBytes(8).toString("hex")}`;
     const expire = new Date(Date.now() + LEASE_TIME).toISOString();
-    await daemon.leases.create({ id, labels: { "containerd.io/gc.expire": expire } });
+    // holdfastd ends it as soon as we have ended.
+    const labels = { "containerd.io/gc.expire": expire, [CLIENT_LABEL]: processIdentity() };
+    await daemon.leases.create({ id, labels });
     try {
       return await act(new ImageStore(daemon.underLease(id)));
     } finally {
@@ -145,12 +153,29 @@ export class ImageStore {
       const { digest } = await stream.send({ action: WriteAction.COMMIT, ref, offset, expected, labels });
       return { digest, size: Number(offset) };
     } catch (error) {
-      if (callCode(error) !== Code.ALREADY_EXISTS) throw error;
+      if (callCode(error) !== Code.ALREADY_EXISTS) {
+        stream.end();
+        await this.#abort(ref);
+        throw error;
+      }
       const digest = /sha256:[0-9a-f]{64}/.exec(String(error))?.[0] ?? expected;
       if (Object.keys(labels).length > 0) await this.label(digest, labels);
       return { digest, size: Number(offset) };
     } finally {
       stream.end();
+    }
+  }
+
+  /** What was written until then would keep its place on the disk for a day. The daemon may not have seen yet that we write no more. */
+  async #abort(ref: string): Promise<void> {
+    for (let tries = 0; tries < ABORT_TRIES; tries++) {
+      try {
+        await this.#daemon.content.abort({ ref });
+        return;
+      } catch (error) {
+        if (callCode(error) !== Code.UNAVAILABLE) return;
+        await sleep(ABORT_PAUSE);
+      }
     }
   }
 

@@ -3,6 +3,7 @@ import { type Info, Kind, type SnapshotsDefinition } from "../../api/generated/s
 import { timestampFromNs } from "../../api/timestamp.ts";
 import type { SnapshotMount } from "../../images/mount.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
+import { failpoint } from "../failpoint.ts";
 import { parseFilters } from "../filters.ts";
 import type { Call, Handlers } from "../grpc-server.ts";
 import { validateLabels } from "../identifiers.ts";
@@ -48,6 +49,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       const parents = parent === "" ? [] : images.chain(namespace, snapshotter, parent);
       const directory = images.nextDirectory();
       await disk.make(directory, kind, parents);
+      failpoint("snapshot:made");
       const now = nowText();
       const record: SnapshotRecord = { kind, directory, parent, createdAt: now, updatedAt: now, labels };
       await images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` });

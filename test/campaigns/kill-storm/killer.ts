@@ -6,6 +6,7 @@ import type { Random } from "../random.ts";
 import type { Hit, Storm } from "./storm.ts";
 
 const SHIM = "/containerd-shim-";
+const KEEPER = "holdfast-keeper";
 /** Between two deeds, in ms. */
 const PAUSE: readonly [number, number] = [20, 200];
 /** How long somebody is stopped, in ms. */
@@ -82,27 +83,24 @@ export class Killer {
       const id = idOf(words) ?? loggedId(pid, words, this.#storm.logger);
       if (id === undefined || !daemon.ctr.ids.has(id)) continue;
       if (program.includes(SHIM)) {
-        const hasShimBelow = parentIsShim(pid);
-        found.push({ pid, role: hasShimBelow ? "shim" : this.#isKeeper(pid) ? "keeper" : "shim", id });
+        found.push({ pid, role: "shim", id });
+        const keeper = keeperOf(pid);
+        if (keeper !== undefined) {
+          this.#storm.hasKeepers = true;
+          found.push({ pid: keeper, role: "keeper", id });
+        }
       } else if (program.endsWith("runc")) found.push({ pid, role: "runc", id });
       else if (words.includes(this.#storm.logger) || program === "cat")
         found.push({ pid, role: "logger", id });
     }
     return found;
   }
-
-  /** A shim's parent of the same program keeps it. */
-  #isKeeper(pid: number): boolean {
-    return allPids().some((other) => {
-      const info = processInfo(other);
-      return info?.parent === pid && info.commandLine.includes(SHIM);
-    });
-  }
 }
 
-function parentIsShim(pid: number): boolean {
-  const parent = processInfo(pid)?.parent;
-  return parent !== undefined && text(`/proc/${parent}/cmdline`).includes(SHIM);
+/** The process that brings a shim back when it is killed, if it has one: its parent. */
+function keeperOf(shim: number): number | undefined {
+  const parent = processInfo(shim)?.parent;
+  return parent !== undefined && text(`/proc/${parent}/cmdline`).startsWith(KEEPER) ? parent : undefined;
 }
 
 /** The container's id on the command line of a shim or of a runtime's command. A container's own first process, still "runc init", has none. */

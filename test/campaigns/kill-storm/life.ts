@@ -42,18 +42,18 @@ export class Life {
     run.did("lives");
     let status: number | undefined;
     try {
-      await this.#create();
-      await this.#start();
+      await this.#begin();
       for (const exec of this.#plan.execs) await this.#exec(exec);
       status = await this.#end();
     } catch (error) {
+      this.#readOutput();
       if (!(error instanceof Gone)) {
         // So that what is left at the end is what was lost, and not what was given up.
         await this.#kill();
         await this.#remove().catch(() => {});
         throw error;
       }
-      run.check("tasks that vanished", this.#shimWasHit, `${id}: no shim of it was killed`);
+      run.check("tasks that vanished", this.#mayBeLost, `${id}: no shim of it was killed`);
     }
     await this.#remove();
     if (status !== undefined) await this.#compare(status);
@@ -64,6 +64,27 @@ export class Life {
 
   get #shimWasHit(): boolean {
     return this.#storm.wasHit(this.#plan.id, "shim");
+  }
+
+  /** Whether its daemon may have lost it: nobody has started its shim again. */
+  get #mayBeLost(): boolean {
+    return this.#shimWasHit && !this.#storm.isKept(this.#plan.id);
+  }
+
+  /** A create that a death of the daemon has cut is undone by the next one, also when it was there for a moment. */
+  async #begin(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const { deaths } = this.#storm;
+      try {
+        await this.#create();
+        await this.#start();
+        return;
+      } catch (error) {
+        const wasCut = error instanceof Gone && !this.#shimWasHit && deaths !== this.#storm.deaths;
+        if (!wasCut || attempt === TRIES) throw error;
+        this.#storm.run.did("creates that were undone");
+      }
+    }
   }
 
   async #create(): Promise<void> {
@@ -79,14 +100,23 @@ export class Life {
     });
     const stdout = stdio === "logger" ? `binary://${logger}` : this.#openOutput();
     await this.#step("create", async (client) => {
-      const request = { ...NO_STDIO, containerId: id, rootfs: [], stdout, terminal, runtimePath: "" };
+      // Both to one: the Go shim wants a place for each.
+      const streams = { stdout, stderr: stdio === "fifo" ? stdout : "" };
+      const request = { ...NO_STDIO, ...streams, containerId: id, rootfs: [], terminal, runtimePath: "" };
       await client.tasks.create(request).catch(unless(Code.ALREADY_EXISTS));
     });
-    if (this.#held !== undefined) {
-      this.#output = new FifoReader(stdout);
-      closeSync(this.#held);
-      this.#held = undefined;
-    }
+  }
+
+  /** Once it runs nothing is opened any more: the shim alone decides when the stream ends. */
+  #readOutput(): void {
+    if (this.#held === undefined) return;
+    this.#output = new FifoReader(this.#outputPath);
+    closeSync(this.#held);
+    this.#held = undefined;
+  }
+
+  get #outputPath(): string {
+    return join(this.#storm.daemon.directory, "fifo", `${this.#plan.id}-out`);
   }
 
   async #start(): Promise<void> {
@@ -94,6 +124,7 @@ export class Life {
       const status = await this.#status();
       if (status === Status.CREATED) await client.tasks.start({ containerId: this.#plan.id, execId: "" });
     });
+    this.#readOutput();
   }
 
   /** One that a death has cut in two counts for nothing; any other must have its output and its status. */
@@ -111,7 +142,8 @@ export class Life {
         terminal: plan.terminal,
       };
       const spec = json(SPEC_PROCESS, { ...process, user: { uid: 0, gid: 0 } });
-      await client.tasks.exec({ ...NO_STDIO, ...named, stdout: path, terminal: plan.terminal, spec });
+      const streams = { stdout: path, stderr: plan.terminal ? "" : path };
+      await client.tasks.exec({ ...NO_STDIO, ...named, ...streams, terminal: plan.terminal, spec });
       await client.tasks.start(named);
       const output = new FifoReader(path);
       closeSync(held);
@@ -168,7 +200,7 @@ export class Life {
     const { run, logOf } = { run: this.#storm.run, logOf: this.#storm.logOf(this.#plan.id) };
     const { id, isKilled, stdio } = this.#plan;
     const wanted = isKilled ? 128 + SIGKILL : this.#plan.status;
-    const allowed = this.#isCut || this.#shimWasHit ? [wanted, 128 + SIGKILL] : [wanted];
+    const allowed = this.#isCut || this.#mayBeLost ? [wanted, 128 + SIGKILL] : [wanted];
     run.check("exit statuses", allowed.includes(status), `${id}: ${status} for ${allowed.join(" or ")}`);
     if (this.#output !== undefined)
       await within(OUTPUT_TIMEOUT, this.#output.ended, `${id}: its output has no end`);
@@ -176,7 +208,7 @@ export class Life {
     const text = this.#output?.text ?? (existsSync(logOf) ? readFileSync(logOf, "latin1") : "");
     const whole = outputOf(this.#plan);
     // Of what was cut short there is a beginning.
-    const isPart = this.#isCut || this.#shimWasHit || loggerWasHit;
+    const isPart = this.#isCut || this.#mayBeLost || loggerWasHit;
     const holds = isPart ? whole.startsWith(text) : text === whole;
     run.check("outputs", holds, () => difference(id, text, whole));
   }
@@ -192,7 +224,7 @@ export class Life {
       const exits = steps.filter(({ what, execId }) => what === "/tasks/exit" && execId === "").length;
       run.check(
         "exits in the history",
-        exits === 1 || (exits === 0 && this.#shimWasHit) || this.#isCut,
+        exits === 1 || (exits === 0 && this.#mayBeLost) || this.#isCut,
         `${id}: ${exits}`,
       );
     }
@@ -202,8 +234,8 @@ export class Life {
   }
 
   #openOutput(): string {
-    const path = makeFifo(join(this.#storm.daemon.directory, "fifo", `${this.#plan.id}-out`));
-    this.#held = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const path = this.#outputPath;
+    this.#held ??= openSync(makeFifo(path), constants.O_RDWR | constants.O_NONBLOCK);
     return path;
   }
 

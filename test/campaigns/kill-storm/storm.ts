@@ -25,6 +25,9 @@ export const FAILPOINTS: readonly string[] = [
   ],
 ];
 
+/** At which death within a minute a keeper starts its shim no more. */
+const GIVES_UP_AT = 3;
+
 /** What somebody was hit with: by SIGKILL, the ones that change what may be expected. */
 export type Hit = "shim" | "keeper" | "runc" | "logger";
 
@@ -33,6 +36,9 @@ export class Storm {
   readonly daemon: Daemon;
   readonly logger: string;
   readonly #hits = new Map<string, Set<Hit>>();
+  readonly #shimDeaths = new Map<string, number>();
+  /** Whether shims have keepers, as far as was seen. */
+  hasKeepers = false;
   #client: DaemonClient | undefined;
   /** Counts the daemon's deaths: what was under way then may have been cut in two. */
   #deaths = 0;
@@ -76,11 +82,17 @@ export class Storm {
   hit(id: string, by: Hit): void {
     const hits = this.#hits.get(id) ?? new Set();
     hits.add(by);
+    if (by === "shim") this.#shimDeaths.set(id, (this.#shimDeaths.get(id) ?? 0) + 1);
     this.#hits.set(id, hits);
   }
 
   wasHit(id: string, by: Hit): boolean {
     return this.#hits.get(id)?.has(by) === true;
+  }
+
+  /** Whether a keeper had to bring its shim back: there are keepers, its own lived, and the shim did not die so often that it gave up. */
+  isKept(id: string): boolean {
+    return this.hasKeepers && !this.wasHit(id, "keeper") && (this.#shimDeaths.get(id) ?? 0) < GIVES_UP_AT;
   }
 
   /** Calls until somebody answers, whatever becomes of the daemon. Rejects with the first other error. */
@@ -90,6 +102,7 @@ export class Storm {
       try {
         return await call(this.client);
       } catch (error) {
+        if (callCode(error) === undefined) throw error;
         if (callCode(error) !== Code.UNAVAILABLE || performance.now() > deadline) {
           throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, {
             cause: error,

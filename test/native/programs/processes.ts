@@ -209,6 +209,17 @@ export const processCases = {
       host.exit(0);
     });
   },
+  /** The limit of open files of a child, after ours was raised, and ours. */
+  fileLimits(): void {
+    host.raiseFileLimit();
+    runToEnd(
+      shell("echo $(ulimit -Sn) $(ulimit -Hn) $(grep 'open files' /proc/$PPID/limits)"),
+      (_, output) => {
+        report(output);
+        host.exit(0);
+      },
+    );
+  },
   /** A burst of processes leaves neither descriptors nor zombies. */
   manyProcesses(count: string): void {
     let running = Number(count);
