@@ -47,7 +47,7 @@ export const mutants: readonly Mutant[] = [
     what: "what the daemon ignores reaches the container",
     file: "native/spawn.c",
     text: "  stop_ignoring();\n  if (!keep_mask) clear_mask();",
-    replacement: "  if (!keep_mask) clear_mask();",
+    replacement: "  (void)stop_ignoring;\n  if (!keep_mask) clear_mask();",
     tests: ["test/e2e/direct-signals.test.ts"],
     name: "what the daemon blocks",
   },
