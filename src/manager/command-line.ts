@@ -98,6 +98,7 @@ function load(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): 
     metricsAddress: settingOf("metricsAddress"),
     hostsDir: settingOf("hostsDir"),
     runtimes: file.runtimes,
+    ...(file.keeper !== undefined && { keeper: file.keeper }),
     timeouts: { ...DEFAULTS.timeouts, ...file.timeouts },
   };
 }

@@ -33,6 +33,8 @@ export interface Config {
   readonly hostsDir: string;
   /** Names of runtimes → paths of shim binaries, or names of other runtimes. */
   readonly runtimes: Readonly<Record<string, string>>;
+  /** Whether our shims have a keeper, which starts them again when they are killed; they do where nobody says otherwise. */
+  readonly keeper?: boolean;
   readonly timeouts: Timeouts;
 }
 
@@ -128,6 +130,7 @@ export interface ConfigFile {
   readonly path: string;
   readonly values: Partial<Record<Setting["key"], string>>;
   readonly runtimes: Record<string, string>;
+  readonly keeper?: boolean;
   readonly timeouts: Partial<Timeouts>;
 }
 
@@ -155,14 +158,26 @@ function readTables(path: string, content: Readonly<Record<string, unknown>>): C
   const values: Partial<Record<Setting["key"], string>> = {};
   let runtimes: Record<string, string> = {};
   let timeouts: Partial<Timeouts> = {};
+  let keeper: Pick<ConfigFile, "keeper"> = {};
   for (const [name, value] of Object.entries(content)) {
     const setting = SETTINGS.find(({ toml }) => toml === name);
     if (setting !== undefined) values[setting.key] = textOf(path, name, value);
     else if (name === "runtimes") runtimes = readRuntimes(path, tableOf(path, name, value));
+    else if (name === "shim") keeper = readShim(path, tableOf(path, name, value));
     else if (name === "timeouts") timeouts = readTimeouts(path, tableOf(path, name, value));
     else throw new ConfigError(`${path}: ${name}: there is no such setting`);
   }
-  return { path, values, runtimes, timeouts };
+  return { path, values, runtimes, ...keeper, timeouts };
+}
+
+function readShim(path: string, table: Readonly<Record<string, unknown>>): Pick<ConfigFile, "keeper"> {
+  for (const [name, value] of Object.entries(table)) {
+    if (name !== "keeper") throw new ConfigError(`${path}: shim.${name}: there is no such setting`);
+    if (typeof value !== "boolean") {
+      throw new ConfigError(`${path}: shim.keeper is ${JSON.stringify(value)}: give true or false`);
+    }
+  }
+  return table as Pick<ConfigFile, "keeper">;
 }
 
 function readRuntimes(path: string, table: Readonly<Record<string, unknown>>): Record<string, string> {
@@ -204,12 +219,13 @@ function tableOf(path: string, name: string, value: unknown): Record<string, unk
 }
 
 /** The file that sets exactly this. */
-export function configText({ runtimes, timeouts, ...settings }: Config): string {
+export function configText({ runtimes, timeouts, keeper, ...settings }: Config): string {
   const plain = Object.fromEntries(SETTINGS.map(({ key, toml }) => [toml, settings[key]]));
   const times = Object.fromEntries(
     Object.entries(TIMEOUTS).map(([key, name]) => [name, timeouts[key as keyof Timeouts]]),
   );
-  return stringify({ ...plain, runtimes, timeouts: times });
+  const shim = keeper === undefined ? {} : { shim: { keeper } };
+  return stringify({ ...plain, runtimes, ...shim, timeouts: times });
 }
 
 /** A commented file that sets exactly the defaults. */
@@ -226,6 +242,10 @@ ${settings.join("\n")}
 # containerd-shim-NAME-VERSION on the PATH. With this line, what asks for containerd's own shim (Docker, ctr) gets ours:
 # "io.containerd.runc.v2" = "io.containerd.holdfast.v2"
 [runtimes]
+
+# A process beside each of our shims starts it again when it is killed. Not with these lines:
+# [shim]
+# keeper = false
 
 # In milliseconds.
 [timeouts]

@@ -106,6 +106,7 @@ export class Daemon {
       shims: {
         address: config.address,
         publishBinary: process.argv[1] ?? "holdfastd",
+        keeper: config.keeper ?? true,
         debug: config.logLevel === "debug" || config.logLevel === "trace",
       },
       runtimes: new Runtimes(config.runtimes),

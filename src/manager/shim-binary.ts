@@ -12,6 +12,8 @@ export interface ShimBinaryContext {
   /** Of our gRPC socket; the events' is beside it. */
   readonly address: string;
   readonly publishBinary: string;
+  /** Whether our shims have a keeper. */
+  readonly keeper: boolean;
   readonly debug: boolean;
 }
 
@@ -60,12 +62,13 @@ export class ShimBinary {
   }
 
   #run(argv: readonly string[], options: { input?: Uint8Array; timeoutMs: number; signal?: AbortSignal }) {
-    const { address } = this.#context;
+    const { address, keeper } = this.#context;
     const env = childEnvironment({
       TTRPC_ADDRESS: `${address}.ttrpc`,
       GRPC_ADDRESS: address,
       NAMESPACE: this.#bundle.namespace,
       MAX_SHIM_VERSION: "2",
+      ...(!keeper && { HOLDFAST_KEEPER: "off" }),
     });
     return runProgram(withUsualLimits(argv), { ...options, cwd: this.#bundle.path, env });
   }

@@ -149,6 +149,8 @@ const BAD_FILES: readonly (readonly [text: string, message: string])[] = [
     'runtimes.x is "bin/shim": give the absolute path of a shim, or the name of a runtime',
   ],
   ["[timeouts]\ndrian = 1", "timeouts.drian: there is no such setting"],
+  ["[shim]\nkeper = true", "shim.keper: there is no such setting"],
+  ['[shim]\nkeeper = "off"', 'shim.keeper is "off": give true or false'],
   [
     "[timeouts]\ndrain = 1.5",
     "timeouts.drain is 1.5: give a whole number of milliseconds, from 1 to 2147483647",
