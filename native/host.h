@@ -18,7 +18,7 @@ struct host_exports {
   const JSCFunctionListEntry *list;
   int count;
 };
-extern const struct host_exports bytes_exports, files_exports, fd_exports, loop_exports, mount_exports, process_exports,
+extern const struct host_exports bytes_exports, files_exports, fd_exports, keeper_exports, loop_exports, mount_exports, process_exports,
     relay_exports, self_exports, socket_exports, spawn_exports, timer_exports;
 
 #define HOST_EXPORTS(name, entries) \
@@ -81,6 +81,8 @@ void loop_unwatch(struct watcher *watcher);
 // Ends TypeScript's watch of a descriptor, if there is one.
 void loop_forget(int fd);
 void loop_run(void);
+// The loop's own descriptors, -1 where there is none.
+void loop_descriptors(int fds[2]);
 // In a forked child: its own epoll instance with the same watches. Returns 0 or an errno.
 int loop_after_fork(void);
 // Drops every JavaScript value that the loop holds.
@@ -105,8 +107,8 @@ bool relay_uses(int fd);
 
 // --- spawn.c: what children get back ----------------------------------------------------------------------------------
 
-// Default dispositions and an empty mask, whatever the starter had; SIGPIPE ignored. Called first of all.
-void process_start(void);
+// Default dispositions and an empty mask, whatever the starter had; SIGPIPE ignored. Called first of all. A program that goes on keeps its mask.
+void process_start(bool keep_mask);
 // Blocks the signals whose bits (1 << number - 1) are set.
 void block_signals(uint64_t signals);
 

@@ -175,6 +175,14 @@ static void call_always_ready(void)
   }
 }
 
+static int signal_fd = -1;
+
+void loop_descriptors(int fds[2])
+{
+  fds[0] = epoll_fd;
+  fds[1] = signal_fd;
+}
+
 int loop_after_fork(void)
 {
   batch_length = 0; // these events are the parent's
@@ -238,10 +246,10 @@ static JSValue host_watch(JSContext *ctx, JSValueConst self, int argc, JSValueCo
   (void)argc;
   int fd;
   int64_t events;
-  if (arg_fd(ctx, argv[0], &fd) < 0 || arg_int(ctx, argv[1], 0, UINT32_MAX, &events) < 0 || arg_function(ctx, argv[2]) < 0) {
+  if (arg_fd(ctx, argv[0], &fd) < 0 || arg_int(ctx, argv[1], INT32_MIN, UINT32_MAX, &events) < 0 || arg_function(ctx, argv[2]) < 0) {
     return JS_EXCEPTION;
   }
-  events &= EPOLLIN | EPOLLOUT | EPOLLPRI;
+  events &= EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLET;
   struct script_watch *watch = find_script_watch(fd), *fresh = NULL;
   if (watch == NULL) {
     fresh = watch = calloc(1, sizeof *watch);
@@ -283,7 +291,6 @@ static JSValue host_unwatch(JSContext *ctx, JSValueConst self, int argc, JSValue
 
 static struct watcher signal_watcher = {.fd = -1};
 static JSValue signal_receiver = NO_VALUE;
-static int signal_fd = -1;
 
 static void signals_ready(struct watcher *self, uint32_t events)
 {
@@ -346,6 +353,7 @@ static const JSCFunctionListEntry loop_entries[] = {
     JS_PROP_INT32_DEF("WRITABLE", EPOLLOUT, 0),
     JS_PROP_INT32_DEF("PRIORITY", EPOLLPRI, 0),
     JS_PROP_INT32_DEF("HANGUP", EPOLLHUP, 0),
+    JS_PROP_INT64_DEF("EDGE", EPOLLET, 0),
     JS_CFUNC_DEF("watch", 3, host_watch),
     JS_CFUNC_DEF("unwatch", 1, host_unwatch),
     JS_CFUNC_DEF("onSignals", 2, host_on_signals),

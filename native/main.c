@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "host.h"
+#include "keeper.h"
 
 #ifdef HOST_SANITIZE
 // A shim's stderr is seen by nobody, so reports go to files. HOLDFAST_ASAN_OPTIONS is not needed: ASAN_OPTIONS overrides these.
@@ -25,13 +26,14 @@ const char *__ubsan_default_options(void)
 int main(int argc, char **argv)
 {
   // What a careless parent has left open is none of ours, nor of our children. A kernel older than 5.9 cannot, and that is no harm.
-  (void)close_range(3, ~0U, 0);
+  if (!keeper_goes_on()) (void)close_range(3, ~0U, 0);
   // A small heap that gives back what it can: one arena, and large blocks of their own.
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_THRESHOLD, 64 << 10);
   mallopt(M_TRIM_THRESHOLD, 64 << 10);
   mallopt(M_TOP_PAD, 16 << 10);
-  process_start();
+  process_start(keeper_goes_on());
+  keeper_start(argc, argv);
   engine_start(argc, argv);
   loop_run();
   relay_stop_all();

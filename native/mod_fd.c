@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -173,6 +174,17 @@ static JSValue host_event_fd(JSContext *ctx, JSValueConst self, int argc, JSValu
   return fd < 0 ? throw_errno(ctx, errno, "eventfd", NULL) : JS_NewInt32(ctx, fd);
 }
 
+static JSValue host_memory_file(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  const char *name = arg_string(ctx, argv[0]);
+  if (name == NULL) return JS_EXCEPTION;
+  int fd = memfd_create(name, MFD_CLOEXEC);
+  JS_FreeCString(ctx, name);
+  return fd < 0 ? throw_errno(ctx, errno, "memfd_create", NULL) : JS_NewInt32(ctx, fd);
+}
+
 static const JSCFunctionListEntry entries[] = {
     JS_PROP_INT32_DEF("O_RDONLY", O_RDONLY, 0),
     JS_PROP_INT32_DEF("O_WRONLY", O_WRONLY, 0),
@@ -195,5 +207,6 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("peerClosed", 1, host_peer_closed),
     JS_CFUNC_DEF("setPipeCapacity", 2, host_set_pipe_capacity),
     JS_CFUNC_DEF("eventFd", 0, host_event_fd),
+    JS_CFUNC_DEF("memoryFile", 1, host_memory_file),
 };
 HOST_EXPORTS(fd_exports, entries);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,27 +40,58 @@ static JSValue host_open_pidfd(JSContext *ctx, JSValueConst self, int argc, JSVa
 static JSValue host_reap_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
-  (void)argc;
   int fd;
   if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
   if (fd < 0) return throw_errno(ctx, EBADF, "waitid", NULL);
   siginfo_t info;
   memset(&info, 0, sizeof info);
-  if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | __WALL) < 0) return throw_errno(ctx, errno, "waitid", NULL);
+  int leave = argc > 1 && JS_ToBool(ctx, argv[1]) ? WNOWAIT : 0;
+  if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | __WALL | leave) < 0) return throw_errno(ctx, errno, "waitid", NULL);
   return info.si_pid == 0 ? JS_NULL : exit_of(ctx, &info);
 }
 
 static JSValue host_reap_any(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
-  (void)argc;
-  (void)argv;
+  int leave = argc > 0 && JS_ToBool(ctx, argv[0]) ? WNOWAIT : 0;
   siginfo_t info;
   memset(&info, 0, sizeof info);
-  if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
+  if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL | leave) < 0) {
     return errno == ECHILD ? JS_NULL : throw_errno(ctx, errno, "waitid", NULL);
   }
   return info.si_pid == 0 ? JS_NULL : exit_of(ctx, &info);
+}
+
+static JSValue host_reap_pid(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int64_t pid;
+  if (arg_int(ctx, argv[0], 1, INT32_MAX, &pid) < 0) return JS_EXCEPTION;
+  siginfo_t info;
+  if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | __WALL) < 0) return throw_errno(ctx, errno, "waitid", NULL);
+  return JS_UNDEFINED;
+}
+
+// Linux 6.15 and newer; the C library of Debian 12 does not know it.
+struct pidfd_exit {
+  uint64_t mask, cgroup;
+  uint32_t ids[11];
+  int32_t exit_code;
+};
+enum { PIDFD_EXIT_BIT = 1 << 3 };
+#define PIDFD_EXIT_IOCTL _IOWR(0xFF, 11, struct pidfd_exit)
+
+static JSValue host_pidfd_exit(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
+  struct pidfd_exit exit = {.mask = PIDFD_EXIT_BIT};
+  if (ioctl(fd, PIDFD_EXIT_IOCTL, &exit) < 0 || !(exit.mask & PIDFD_EXIT_BIT)) return JS_NULL;
+  int signal = WIFSIGNALED(exit.exit_code) ? WTERMSIG(exit.exit_code) : 0;
+  return new_exit(ctx, 0, signal ? 128 + signal : WEXITSTATUS(exit.exit_code), signal);
 }
 
 static JSValue host_kill_pidfd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
@@ -75,8 +107,10 @@ static JSValue host_kill_pidfd(JSContext *ctx, JSValueConst self, int argc, JSVa
 
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("openPidfd", 1, host_open_pidfd),
-    JS_CFUNC_DEF("reapPidfd", 1, host_reap_pidfd),
-    JS_CFUNC_DEF("reapAny", 0, host_reap_any),
+    JS_CFUNC_DEF("reapPidfd", 2, host_reap_pidfd),
+    JS_CFUNC_DEF("reapAny", 1, host_reap_any),
+    JS_CFUNC_DEF("reapPid", 1, host_reap_pid),
+    JS_CFUNC_DEF("pidfdExit", 1, host_pidfd_exit),
     JS_CFUNC_DEF("killPidfd", 2, host_kill_pidfd),
 };
 HOST_EXPORTS(process_exports, entries);

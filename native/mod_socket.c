@@ -149,6 +149,30 @@ static JSValue host_send(JSContext *ctx, JSValueConst self, int argc, JSValueCon
   return errno == EAGAIN ? JS_NewInt32(ctx, -1) : throw_errno(ctx, errno, "sendto", NULL);
 }
 
+static JSValue host_peek(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  int64_t max;
+  if (arg_fd(ctx, argv[0], &fd) < 0 || arg_int(ctx, argv[1], 1, MAX_RECEIVE, &max) < 0) return JS_EXCEPTION;
+  uint8_t *bytes = malloc((size_t)max);
+  if (bytes == NULL) return JS_ThrowOutOfMemory(ctx);
+  ssize_t n;
+  do n = recv(fd, bytes, (size_t)max, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) {
+    int error = errno;
+    free(bytes);
+    return error == EAGAIN ? JS_NULL : throw_errno(ctx, error, "recvfrom", NULL);
+  }
+  if (n < max) {
+    uint8_t *shrunk = realloc(bytes, n > 0 ? (size_t)n : 1);
+    if (shrunk != NULL) bytes = shrunk;
+  }
+  return new_bytes(ctx, bytes, (size_t)n);
+}
+
 // --- descriptor passing -----------------------------------------------------------------------------------------------
 
 static void close_all(const int *fds, int count)
@@ -251,6 +275,7 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("connect", 1, host_connect),
     JS_CFUNC_DEF("peerCredentials", 1, host_peer_credentials),
     JS_CFUNC_DEF("receiveDescriptors", 2, host_receive_descriptors),
+    JS_CFUNC_DEF("peek", 2, host_peek),
     JS_CFUNC_DEF("send", 3, host_send),
     JS_CFUNC_DEF("resizeTerminal", 3, host_resize_terminal),
     JS_CFUNC_DEF("openTerminalPeer", 1, host_open_terminal_peer),

@@ -46,10 +46,10 @@ static void stop_ignoring(void)
   }
 }
 
-void process_start(void)
+void process_start(bool keep_mask)
 {
   stop_ignoring();
-  clear_mask();
+  if (!keep_mask) clear_mask();
   // A reader that goes away is an error of one write, never the end of the process.
   signal(SIGPIPE, SIG_IGN);
   // What the starter left open is not for our children.

@@ -7,15 +7,19 @@ import { type Arguments, parseArguments } from "../../src/shim/args.ts";
 import { start } from "../../src/shim/bootstrap.ts";
 import { deleteContainer } from "../../src/shim/delete.ts";
 import { runtimeInfo, versionText } from "../../src/shim/info.ts";
+import { probeState, resume } from "../../src/shim/resume.ts";
 
 const PROGRAM = "containerd-shim-holdfast-v2";
 const STDOUT = 1;
 const STDERR = 2;
 
 async function run(platform: Platform): Promise<void> {
+  const keeper = platform.keeping.keeper();
+  if (keeper?.resumed) return resume(platform, keeper);
   const args = parseArguments(platform.self.argv.slice(1));
   const write = (fd: number, bytes: Uint8Array): void => writeAll(platform, fd, bytes);
   if (args.version) write(STDOUT, platform.text.encode(versionText(PROGRAM)));
+  else if (args.probeState) write(STDOUT, platform.text.encode(probeState(platform)));
   else if (args.info) write(STDOUT, await runtimeInfo(platform));
   else if (args.action === "start") return start(platform, demandIdentity(args));
   else if (args.action === "delete") {

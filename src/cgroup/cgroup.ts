@@ -9,13 +9,22 @@ import { OomWatch, oomSource } from "./oom.ts";
 import { metricsV1 } from "./stats-v1.ts";
 import { metricsV2 } from "./stats-v2.ts";
 
+/** What a successor of the shim needs to watch the same cgroup. */
+export interface CgroupRecord {
+  /** The text of /proc/PID/cgroup: the process may be gone. */
+  readonly membership: string;
+  readonly oomKills?: string | undefined;
+}
+
 export class Cgroup {
   readonly #platform: Platform;
+  readonly #membership: string;
   readonly #paths: CgroupPaths;
   readonly #oom: OomWatch | undefined;
 
-  constructor(platform: Platform, paths: CgroupPaths, oom: OomWatch | undefined) {
+  constructor(platform: Platform, membership: string, paths: CgroupPaths, oom: OomWatch | undefined) {
     this.#platform = platform;
+    this.#membership = membership;
     this.#paths = paths;
     this.#oom = oom;
   }
@@ -28,6 +37,10 @@ export class Cgroup {
       : { typeUrl: METRICS_V2, value: metricsV2(this.#paths, files) };
   }
 
+  record(): CgroupRecord {
+    return { membership: this.#membership, oomKills: this.#oom && String(this.#oom.published) };
+  }
+
   /** Publishes an OOM kill that has not been published, before it returns. */
   checkOom(): void {
     this.#oom?.settle();
@@ -38,25 +51,32 @@ export class Cgroup {
   }
 }
 
-/** The cgroup that a process is in, watched for OOM kills; undefined if the host has none or the process is gone. */
-export function findCgroup(platform: Platform, log: Log, pid: number, onOom: () => void): Cgroup | undefined {
+/** The cgroup that a process is in, watched for OOM kills; undefined if the host has none or the process is gone. `kept` is an earlier shim's. */
+export function findCgroup(
+  platform: Platform,
+  log: Log,
+  pid: number,
+  onOom: () => void,
+  kept?: CgroupRecord,
+): Cgroup | undefined {
   const files = cgroupFiles(platform);
   const hierarchy = parseHierarchy(files.read("/proc/self/mountinfo") ?? "");
-  const membership = files.read(`/proc/${pid}/cgroup`);
+  const membership = kept?.membership ?? files.read(`/proc/${pid}/cgroup`);
   if (hierarchy === undefined || membership === undefined) return undefined;
   const paths = parseCgroupPaths(hierarchy, membership);
   const source = oomSource(paths);
   let watch: OomWatch | undefined;
   try {
-    if (source !== undefined) watch = new OomWatch(source, platform, onOom);
+    const published = kept?.oomKills === undefined ? undefined : BigInt(kept.oomKills);
+    if (source !== undefined) watch = new OomWatch(source, platform, onOom, published);
   } catch (error) {
     log.warning("cannot watch for OOM kills", { pid, error: errorText(error) });
   }
-  return new Cgroup(platform, paths, watch);
+  return new Cgroup(platform, membership, paths, watch);
 }
 
-/** Puts this process into the cgroup of that path, in every hierarchy; the empty path changes nothing. Throws if it cannot be joined. */
-export function joinCgroup(platform: Platform, path: string): void {
+/** Puts processes (0 is none) into the cgroup of that path, in every hierarchy; the empty path changes nothing. Throws if it cannot be joined. */
+export function joinCgroup(platform: Platform, path: string, pids: readonly number[]): void {
   if (path === "") return;
   const hierarchy = parseHierarchy(platform.files.read("/proc/self/mountinfo"));
   const mounts = hierarchy?.mode === "unified" && hierarchy.v2 ? [hierarchy.v2] : (hierarchy?.v1 ?? []);
@@ -64,7 +84,9 @@ export function joinCgroup(platform: Platform, path: string): void {
   const directories = mounts.map((mount) => `${mount.path}${slash}${path}`);
   const present = directories.filter((directory) => platform.files.stat(directory) !== null);
   if (present.length === 0) throw new Error(`failed to join cgroup ${path}: no such cgroup`);
-  for (const directory of present) platform.files.write(`${directory}/cgroup.procs`, "0");
+  for (const directory of present) {
+    for (const pid of pids) if (pid > 0) platform.files.write(`${directory}/cgroup.procs`, String(pid));
+  }
 }
 
 /** A file of a cgroup that is gone, or that its controller does not have, reads as absent. */

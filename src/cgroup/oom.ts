@@ -28,10 +28,14 @@ export class OomTally {
   #published: bigint;
   readonly #version: 1 | 2;
 
-  /** `counter` is the text of the source's counter file when the watch begins. */
-  constructor(version: 1 | 2, counter: string) {
+  /** `counter` is the text of the source's counter file when the watch begins; `published` what an earlier one has told of. */
+  constructor(version: 1 | 2, counter: string, published?: bigint) {
     this.#version = version;
-    this.#published = oomKills(counter);
+    this.#published = published ?? oomKills(counter);
+  }
+
+  get published(): bigint {
+    return this.#published;
   }
 
   /** Whether a notification is of a new OOM; `counter` is the file's text now. */
@@ -80,13 +84,13 @@ export class OomWatch {
   /** v1: the eventfd; v2: the open memory.events, whose changes since the last read wake a poll. -1 when the cgroup is gone. */
   #fd = -1;
 
-  /** Throws a SystemError if the cgroup cannot be watched. */
-  constructor(source: OomSource, io: OomIo, onOom: () => void) {
+  /** Throws a SystemError if the cgroup cannot be watched. With `published` it goes on where an earlier one was. */
+  constructor(source: OomSource, io: OomIo, onOom: () => void, published?: bigint) {
     this.#source = source;
     this.#io = io;
     this.#onOom = onOom;
     const { fd, text } = this.#open();
-    this.#tally = new OomTally(source.version, text);
+    this.#tally = new OomTally(source.version, text, published);
     if (source.version === 1) {
       try {
         this.#fd = io.fds.eventFd();
@@ -102,6 +106,11 @@ export class OomWatch {
       this.#fd = fd;
       io.fds.watchPriority(fd, () => this.#notified());
     }
+  }
+
+  /** OOM kills that were told of, for one that goes on. */
+  get published(): bigint {
+    return this.#tally.published;
   }
 
   /** Looks at the counter once more: call it when init has exited. A late OOM is published before this returns. */

@@ -5,6 +5,7 @@ import { EventsDefinition, ForwardRequest } from "../api/generated/forward.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import { errorText, type Log } from "../log/log.ts";
 import type { Clock, Descriptors, Files, Net, Text, Timer } from "../platform/platform.ts";
+import { noRecords, type Records } from "../platform/state-log.ts";
 import { TtrpcClient } from "../ttrpc/client.ts";
 import type { MethodDefinition } from "../ttrpc/definition.ts";
 import { MAX_DATA_BYTES } from "../ttrpc/frame.ts";
@@ -59,18 +60,25 @@ export class Publisher implements EventSink {
   #longestPause = RETRY_MOST;
   #flushed: (() => void)[] = [];
 
-  /** `directory` is where events may wait for which memory has no room. */
+  /** `directory` is where events may wait for which memory has no room; those in memory stand in `records` too. */
   constructor(
     platform: { clock: Clock; net: Net; files: Files; fds: Descriptors; text: Text },
     log: Log,
     { namespace, address, directory }: { namespace: string; address: string; directory: string },
+    records: Records = noRecords,
   ) {
     this.#clock = platform.clock;
     this.#net = platform.net;
     this.#log = log;
     this.#namespace = namespace;
     this.#address = address;
-    this.#queue = new EventQueue(platform, log, directory);
+    this.#queue = new EventQueue(platform, log, directory, records);
+  }
+
+  /** Goes on with what an earlier process has not delivered. */
+  takeOver(kept: ReadonlyMap<string, Uint8Array>): void {
+    this.#queue.takeOver(kept);
+    void this.#send();
   }
 
   /** Topics of the events that have not been acknowledged, in order. */

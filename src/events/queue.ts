@@ -2,11 +2,12 @@
 // only this process knows, and comes back from there in the same order. Used by publisher.ts.
 import { errorText, type Log } from "../log/log.ts";
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
-import type { PendingEvent } from "./pending-event.ts";
-import { SpillFile } from "./spill.ts";
+import { noRecords, type Records } from "../platform/state-log.ts";
+import { decodeEvent, encodeEvent, type PendingEvent } from "./pending-event.ts";
+import { SpillFile, type SpillRecord } from "./spill.ts";
 
 /** Bytes of events in memory, beyond which they go to the file. */
-const MEMORY_BYTES = 256 << 10;
+const MEMORY_BYTES = 128 << 10;
 /** What an event costs beside its bytes. */
 const OVERHEAD_BYTES = 256;
 
@@ -14,17 +15,49 @@ export class EventQueue {
   readonly #platform: { files: Files; fds: Descriptors; text: Text };
   readonly #log: Log;
   readonly #directory: string;
+  readonly #records: Records;
   readonly #memory: PendingEvent[] = [];
+  /** Under which each of them is written down, in their order. */
+  readonly #numbers = new Map<PendingEvent, number>();
+  #count = 0;
   readonly #keys = new Set<string>();
   #bytes = 0;
   /** What is younger than all of memory; undefined if there is nothing. */
   #spill: SpillFile | undefined;
 
-  /** The file is made in `directory` when it is needed. */
-  constructor(platform: { files: Files; fds: Descriptors; text: Text }, log: Log, directory: string) {
+  /** The file is made in `directory` when it is needed; `records` outlive this process. */
+  constructor(
+    platform: { files: Files; fds: Descriptors; text: Text },
+    log: Log,
+    directory: string,
+    records: Records = noRecords,
+  ) {
+    this.#records = records;
     this.#platform = platform;
     this.#log = log;
     this.#directory = directory;
+  }
+
+  /** Takes over what an earlier process has not delivered. */
+  takeOver(kept: ReadonlyMap<string, Uint8Array>): void {
+    const { text } = this.#platform;
+    const events = [...kept].filter(([key]) => key.startsWith("event "));
+    for (const [key] of events) this.#count = Math.max(this.#count, Number(key.slice("event ".length)));
+    for (const [key, content] of events) {
+      this.#records.remove(key);
+      this.push(decodeEvent(text, content));
+    }
+    const spilled = kept.get("spill");
+    if (spilled === undefined) return;
+    const record: SpillRecord = JSON.parse(text.decode(spilled));
+    const file = new SpillFile(this.#platform, this.#directory, record);
+    // Into a file of our own: what was being written to this one when the other died may be cut short.
+    try {
+      while (file.count > 0) this.push(file.next());
+    } catch (error) {
+      this.#log.error("waiting events are lost", { count: file.count, error: errorText(error) });
+    }
+    file.close();
   }
 
   get size(): number {
@@ -60,6 +93,8 @@ export class EventQueue {
     const place = this.#memory.indexOf(event);
     if (place < 0) return;
     this.#memory.splice(place, 1);
+    this.#records.remove(this.#recordKey(event));
+    this.#numbers.delete(event);
     this.#bytes -= cost(event);
     this.#keys.delete(event.key);
   }
@@ -67,12 +102,25 @@ export class EventQueue {
   #keep(event: PendingEvent): void {
     this.#memory.push(event);
     this.#bytes += cost(event);
+    this.#numbers.set(event, ++this.#count);
+    this.#records.put(this.#recordKey(event), () => encodeEvent(this.#platform.text, event));
+  }
+
+  #recordKey(event: PendingEvent): string {
+    return `event ${this.#numbers.get(event)}`;
+  }
+
+  #noteSpill(): void {
+    const spill = this.#spill;
+    if (spill === undefined) this.#records.remove("spill");
+    else this.#records.put("spill", () => JSON.stringify(spill.record()));
   }
 
   #toFile(event: PendingEvent): void {
     try {
       this.#spill ??= new SpillFile(this.#platform, this.#directory);
       this.#spill.append(event);
+      this.#noteSpill();
     } catch (error) {
       // No room, or no bundle any more: what is in the file comes back, and from here on only what must not be lost is taken.
       this.#log.error("no file for waiting events", { error: errorText(error), kept: event.lasting });
@@ -85,12 +133,14 @@ export class EventQueue {
   #refill(spill: SpillFile, bytes: number = MEMORY_BYTES / 2): void {
     try {
       while (this.#bytes < bytes && spill.count > 0) this.#keep(spill.next());
+      this.#noteSpill();
       if (spill.count > 0) return;
     } catch (error) {
       this.#log.error("waiting events are lost", { count: spill.count, error: errorText(error) });
     }
-    spill.close();
     this.#spill = undefined;
+    this.#noteSpill();
+    spill.close();
   }
 }
 

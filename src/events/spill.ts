@@ -1,11 +1,18 @@
 // A first-in first-out file of events that has no name: it is unlinked as soon as it is open, and gone with the process. Used by queue.ts.
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
 import { openUnnamed } from "../platform/unnamed-file.ts";
-import type { PendingEvent } from "./pending-event.ts";
+import { decodeEvent, encodeEvent, eventSize, HEADER_BYTES, type PendingEvent } from "./pending-event.ts";
 
-/** Of each record: the lengths of its description and of its bytes, 32 bits each. */
-const HEADER_BYTES = 8;
 const READ_BYTES = 64 << 10;
+
+/** A file of events that outlives the process which made it. */
+export interface SpillRecord {
+  readonly input: number;
+  readonly output: number;
+  /** Bytes that were handed out. */
+  readonly read: number;
+  readonly count: number;
+}
 
 export class SpillFile {
   readonly #fds: Descriptors;
@@ -14,13 +21,32 @@ export class SpillFile {
   readonly #out: number;
   /** Whole records that have not been read. */
   #count = 0;
+  /** Bytes of the records that were handed out. */
+  #read = 0;
   /** Read, and not handed out. */
   #rest: Uint8Array = new Uint8Array(0);
 
-  /** Throws a SystemError if there can be no file in the directory. */
-  constructor({ fds, files, text }: { fds: Descriptors; files: Files; text: Text }, directory: string) {
+  /** Throws a SystemError if there can be no file in the directory. With `kept` it is an earlier process's. */
+  constructor(
+    { fds, files, text }: { fds: Descriptors; files: Files; text: Text },
+    directory: string,
+    kept?: SpillRecord,
+  ) {
     this.#fds = fds;
     this.#text = text;
+    if (kept !== undefined) {
+      this.#in = kept.input;
+      // From its start: what was read ahead is not known any more.
+      this.#out = fds.openRead(`/proc/self/fd/${kept.output}`);
+      fds.close(kept.output);
+      this.#count = kept.count;
+      for (
+        let rest = kept.read;
+        rest > 0;
+        rest -= fds.read(this.#out, Math.min(rest, READ_BYTES))?.length ?? rest
+      );
+      return;
+    }
     [this.#in, this.#out] = openUnnamed({ fds, files }, `${directory}/holdfast.events`);
   }
 
@@ -29,29 +55,26 @@ export class SpillFile {
   }
 
   /** Throws a SystemError if there is no room; the file then takes no more, but gives what it has. */
-  append({ topic, key, lasting, bytes }: PendingEvent): void {
-    const about = this.#text.encode(JSON.stringify([topic, key, lasting]));
-    const record = new Uint8Array(HEADER_BYTES + about.length + bytes.length);
-    const header = new DataView(record.buffer);
-    header.setUint32(0, about.length);
-    header.setUint32(4, bytes.length);
-    record.set(about, HEADER_BYTES);
-    record.set(bytes, HEADER_BYTES + about.length);
+  append(event: PendingEvent): void {
+    const record = encodeEvent(this.#text, event);
     for (let rest = record; rest.length > 0; rest = rest.subarray(this.#fds.write(this.#in, rest)));
     this.#count++;
   }
 
   /** Takes the oldest. Throws if the file cannot be read. */
   next(): PendingEvent {
-    const head = this.#view(HEADER_BYTES);
-    const [about, length] = [head.getUint32(0), head.getUint32(4)];
-    this.#view(HEADER_BYTES + about + length);
-    const start = HEADER_BYTES + about;
-    const [topic, key, lasting] = JSON.parse(this.#text.decode(this.#rest.subarray(HEADER_BYTES, start)));
-    const bytes = this.#rest.slice(start, start + length);
-    this.#rest = this.#rest.slice(start + length);
+    const size = eventSize(this.#view(HEADER_BYTES));
+    this.#view(size);
+    const event = decodeEvent(this.#text, this.#rest.subarray(0, size));
+    this.#rest = this.#rest.slice(size);
+    this.#read += size;
     this.#count--;
-    return { topic, key, lasting, bytes, unanswered: 0, refusals: 0 };
+    return event;
+  }
+
+  /** What a successor of this process goes on with. */
+  record(): SpillRecord {
+    return { input: this.#in, output: this.#out, read: this.#read, count: this.#count };
   }
 
   close(): void {

@@ -17,6 +17,8 @@ declare module "holdfast:host" {
   export const PRIORITY: number;
   /** Peer hung up or error; always reported, never asked for. */
   export const HANGUP: number;
+  /** Told once when more has come, not as long as something is there (EPOLLET). */
+  export const EDGE: number;
 
   /** Watches `fd` (level-triggered) and calls back with the union of the ready bits. Watching again replaces events and callback. */
   export function watch(fd: number, events: number, ready: (events: number) => void): void;
@@ -57,6 +59,44 @@ declare module "holdfast:host" {
   export function createSchedulingCore(): void;
   export function newSession(): void;
   export function becomeSubreaper(): void;
+
+  // --- the keeper: see native/keeper.c --------------------------------------------------------------------------------
+
+  export interface Keeper {
+    /** 0 without a keeper, in a process that goes on after an execution. */
+    readonly pid: number;
+    /** Whether this process goes on where another one was: all that it had open is open. */
+    readonly resumed: boolean;
+    /** How many of them have died. */
+    readonly deaths: number;
+    /** How many programs could not be executed, or did not go on. */
+    readonly failedExecutions: number;
+    /** A file in memory that outlives this process. */
+    readonly state: number;
+    /** Readable when a process that fell to the keeper has ended. */
+    readonly poke: number;
+    /** Descriptors of the host's own, -1 for none. */
+    readonly own: readonly number[];
+  }
+  /** null in a process that has no keeper and never had. */
+  export function keeper(): Keeper | null;
+  /** Who ran the program, whatever has forked since. */
+  export function starterPid(): number;
+  /** Lets the process go that was run, with status 0: whoever ran it goes on. From here on the keeper makes this process's death good. */
+  export function started(): void;
+  export interface KeptExit extends Exit {
+    /** Realtime, in ns. */
+    readonly at: bigint;
+  }
+  /** An exit that the keeper has handed on and nobody has taken, counted from the oldest; null if there are not so many. */
+  export function keptExit(place: number): KeptExit | null;
+  export function takeKeptExits(count: number): void;
+  /** The descriptor of the state; it is made where there is no keeper that has made it. */
+  export function prepareState(): number;
+  /** Replaces this process by the program behind a descriptor, which goes on with everything that is open; as a keeper with a child that serves, or itself. */
+  export function execute(program: number, keeps: boolean): never;
+  /** Ends this process and has the keeper execute the program. */
+  export function haveExecuted(program: number): never;
 
   // --- bytes --------------------------------------------------------------------------------------------------------
 
@@ -110,6 +150,8 @@ declare module "holdfast:host" {
   /** Asks for so much room in a pipe or fifo. EPERM if this user may not have it. */
   export function setPipeCapacity(fd: number, bytes: number): void;
   export function eventFd(): number;
+  /** A file that lives in memory, empty (memfd_create). */
+  export function memoryFile(name: string): number;
 
   /** The whole file, at most `max` bytes; a longer one throws EFBIG. */
   export function readFile(path: string, max: number): Uint8Array;
@@ -162,10 +204,13 @@ declare module "holdfast:host" {
   export function spawn(request: SpawnRequest): { pid: number; pidfd: number };
   /** A pidfd, readable when the process has exited; also of a zombie, and of a process that is not our child. */
   export function openPidfd(pid: number): number;
-  /** Reaps the child behind a pidfd; null while it runs. ECHILD if it is not (or no longer) ours to reap. */
-  export function reapPidfd(pidfd: number): Exit | null;
-  /** Reaps any one exited child; null if there is none. */
-  export function reapAny(): Exit | null;
+  /** Reaps the child behind a pidfd; null while it runs. ECHILD if it is not (or no longer) ours to reap. With `leave` it only looks: the child stays. */
+  export function reapPidfd(pidfd: number, leave?: boolean): Exit | null;
+  /** Reaps any one exited child; null if there is none. With `leave` it only looks, and finds the same one the next time. */
+  export function reapAny(leave?: boolean): Exit | null;
+  export function reapPid(pid: number): void;
+  /** How a process ended that is no child of ours and has been reaped (PIDFD_GET_INFO); its pid is 0. null if the kernel does not tell: before Linux 6.15. */
+  export function pidfdExit(pidfd: number): Exit | null;
   export function killPidfd(pidfd: number, signal: number): void;
 
   // --- sockets and terminals ----------------------------------------------------------------------------------------
@@ -179,6 +224,8 @@ declare module "holdfast:host" {
   export function peerCredentials(fd: number): { pid: number; uid: number; gid: number };
   /** Receives up to `max` bytes and any descriptors passed along (at most 16, made non-blocking); null if nothing is there now. */
   export function receiveDescriptors(fd: number, max: number): { bytes: Uint8Array; fds: number[] } | null;
+  /** What a read of this socket would find, and leaves it there; null if nothing is there now, empty at its end. */
+  export function peek(fd: number, max: number): Uint8Array | null;
   /** Sends on a socket without SIGPIPE: bytes sent, or -1 if it would block. */
   export function send(fd: number, bytes: Uint8Array, offset: number): number;
   export function resizeTerminal(fd: number, columns: number, rows: number): void;

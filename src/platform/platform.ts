@@ -35,6 +35,11 @@ export interface PeerCredentials {
 }
 
 export interface StreamHandler {
+  /**
+   * In place of data(): what stands at the front of the input, whose bytes stay in the kernel until they are taken. Returns how many are; the rest is
+   * shown again, with what comes after it.
+   */
+  take?(bytes: Uint8Array): number;
   /** Some bytes arrived. The chunk belongs to the handler. */
   data(chunk: Uint8Array): void;
   /** All that was queued by write() has been handed to the kernel. */
@@ -49,6 +54,8 @@ export interface ByteStream {
   readonly peer: PeerCredentials | undefined;
   /** Bytes accepted by write() and not yet handed to the kernel. */
   readonly queued: number;
+  /** The descriptor, where a successor of this process can find it again. */
+  readonly fd?: number;
   /** Starts delivery; called once, before any write. */
   start(handler: StreamHandler): void;
   /** Sends all bytes in order, queueing what the kernel does not take now. The stream owns `bytes` from here on. A closed stream ignores it. */
@@ -78,6 +85,8 @@ export interface ShimNet extends Net {
    * again now and then; `failed` is called once for each such time. Closing the listener closes the descriptor.
    */
   serve(fd: number, accept: (stream: ByteStream) => void, failed: (error: SystemError) => void): Listener;
+  /** A connection that is there already. */
+  adopt(fd: number): ByteStream;
   /** Whether somebody listens at `path`: also one that is busy, stopped, or about to die. Throws where that cannot be told. */
   answers(path: string): boolean;
   /** The first descriptor that a peer passes over a connection to the listening `fd`; closes the connection, not `fd`. */
@@ -116,6 +125,7 @@ export interface Files {
   replace(path: string, content: string, mode: number): void;
   /** Writes to an existing file, such as one of procfs or cgroupfs. */
   write(path: string, content: string): void;
+  readBytes(path: string, max: number): Uint8Array;
   /** Without following a final symlink; null if there is no such file. */
   stat(path: string): Stat | null;
   list(path: string): string[];
@@ -136,6 +146,8 @@ export interface Descriptors {
   /** For appending; made with mode 0644 if it is not there. */
   openAppend(path: string): number;
   openDirectory(path: string): number;
+  /** For reading, and for being executed. */
+  openProgram(path: string): number;
   close(fd: number): void;
   /** Up to `max` bytes; empty at end of file; null if nothing is there now. */
   read(fd: number, max: number): Uint8Array | null;
@@ -155,6 +167,8 @@ export interface Descriptors {
   duplicate(fd: number): number;
   duplicateTo(from: number, to: number): void;
   eventFd(): number;
+  /** A file that lives in memory. */
+  memoryFile(name: string): number;
   /** Calls back whenever the descriptor can be read (or has hung up). One watch a descriptor; end it before close. */
   watch(fd: number, ready: () => void): void;
   /** The same when something can be written to it. */
@@ -202,10 +216,13 @@ export interface Processes {
   /** Starts a process; what fails before or in exec throws a SystemError and leaves no child. */
   spawn(request: SpawnRequest): { pid: number; pidfd: number };
   openPidfd(pid: number): number;
-  /** Reaps the child behind a pidfd; null while it runs; ECHILD if it is not ours. */
-  reapPidfd(pidfd: number): Exit | null;
-  /** Reaps any one exited child; null if there is none. */
-  reapAny(): Exit | null;
+  /** Reaps the child behind a pidfd, or only looks; null while it runs; ECHILD if it is not ours. */
+  reapPidfd(pidfd: number, leave?: boolean): Exit | null;
+  /** Reaps any one exited child, or only looks; null if there is none. */
+  reapAny(leave?: boolean): Exit | null;
+  reapPid(pid: number): void;
+  /** How a process ended that is no child of ours; null where that cannot be told. */
+  pidfdExit(pidfd: number): Exit | null;
   killPidfd(pidfd: number, signal: number): void;
 }
 
@@ -245,12 +262,53 @@ export interface Relays {
   stop(relay: number): void;
 }
 
+/** The process that starts this one again when it dies, and what it keeps for the next one (native/keeper.c). */
+export interface Keeper {
+  /** 0 in a process that has none and goes on after an execution. */
+  readonly pid: number;
+  /** Whether this process goes on where another one was: all that it had open is open. */
+  readonly resumed: boolean;
+  readonly deaths: number;
+  readonly failedExecutions: number;
+  /** The file of the state. */
+  readonly state: number;
+  /** Readable when there is an exit to take. */
+  readonly poke: number;
+  /** Descriptors that are the host's. */
+  readonly own: readonly number[];
+}
+
+/** An exit of a process that fell to the keeper. */
+export interface KeptExit extends Exit {
+  readonly at: bigint;
+}
+
+export interface Keeping {
+  /** null in a process that has no keeper and never had. */
+  keeper(): Keeper | null;
+  /** The start is over: who ran the program is let go, and the keeper begins to make deaths good. */
+  started(): void;
+  /** Exits that nobody has taken, counted from the oldest; null if there are not so many. */
+  exit(place: number): KeptExit | null;
+  takeExits(count: number): void;
+  /** The file of the state, made where there is no keeper. */
+  prepareState(): number;
+  /** Replaces this process by a program, with everything open; as a keeper, or as it is. */
+  execute(program: number, keeps: boolean): never;
+  /** Ends this process; its keeper executes the program. */
+  haveExecuted(program: number): never;
+  /** Calls `hook` before everything that others can see: bytes sent, descriptors closed, programs run. */
+  beforeEffects(hook: () => void): void;
+}
+
 /** The running process itself. */
 export interface ThisProcess {
   readonly argv: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   pid(): number;
   parentPid(): number;
+  /** Who ran the program, whatever has forked since. */
+  starterPid(): number;
   effectiveUid(): number;
   /** Allows this process as many open files as it may have at most; its children get the limit that was there before. */
   raiseFileLimit(): void;
@@ -281,8 +339,9 @@ export interface Platform {
   readonly mounts: Mounts;
   readonly relays: Relays;
   readonly self: ThisProcess;
+  readonly keeping: Keeping;
   /** SHA-256 in lower-case hex. */
-  sha256(text: string): string;
+  sha256(data: string | Uint8Array): string;
   resizeTerminal(fd: number, columns: number, rows: number): void;
   /** The other side of a terminal's master. */
   openTerminalPeer(master: number): number;

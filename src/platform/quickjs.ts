@@ -1,9 +1,11 @@
 // Platform over the native host: the shim's only way to the outside. Called once, by cmd/shim/main.ts.
 import * as host from "holdfast:host";
+import { effects } from "./effects.ts";
 import {
   type Descriptors,
   type Files,
   isSystemError,
+  type Keeping,
   type Platform,
   type Reception,
   type ShimNet,
@@ -35,8 +37,14 @@ export function quickjsPlatform(): Platform {
     processes: {
       spawn,
       openPidfd: host.openPidfd,
-      reapPidfd: host.reapPidfd,
+      reapPidfd(pidfd, leave) {
+        // Who reaps takes the last trace of the exit away.
+        if (!leave) effects.before();
+        return host.reapPidfd(pidfd, leave);
+      },
       reapAny: host.reapAny,
+      reapPid: host.reapPid,
+      pidfdExit: host.pidfdExit,
       killPidfd: host.killPidfd,
     },
     mounts: host,
@@ -47,13 +55,31 @@ export function quickjsPlatform(): Platform {
       stop: host.stopRelay,
     },
     self: thisProcess(),
-    sha256: (text) => host.sha256(host.encodeUtf8(text)),
+    keeping,
+    sha256: (data) => host.sha256(typeof data === "string" ? host.encodeUtf8(data) : data),
     resizeTerminal: host.resizeTerminal,
     openTerminalPeer: host.openTerminalPeer,
   };
 }
 
+const keeping: Keeping = {
+  keeper: host.keeper,
+  started: host.started,
+  exit: host.keptExit,
+  takeExits(count) {
+    effects.before();
+    host.takeKeptExits(count);
+  },
+  prepareState: host.prepareState,
+  execute: host.execute,
+  haveExecuted: host.haveExecuted,
+  beforeEffects(hook) {
+    effects.before = hook;
+  },
+};
+
 const files: Files = {
+  readBytes: host.readFile,
   read: (path, max = MAX_FILE) => host.decodeUtf8(host.readFile(path, max)),
   replace(path, content, mode) {
     const next = `${path}.new`;
@@ -95,6 +121,7 @@ const files: Files = {
 
 /** What a child gets is made blocking: few programs expect anything else of their stdio, and those that do not lose what they write. */
 function spawn(request: SpawnRequest): { pid: number; pidfd: number } {
+  effects.before();
   for (const fd of request.fds) if (fd >= 0) host.setNonBlocking(fd, false);
   return host.spawn(request);
 }
@@ -117,8 +144,12 @@ const descriptors: Descriptors = {
   openWrite: (path) => host.open(path, host.O_WRONLY | host.O_NONBLOCK),
   openAppend: (path) =>
     host.open(path, host.O_WRONLY | host.O_APPEND | host.O_CREAT | host.O_NONBLOCK, 0o644),
+  openProgram: (path) => host.open(path, host.O_RDONLY),
   openDirectory: (path) => host.open(path, host.O_RDONLY | host.O_DIRECTORY),
-  close: host.close,
+  close(fd) {
+    effects.before();
+    host.close(fd);
+  },
   read: host.read,
   write: host.write,
   readToEnd(fd) {
@@ -147,6 +178,7 @@ const descriptors: Descriptors = {
   duplicate: host.duplicate,
   duplicateTo: host.duplicateTo,
   eventFd: host.eventFd,
+  memoryFile: host.memoryFile,
   watch: (fd, ready) => host.watch(fd, host.READABLE, ready),
   watchWritable: (fd, ready) => host.watch(fd, host.WRITABLE, ready),
   watchPriority: (fd, ready) => host.watch(fd, host.PRIORITY, ready),
@@ -157,6 +189,7 @@ const net: ShimNet = {
   async connect(path) {
     return new SocketStream(host.connect(path));
   },
+  adopt: (fd) => new SocketStream(fd),
   listen: host.listen,
   serve: (fd, accept, failed) => new SocketListener(fd, accept, failed),
   answers(path) {
@@ -225,6 +258,7 @@ function thisProcess(): ThisProcess {
     environment: host.environment(),
     pid: host.pid,
     parentPid: host.parentPid,
+    starterPid: host.starterPid,
     effectiveUid: host.effectiveUid,
     raiseFileLimit: host.raiseFileLimit,
     workingDirectory: host.workingDirectory,

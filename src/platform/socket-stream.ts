@@ -1,23 +1,27 @@
 // A unix socket of the native host as a ByteStream. Used by quickjs.ts.
 import * as host from "holdfast:host";
+import { effects } from "./effects.ts";
 import type { ByteStream, PeerCredentials, StreamHandler } from "./platform.ts";
 
 const READ_CHUNK = 16 << 10;
+/** Most that is looked at without being taken, in bytes: less than what a socket holds in one piece. */
+const MOST_SEEN = 80 << 10;
 
 /** A connected unix socket. Bytes that the kernel does not take are queued, in order, and sent when it has room. */
 export class SocketStream implements ByteStream {
   readonly peer: PeerCredentials;
   queued = 0;
-  readonly #fd: number;
+  readonly fd: number;
   readonly #backlog: Uint8Array[] = [];
   /** Bytes of backlog[0] that have been sent. */
   #sent = 0;
   #reading = true;
   #open = true;
+  #window = READ_CHUNK;
   #handler: StreamHandler | undefined;
 
   constructor(fd: number) {
-    this.#fd = fd;
+    this.fd = fd;
     this.peer = host.peerCredentials(fd);
   }
 
@@ -52,16 +56,19 @@ export class SocketStream implements ByteStream {
     this.#open = false;
     this.#backlog.length = 0;
     this.queued = 0;
-    host.unwatch(this.#fd);
-    host.close(this.#fd);
+    host.unwatch(this.fd);
     this.#handler?.closed(error);
+    // The number may be another's from here on: nobody may know it as this one's any more.
+    effects.before();
+    host.close(this.fd);
   }
 
   #rewatch(): void {
     if (!this.#open || this.#handler === undefined) return;
     const events = (this.#reading ? host.READABLE : 0) | (this.queued > 0 ? host.WRITABLE : 0);
-    if (events === 0) host.unwatch(this.#fd);
-    else host.watch(this.#fd, events, (ready) => this.#ready(ready));
+    if (events === 0) host.unwatch(this.fd);
+    // What is only looked at stays: it is told of once.
+    else host.watch(this.fd, events | (this.#handler.take ? host.EDGE : 0), (ready) => this.#ready(ready));
   }
 
   #ready(events: number): void {
@@ -70,23 +77,50 @@ export class SocketStream implements ByteStream {
         this.#flush();
         if (this.#open && this.queued === 0) this.#handler?.drained();
       }
-      if (this.#open && this.#reading && events & (host.READABLE | host.HANGUP)) this.#receive();
+      if (!this.#open || !this.#reading || !(events & (host.READABLE | host.HANGUP))) return;
+      if (this.#handler?.take === undefined) this.#receive();
+      // The rest of what has begun will not come any more.
+      else if (!this.#lookOn() && events & host.HANGUP) this.#end();
     } catch (error) {
       this.#end(error instanceof Error ? error : new Error(String(error)));
     }
   }
 
   #receive(): void {
-    const chunk = host.read(this.#fd, READ_CHUNK);
+    const chunk = host.read(this.fd, READ_CHUNK);
     if (chunk === null) return;
     if (chunk.length === 0) this.#end();
     else this.#handler?.data(chunk);
   }
 
+  /** Shows what is there until nothing more is taken. False if the beginning of something is left. */
+  #lookOn(): boolean {
+    while (this.#open && this.#reading) {
+      const seen = host.peek(this.fd, this.#window);
+      if (seen === null) return true;
+      if (seen.length === 0) {
+        this.#end();
+        return true;
+      }
+      const taken = this.#handler?.take?.(seen) ?? 0;
+      if (!this.#open) return true;
+      if (taken > 0) {
+        effects.before();
+        host.read(this.fd, taken);
+        this.#window = READ_CHUNK;
+      } else if (this.#reading) {
+        if (seen.length < this.#window || this.#window === MOST_SEEN) return false;
+        this.#window = MOST_SEEN;
+      }
+    }
+    return true;
+  }
+
   #flush(): void {
+    effects.before();
     try {
       for (let first = this.#backlog[0]; first !== undefined; first = this.#backlog[0]) {
-        const count = host.send(this.#fd, first, this.#sent);
+        const count = host.send(this.fd, first, this.#sent);
         if (count < 0) break;
         this.#sent += count;
         this.queued -= count;

@@ -13,18 +13,28 @@ const SWEEP_AT_LATEST = 1000;
 /** How many exits of orphans are remembered while holds overlap: more than pids that one start can be about, and bounded whatever a container does. */
 const MAX_REMEMBERED = 1024;
 
+/** An exit; `at` (realtime, in ns) is there where it was noticed by somebody else before us. */
+export type Ended = Exit & { readonly at?: bigint };
+
+/** What is told of a process that is gone without a trace. */
+const UNKNOWN_STATUS = 255;
+/** How often, and how many times, the kernel is asked how a process ended that somebody else has to reap; in ms. */
+const REAPED_CHECK = 20;
+const REAPED_CHECKS = 50;
+
 /** A claimed child. */
 export interface Child {
   readonly pid: number;
-  /** Settles when the child has been reaped; never rejects. */
-  readonly exited: Promise<Exit>;
+  /** By which a successor finds the process again; -1 for one that is gone. */
+  readonly pidfd: number;
+  /** Settles when the child has ended; never rejects. It is reaped when that is written down. */
+  readonly exited: Promise<Ended>;
   /** Sends a signal; a child that is gone is left alone. */
   kill(signal: number): void;
 }
 
 interface Claim extends Child {
-  readonly pidfd: number;
-  readonly settle: (exit: Exit) => void;
+  readonly settle: (exit: Ended) => void;
 }
 
 /**
@@ -34,8 +44,14 @@ interface Claim extends Child {
 export class Reaper {
   readonly #platform: Platform;
   readonly #claims = new Map<number, Claim>();
+  /** Processes of an earlier shim, which are the keeper's children now: it hands their exits on. */
+  readonly #kept = new Map<number, Claim>();
+  /** Claims whose exit is known, and is not written down yet. */
+  readonly #ended = new Set<Claim>();
   /** The holds that are out, by number, the oldest first. */
   readonly #holds = new Set<number>();
+  /** How many of the keeper's exits were told of, and not taken yet. */
+  #told = 0;
   #holdCount = 0;
   #overdue: Timer | undefined;
   /** Orphans that an overdue sweep reaped, with the newest hold that was out then: only that one and older ones may ask for them. */
@@ -43,6 +59,52 @@ export class Reaper {
 
   constructor(platform: Platform) {
     this.#platform = platform;
+  }
+
+  /** Takes a process over that an earlier shim had claimed, by its pidfd, which is ours from here on. */
+  adopt(pid: number, pidfd: number): Child {
+    const parent = this.#parentOf(pid);
+    if (parent === this.#platform.self.pid()) return this.#watch(pid, pidfd);
+    // One that is gone without having a parent left may have been handed on already.
+    const keeper = this.#platform.keeping.keeper()?.pid ?? 0;
+    const isKept = keeper > 0 && (parent === keeper || (parent === undefined && this.#isHandedOn(pid)));
+    const claim = this.#newClaim(pid, pidfd, isKept ? this.#kept : this.#claims);
+    if (isKept) this.#kept.set(pid, claim);
+    else this.#watchOther(claim);
+    return claim;
+  }
+
+  #isHandedOn(pid: number): boolean {
+    const { keeping } = this.#platform;
+    for (let place = 0; ; place++) {
+      const exit = keeping.exit(place);
+      if (exit === null || exit.pid === pid) return exit !== null;
+    }
+  }
+
+  /** To be called when the keeper says that there are exits, and once all are adopted. */
+  takeKept(): void {
+    const { keeping, clock } = this.#platform;
+    const isScheduled = this.#told > 0;
+    for (let exit = keeping.exit(this.#told); exit !== null; exit = keeping.exit(this.#told)) {
+      this.#told++;
+      const claim = this.#kept.get(exit.pid);
+      if (claim === undefined || this.#ended.has(claim)) continue;
+      this.#ended.add(claim);
+      claim.settle(exit);
+    }
+    // Not before what follows from them is written down.
+    if (!isScheduled && this.#told > 0) clock.after(0, () => this.#releaseKept());
+  }
+
+  #releaseKept(): void {
+    const { keeping } = this.#platform;
+    for (let place = 0; place < this.#told; place++) {
+      const claim = this.#kept.get(keeping.exit(place)?.pid ?? 0);
+      if (claim !== undefined && this.#ended.has(claim)) this.#release(claim, this.#kept);
+    }
+    keeping.takeExits(this.#told);
+    this.#told = 0;
   }
 
   /** Starts a process and claims it. Throws a SystemError if it cannot be started. */
@@ -63,7 +125,7 @@ export class Reaper {
       return this.#watch(pid, this.#platform.processes.openPidfd(pid));
     } catch (error) {
       if (!isSystemError(error, "ESRCH")) throw error;
-      return deadChild({ pid, status: 255, signal: 0 });
+      return deadChild({ pid, status: UNKNOWN_STATUS, signal: 0 });
     }
   }
 
@@ -102,13 +164,35 @@ export class Reaper {
   }
 
   #isChild(pid: number): boolean {
+    return this.#parentOf(pid) === this.#platform.self.pid();
+  }
+
+  /** undefined if there is no such process. */
+  #parentOf(pid: number): number | undefined {
+    const [, parent] = this.#statOf(pid);
+    return parent === undefined ? undefined : Number(parent);
+  }
+
+  /** How a process ended that its parent has not reaped yet. */
+  #zombieExit(pid: number): Exit | null {
+    const fields = this.#statOf(pid);
+    if (fields[0] !== "Z") return null;
+    // The last field, as waitpid has it.
+    const status = Number(fields.at(-1));
+    const signal = status & 0x7f;
+    return { pid, status: signal > 0 ? 128 + signal : (status >> 8) & 0xff, signal };
+  }
+
+  /** The fields of /proc/PID/stat from the state on: "pid (name) state parent …", and the name may hold anything. */
+  #statOf(pid: number): string[] {
     try {
       const stat = this.#platform.files.read(`/proc/${pid}/stat`, 4096);
-      // "pid (name) state parent …", and the name may hold anything.
-      const [, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return Number(parent) === this.#platform.self.pid();
+      return stat
+        .slice(stat.lastIndexOf(")") + 2)
+        .trim()
+        .split(" ");
     } catch {
-      return false;
+      return [];
     }
   }
 
@@ -117,37 +201,41 @@ export class Reaper {
     this.#overdue = this.#platform.clock.after(SWEEP_AT_LATEST, () => this.#sweepOverdue());
   }
 
+  /** A child that somebody has claimed stays until its exit is written down; the sweep goes on then. */
   #sweep(): void {
-    for (let exit = this.#reapAny(); exit !== null; exit = this.#reapAny()) {
+    for (let exit = this.#peekAny(); exit !== null; exit = this.#peekAny()) {
       const claim = this.#claims.get(exit.pid);
-      if (claim !== undefined) this.#settle(claim, exit);
-      else if (this.#holds.size > 0) {
-        // Deleted first, so that it stands at its place in the order.
-        this.#swept.delete(exit.pid);
-        this.#swept.set(exit.pid, { exit, hold: this.#holdCount });
-        this.#forgetSwept();
+      if (claim !== undefined) {
+        this.#end(claim, exit);
+        return;
       }
+      this.#platform.processes.reapPid(exit.pid);
+      if (this.#holds.size === 0) continue;
+      // Deleted first, so that it stands at its place in the order.
+      this.#swept.delete(exit.pid);
+      this.#swept.set(exit.pid, { exit, hold: this.#holdCount });
+      this.#forgetSwept();
     }
   }
 
-  #reapAny(): Exit | null {
+  #peekAny(): Exit | null {
     try {
-      return this.#platform.processes.reapAny();
+      return this.#platform.processes.reapAny(true);
     } catch (error) {
       if (isSystemError(error, "ECHILD")) return null;
       throw error;
     }
   }
 
-  #watch(pid: number, pidfd: number): Child {
-    const { fds, processes } = this.#platform;
-    let settle: (exit: Exit) => void = () => {};
-    const exited = new Promise<Exit>((resolve) => {
+  #newClaim(pid: number, pidfd: number, claims: ReadonlyMap<number, Claim>): Claim {
+    const { processes } = this.#platform;
+    let settle: (exit: Ended) => void = () => {};
+    const exited = new Promise<Ended>((resolve) => {
       settle = resolve;
     });
     const kill = (signal: number): void => {
-      // Until it is settled the pidfd is open, and names this process and no other.
-      if (this.#claims.get(pid) !== claim) return;
+      // Until it is released the pidfd is open, and names this process and no other.
+      if (claims.get(pid) !== claim) return;
       try {
         processes.killPidfd(pidfd, signal);
       } catch (error) {
@@ -155,31 +243,77 @@ export class Reaper {
       }
     };
     const claim: Claim = { pid, pidfd, exited, settle, kill };
+    return claim;
+  }
+
+  #watch(pid: number, pidfd: number): Child {
+    const claim = this.#newClaim(pid, pidfd, this.#claims);
     this.#claims.set(pid, claim);
-    fds.watch(pidfd, () => {
-      const exit = this.#reap(claim);
-      if (exit !== null) this.#settle(claim, exit);
+    this.#platform.fds.watch(pidfd, () => {
+      const exit = this.#peek(claim);
+      if (exit !== null) this.#end(claim, exit);
     });
     return claim;
   }
 
-  #reap(claim: Claim): Exit | null {
+  /** A process that is nobody's child here: its parent, who would have told of its end, was killed too. */
+  #watchOther(claim: Claim): void {
+    const { fds, processes, clock } = this.#platform;
+    this.#claims.set(claim.pid, claim);
+    fds.watch(claim.pidfd, () => {
+      fds.unwatch(claim.pidfd);
+      // The kernel knows how it ended when it has been reaped, by whomever.
+      const ask = (tries: number): void => {
+        const exit = processes.pidfdExit(claim.pidfd) ?? this.#zombieExit(claim.pid);
+        if (exit === null && tries > 0) {
+          clock.after(REAPED_CHECK, () => ask(tries - 1));
+          return;
+        }
+        claim.settle({ pid: claim.pid, status: exit?.status ?? UNKNOWN_STATUS, signal: exit?.signal ?? 0 });
+        clock.after(0, () => this.#release(claim, this.#claims));
+      };
+      ask(REAPED_CHECKS);
+    });
+  }
+
+  #peek(claim: Claim): Exit | null {
     try {
-      return this.#platform.processes.reapPidfd(claim.pidfd);
+      return this.#platform.processes.reapPidfd(claim.pidfd, true);
     } catch (error) {
       if (!isSystemError(error, "ECHILD")) throw error;
-      return { pid: claim.pid, status: 255, signal: 0 };
+      return { pid: claim.pid, status: UNKNOWN_STATUS, signal: 0 };
     }
   }
 
-  #settle(claim: Claim, exit: Exit): void {
-    this.#claims.delete(claim.pid);
+  /** Tells of a child's exit, and reaps it when what follows from it is written down: a shim that dies in between leaves it to the keeper. */
+  #end(claim: Claim, exit: Exit): void {
+    if (this.#ended.has(claim)) return;
+    this.#ended.add(claim);
     this.#platform.fds.unwatch(claim.pidfd);
-    this.#platform.fds.close(claim.pidfd);
     claim.settle(exit);
+    this.#platform.clock.after(0, () => {
+      this.#reap(claim);
+      this.#release(claim, this.#claims);
+      this.childChanged();
+    });
+  }
+
+  #reap(claim: Claim): void {
+    try {
+      this.#platform.processes.reapPidfd(claim.pidfd);
+    } catch (error) {
+      if (!isSystemError(error, "ECHILD")) throw error;
+    }
+  }
+
+  /** Lets a claim go whose exit is written down. Closing a descriptor writes down what is not. */
+  #release(claim: Claim, claims: Map<number, Claim>): void {
+    claims.delete(claim.pid);
+    this.#ended.delete(claim);
+    this.#platform.fds.close(claim.pidfd);
   }
 }
 
 function deadChild(exit: Exit): Child {
-  return { pid: exit.pid, exited: Promise.resolve(exit), kill() {} };
+  return { pid: exit.pid, pidfd: -1, exited: Promise.resolve(exit), kill() {} };
 }

@@ -18,6 +18,8 @@ export interface RuntimeOptions {
   readonly ioGid: number;
   /** The cgroup that the shim itself joins; empty for its daemon's. */
   readonly shimCgroup: string;
+  /** Whether the shim has a keeper. */
+  readonly keeper: boolean;
   /** The checkpoint to restore from; empty for a fresh container. A daemon hands it on as such only to the runtimes whose names it knows. */
   readonly criuImagePath: string;
   /** Where criu works and logs when the container is restored; empty for a place in the bundle. */
@@ -33,6 +35,7 @@ export const defaultOptions: RuntimeOptions = {
   ioUid: 0,
   ioGid: 0,
   shimCgroup: "",
+  keeper: true,
   criuImagePath: "",
   criuWorkPath: "",
 };
@@ -79,6 +82,7 @@ function fromToml(text: string, source: string): RuntimeOptions {
     ioUid: value("IoUid", 0),
     ioGid: value("IoGid", 0),
     shimCgroup: value("ShimCgroup", ""),
+    keeper: value("Keeper", true),
     criuImagePath: value("CriuImagePath", ""),
     criuWorkPath: value("CriuWorkPath", ""),
   };

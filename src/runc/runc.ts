@@ -110,12 +110,21 @@ export class Runc {
    * all daemons of a host share one state directory.
    */
   async knownBundle(): Promise<string | undefined> {
+    const { bundle } = await this.#state();
+    return typeof bundle === "string" ? bundle : undefined;
+  }
+
+  /** "created", "running", "stopped" …; undefined if the runtime does not know, or does not say. */
+  async status(): Promise<string | undefined> {
+    const { status } = await this.#state();
+    return typeof status === "string" ? status : undefined;
+  }
+
+  async #state(): Promise<{ bundle?: unknown; status?: unknown }> {
     try {
-      const answer: unknown = JSON.parse(await this.#ask(["state", this.#id], BOUNDS.state));
-      const { bundle } = (answer ?? {}) as { bundle?: unknown };
-      return typeof bundle === "string" ? bundle : undefined;
+      return JSON.parse(await this.#ask(["state", this.#id], BOUNDS.state)) ?? {};
     } catch {
-      return undefined;
+      return {};
     }
   }
 
@@ -132,6 +141,11 @@ export class Runc {
       const timer = this.#platform.clock.after(ms, () => command.kill(SIGKILL));
       void command.exited.then(() => timer.cancel());
     }
+  }
+
+  /** Kills the commands that are under way: whoever goes on with the container begins anew. */
+  abandon(): void {
+    for (const command of this.#running) command.kill(SIGKILL);
   }
 
   /** Frees what the runtime holds of the container. One that the runtime does not know is fine. */

@@ -12,6 +12,8 @@ export interface Arguments {
   readonly debug: boolean;
   readonly version: boolean;
   readonly info: boolean;
+  /** Says whether this program can go on with the state on its stdin. */
+  readonly probeState: boolean;
 }
 
 const texts: Readonly<Record<string, string>> = {
@@ -28,6 +30,7 @@ const switches: Readonly<Record<string, string>> = {
   v: "version",
   version: "version",
   info: "info",
+  "probe-state": "probeState",
 };
 
 /** Throws an Error that names the flag if one is unknown or lacks its value. */
@@ -50,7 +53,8 @@ export function parseArguments(args: readonly string[]): Arguments {
       throw new Error(`flag provided but not defined: -${name}`);
     }
   }
-  const none = { namespace: "", id: "", address: "", bundle: "", debug: false, version: false, info: false };
+  const names = { namespace: "", id: "", address: "", bundle: "" };
+  const none = { ...names, debug: false, version: false, info: false, probeState: false };
   return { ...none, ...found, action: args[index] ?? "" };
 }
 

@@ -14,6 +14,8 @@ import { bindSocket, socketPath } from "./socket.ts";
 /** Annotations that put containers into one shim, first match first. */
 const GROUP_ANNOTATIONS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 const LOG_LEVEL_DEBUG = -4;
+const KEEPER_ANNOTATION = "io.holdfast.keeper";
+const OFF = ["off", "false", "0"];
 
 /** What the daemon says on stdin: nothing, options, or since containerd 2.3 all parameters. */
 interface Request {
@@ -21,12 +23,15 @@ interface Request {
   readonly options: Any | undefined;
 }
 
-/** Starts the shim. The calling process ends with the answer on stdout; the forked one serves. Rejects if the shim cannot be started. */
+/**
+ * Starts the shim. With a keeper this process serves, and the one that the daemon has run ends when it does; without one this process ends with the answer
+ * on stdout, and a forked one serves. Rejects if the shim cannot be started.
+ */
 export async function start(platform: Platform, args: Arguments): Promise<void> {
   const { self, files, fds } = platform;
   const bundle = self.workingDirectory();
   const request = readRequest(platform, args);
-  const { shimCgroup } = readOptions(platform, request.options);
+  const { shimCgroup, keeper: mayBeKept } = readOptions(platform, request.options);
   const { annotations } = readSpec(platform, bundle);
   const group =
     GROUP_ANNOTATIONS.map((name) => annotations[name]).find((key) => key !== undefined) ?? args.id;
@@ -37,14 +42,25 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
     group,
     ...(directory && { directory }),
   });
+  const keeper = mayBeKept && isKeeperWanted(self.environment, annotations) ? keeperOf(platform) : 0;
   const listener = await bindSocket(platform, path);
+  const address = `unix://${path}`;
+  const answer = (): void => {
+    files.replace(`${bundle}/address`, address, 0o600);
+    fds.write(1, encodeAnswer(platform, request, address));
+  };
   if (listener !== undefined) {
     try {
-      joinCgroup(platform, shimCgroup);
+      joinCgroup(platform, shimCgroup, [self.pid(), keeper]);
       if (self.environment.SCHED_CORE) enableCoreScheduling(platform);
-      const config = serveConfig(platform, args, request, bundle, listener, path);
+      const config = serveConfig(platform, args, request, bundle, listener, path, keeper);
       // Blocked from before the fork: one that comes before the shim is ready waits, and does not kill it with its socket left behind.
       self.onSignals(SERVED_SIGNALS, () => {});
+      if (keeper > 0) {
+        answer();
+        serve(platform, config);
+        return;
+      }
       if (self.fork() === 0) {
         serve(platform, config);
         return;
@@ -56,10 +72,20 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
       throw error;
     }
   }
-  const address = `unix://${path}`;
-  files.replace(`${bundle}/address`, address, 0o600);
-  fds.write(1, encodeAnswer(platform, request, address));
+  answer();
   self.exit(0);
+}
+
+function keeperOf({ keeping }: Platform): number {
+  return keeping.keeper()?.pid ?? 0;
+}
+
+/** Turned off by the daemon's environment for all its shims, and by an annotation for a container or a pod. */
+function isKeeperWanted(
+  environment: Readonly<Record<string, string>>,
+  annotations: Readonly<Record<string, string>>,
+): boolean {
+  return !OFF.includes(annotations[KEEPER_ANNOTATION] ?? environment.HOLDFAST_KEEPER ?? "");
 }
 
 function readRequest(platform: Platform, args: Arguments): Request {
@@ -104,6 +130,7 @@ function serveConfig(
   bundle: string,
   listener: number,
   socket: string,
+  keeper: number,
 ): ServeConfig {
   const { TTRPC_ADDRESS } = platform.self.environment;
   const derived = args.address === "" ? "" : `${args.address}.ttrpc`;
@@ -112,6 +139,7 @@ function serveConfig(
     bundle,
     listener,
     socket,
+    keeper,
     eventsAddress: withoutScheme(params?.containerdTtrpcAddress || TTRPC_ADDRESS || derived),
     oomScoreAdj: daemonOomScore(platform),
     debug: args.debug || (params !== undefined && params.logLevel <= LOG_LEVEL_DEBUG),
@@ -125,7 +153,7 @@ function withoutScheme(address: string): string {
 
 /** Who runs `start` is the daemon. */
 function daemonOomScore({ files, self }: Platform): number {
-  return Number(files.read(`/proc/${self.parentPid()}/oom_score_adj`, 64));
+  return Number(files.read(`/proc/${self.starterPid()}/oom_score_adj`, 64));
 }
 
 /** The daemon asks for it by `sched_core` in its configuration: a shim and its containers share cores with nobody else. */

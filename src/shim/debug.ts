@@ -1,10 +1,13 @@
 // What the shim is doing, for `holdfast shim … dump` (holdfast.shim.v1.Debug). It costs a ring of the last calls; all else is looked up when
 // asked for. What /proc can tell (children, memory, whose descriptors) is left to the one who asks. Registered by serve.ts.
 import type { ContainerDump, ShimDump } from "../api/dump.ts";
-import type { DumpResponse } from "../api/generated/debug.ts";
+import type { DumpResponse, UpgradeRequest, UpgradeResponse } from "../api/generated/debug.ts";
+import type { Empty } from "../api/generated/google/protobuf/empty.ts";
+import { VERSION } from "../api/version.ts";
+import { errorText } from "../log/log.ts";
 import { isSystemError, type Platform } from "../platform/platform.ts";
-import type { CallInfo } from "../ttrpc/definition.ts";
-import type { TtrpcError } from "../ttrpc/status.ts";
+import type { CallContext, CallInfo } from "../ttrpc/definition.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
 
 /** How many finished calls are remembered. */
 const REMEMBERED_CALLS = 32;
@@ -14,6 +17,8 @@ export interface DebugSources {
   runningCalls(): readonly CallInfo[];
   containers(): readonly ContainerDump[];
   waitingEvents(): readonly string[];
+  /** Has another program take this one's place; does not return when it succeeds. */
+  upgrade(path: string): Promise<never>;
 }
 
 export class Debug {
@@ -32,7 +37,26 @@ export class Debug {
     if (this.#calls.length > REMEMBERED_CALLS) this.#calls.shift();
   }
 
-  dump(): DumpResponse {
+  /** Answered by whoever serves afterwards. */
+  async upgrade({ program }: UpgradeRequest, call: CallContext): Promise<UpgradeResponse> {
+    const { keeping, self } = this.#platform;
+    if (call.isResumed) {
+      if ((keeping.keeper()?.failedExecutions ?? 0) > 0) {
+        throw new TtrpcError(
+          Code.ABORTED,
+          "the program could not go on: the one that was there before serves",
+        );
+      }
+      return { version: VERSION, pid: self.pid() };
+    }
+    try {
+      return await this.#sources.upgrade(program || (self.argv[0] ?? ""));
+    } catch (error) {
+      throw new TtrpcError(Code.FAILED_PRECONDITION, errorText(error));
+    }
+  }
+
+  dump(_?: Empty): DumpResponse {
     const now = this.#platform.clock.monotonicMs();
     const dump: ShimDump = {
       pid: this.#platform.self.pid(),

@@ -14,13 +14,18 @@ import {
   SIGUSR1,
   type Timer,
 } from "../platform/platform.ts";
+import { StateLog } from "../platform/state-log.ts";
 import { Reaper } from "../reaper/reaper.ts";
 import { withErrorClasses } from "../task/error-classes.ts";
 import { TaskService } from "../task/service.ts";
+import { CallRecords, keptConnections } from "../ttrpc/connection-record.ts";
+import type { CallInfo } from "../ttrpc/definition.ts";
 import { TtrpcServer } from "../ttrpc/server.ts";
+import type { TtrpcError } from "../ttrpc/status.ts";
 import { recordCrash } from "./crash.ts";
 import { Debug } from "./debug.ts";
 import { Lifetime } from "./lifetime.ts";
+import { Succession } from "./succession.ts";
 
 /** How long leaving may wait for the daemon to take the last events, in ms: it gives Shutdown 3 s. */
 const FLUSH_TIMEOUT = 2_000;
@@ -48,41 +53,56 @@ export interface ServeConfig {
   /** The daemon's OOM score. */
   readonly oomScoreAdj: number;
   readonly debug: boolean;
+  /** Its keeper's pid; 0 without one. */
+  readonly keeper: number;
 }
 
-/** Turns this process into the shim. Returns at once; the loop does the rest. */
-export function serve(platform: Platform, config: ServeConfig): void {
-  const { self, net, clock } = platform;
-  self.newSession();
-  detachStdio(platform);
+/** Turns this process into the shim, from where an earlier one was if its records are `kept`. Returns at once; the loop does the rest. */
+export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMap<string, Uint8Array>): void {
+  const { self, net, clock, keeping } = platform;
+  const isKept = config.keeper > 0;
+  // A program that goes on in the same process has one.
+  if (isKept || kept === undefined) self.newSession();
+  if (kept === undefined) detachStdio(platform);
   const log = createLog(platform, config.debug, openLogFifo(platform, config.bundle));
   self.onUncaught((error) => {
     log.error("internal error", { error: errorText(error) });
     recordCrash(platform, config.bundle, error);
   });
   self.becomeSubreaper();
-  raiseOomScore(platform, log, config.oomScoreAdj);
+  // The next one inherits the keeper's.
+  if (kept === undefined)
+    raiseOomScore(platform, log, config.oomScoreAdj, ["self", ...(isKept ? [String(config.keeper)] : [])]);
   self.raiseFileLimit();
 
+  const records = new StateLog(platform);
+  const keeper = isKept ? keeping.keeper() : null;
+  records.seed(kept ?? new Map());
+  keeping.beforeEffects(() => records.flush());
+  if (keeper !== null) records.open(keeper.state);
+  records.put("shim", () => JSON.stringify(config));
   const reaper = new Reaper(platform);
-  const events = new Publisher(platform, log, {
-    namespace: config.namespace,
-    address: config.eventsAddress,
-    directory: config.bundle,
-  });
+  const events = new Publisher(
+    platform,
+    log,
+    { namespace: config.namespace, address: config.eventsAddress, directory: config.bundle },
+    records,
+  );
   const idle = new Idle(platform);
-  const server = new TtrpcServer(clock, {
-    finished(call, ms, error) {
+  const observers = {
+    finished(call: CallInfo, ms: number, error: TtrpcError | undefined) {
       log.debug("call", { method: call.method, ms: Math.round(ms), error: error?.message ?? "" });
       debug.finished(call, ms, error);
       idle.touch();
     },
-    connectionsChanged(count) {
+    connectionsChanged(count: number) {
       lifetime.connectionsChanged(count);
       // Who connects may well be the daemon, back again.
       events.tryNow();
     },
-  });
+  };
+  const calls = new CallRecords(records);
+  const server = new TtrpcServer(clock, observers, calls);
   const inode = platform.files.stat(config.socket)?.inode;
   let leaving = false;
   /** Takes no more calls, answers those that it has, waits for the last events, all in bounds, and ends the process. */
@@ -109,6 +129,8 @@ export function serve(platform: Platform, config: ServeConfig): void {
       reaper,
       events,
       log,
+      records,
+      keeper: config.keeper,
       daemonAnswers: () => config.eventsAddress === "" || net.answers(config.eventsAddress),
       namespace: config.namespace,
       oomScoreAdj: config.oomScoreAdj,
@@ -116,10 +138,15 @@ export function serve(platform: Platform, config: ServeConfig): void {
     { containersChanged: (count) => lifetime.containersChanged(count), shutdown: () => void leave() },
   );
   server.register(TaskDefinition, withErrorClasses(TaskDefinition, service), [TaskV3Definition.fullName]);
+  const succession = new Succession(
+    { platform, log, records, reaper, server, abandon: () => service.abandon() },
+    keeper?.pid ?? 0,
+  );
   const debug = new Debug(platform, {
     runningCalls: () => server.activeCalls(),
     containers: () => service.dump(),
     waitingEvents: () => events.waiting,
+    upgrade: (path) => succession.upgrade(path),
   });
   server.register(DebugDefinition, debug);
   self.onSignals(SERVED_SIGNALS, (signal) => {
@@ -138,6 +165,22 @@ export function serve(platform: Platform, config: ServeConfig): void {
     },
     (error) => log.error("no connection can be taken for now", { error: errorText(error) }),
   );
+  if (kept !== undefined) {
+    events.takeOver(kept);
+    service.takeOver(kept);
+    reaper.takeKept();
+    for (const connection of keptConnections(kept, platform.text.decode)) {
+      if (!connection.isInDoubt) server.accept(net.adopt(connection.fd), connection);
+      else calls.forget(connection);
+    }
+  }
+  if (keeper !== null) {
+    platform.fds.watch(keeper.poke, () => {
+      platform.fds.read(keeper.poke, 8);
+      reaper.takeKept();
+    });
+    keeping.started();
+  }
   log.debug("shim serves", { socket: config.socket, pid: self.pid() });
   idle.touch();
 }
@@ -167,9 +210,11 @@ function openLogFifo({ fds, files, text }: Platform, bundle: string): (line: str
 }
 
 /** The shim goes before its daemon when memory runs out (docs/shim-protocol.md). */
-function raiseOomScore(platform: Platform, log: Log, daemons: number): void {
+function raiseOomScore(platform: Platform, log: Log, daemons: number, processes: readonly string[]): void {
   try {
-    platform.files.write("/proc/self/oom_score_adj", String(Math.min(daemons + 1, 1000)));
+    for (const process of processes) {
+      platform.files.write(`/proc/${process}/oom_score_adj`, String(Math.min(daemons + 1, 1000)));
+    }
   } catch (error) {
     log.warning("failed to adjust the OOM score", { error: errorText(error) });
   }

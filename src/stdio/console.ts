@@ -4,8 +4,9 @@ import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
 import type { OverflowFigures } from "./overflow.ts";
+import type { OutputRecord, StdioRecord } from "./records.ts";
 import type { ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
-import { parseTarget } from "./target.ts";
+import { isFile, parseTarget } from "./target.ts";
 
 /** How long the runtime may take to pass the terminal once its command has ended, in ms. */
 const CONSOLE_TIMEOUT = 10_000;
@@ -24,6 +25,7 @@ export class Terminal implements Stdio {
   readonly #context: StdioContext;
   readonly #socketFile: string;
   readonly #output: Output;
+  readonly #uri: string;
   #logger: Logger | undefined;
   #input: Input | undefined;
   #listener = -1;
@@ -34,14 +36,20 @@ export class Terminal implements Stdio {
   #isClosed = false;
   #size: [columns: number, rows: number] | undefined;
 
-  constructor(context: StdioContext, config: ProcessStdioConfig) {
-    const { platform, bundle } = context;
+  /** With `kept`, what an earlier shim has left. */
+  constructor(context: StdioContext, config: ProcessStdioConfig, kept?: StdioRecord) {
+    const { platform, bundle, changed } = context;
     this.#context = context;
     this.consoleSocket = `console-${platform.self.pid()}-${sockets++}.sock`;
     this.#socketFile = `${bundle}/${this.consoleSocket}`;
+    this.#uri = config.stdout;
+    if (kept !== undefined) {
+      this.#output = this.#resume(config, kept);
+      return;
+    }
     this.#output = new Output(context, this.#sink(config.stdout), config.policy);
     try {
-      if (config.stdin !== "") this.#input = new Input(platform, config.stdin);
+      if (config.stdin !== "") this.#input = new Input(platform, config.stdin, changed);
       this.#listener = listenInside(platform, bundle, this.consoleSocket);
     } catch (error) {
       this.close();
@@ -68,6 +76,41 @@ export class Terminal implements Stdio {
     const fd = platform.fds.duplicate(this.#master);
     this.#output.start({ fd, isTerminal: true, quietMs: QUIET });
     this.#input?.start(this.#master, () => this.#endInput());
+  }
+
+  record(): StdioRecord | undefined {
+    if (this.#master < 0) return undefined;
+    return {
+      input: this.#input?.record(),
+      sink: this.#master,
+      outputs: [this.#output.record(this.#uri)],
+      loggers: this.#logger === undefined ? [] : [this.#logger.record()],
+      held: this.#held,
+    };
+  }
+
+  #resume(config: ProcessStdioConfig, { input, sink, outputs, loggers, held = -1 }: StdioRecord): Output {
+    const { platform, changed } = this.#context;
+    const [kept] = outputs;
+    if (kept === undefined) throw new Error("the state names no output of a terminal");
+    const [logger] = loggers;
+    const target = logger && parseTarget(platform, logger.uri);
+    if (target?.kind === "logger") this.#logger = new Logger(this.#context, target, logger);
+    const output = new Output(this.#context, this.#keptSink(kept), config.policy, kept);
+    this.#master = sink;
+    this.#held = held;
+    output.resume(kept.source < 0 ? undefined : { fd: kept.source, isTerminal: true, quietMs: QUIET });
+    if (input !== undefined) {
+      this.#input = new Input(platform, config.stdin, changed, input);
+      if (input.source >= 0) this.#input.start(sink, () => this.#endInput());
+    }
+    return output;
+  }
+
+  #keptSink({ uri, sink, broken }: OutputRecord): Sink {
+    if (broken || uri === "") return { kind: "none" };
+    if (this.#logger !== undefined) return this.#logger.sink("stdout", sink);
+    return isFile(this.#context.platform, uri) ? { kind: "file", path: uri } : { kind: "fifo", path: uri };
   }
 
   runtimeWords(): string {
@@ -108,8 +151,11 @@ export class Terminal implements Stdio {
     this.#output.close();
     this.#logger?.close();
     this.#release();
-    if (this.#master >= 0) this.#context.platform.fds.close(this.#master);
+    const fd = this.#master;
+    if (fd < 0) return;
     this.#master = -1;
+    this.#context.changed();
+    this.#context.platform.fds.close(fd);
   }
 
   #sink(uri: string): Sink {
@@ -131,8 +177,11 @@ export class Terminal implements Stdio {
   }
 
   #release(): void {
-    if (this.#held >= 0) this.#context.platform.fds.close(this.#held);
+    const fd = this.#held;
+    if (fd < 0) return;
     this.#held = -1;
+    this.#context.changed();
+    this.#context.platform.fds.close(fd);
   }
 
   /** Closing the terminal would hang the process up; so the end of input is sent in the terminal's own way. */

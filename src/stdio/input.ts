@@ -1,5 +1,6 @@
 // A process's stdin on its way from the daemon's fifo. Used by pipes.ts and console.ts.
 import type { Platform, Timer } from "../platform/platform.ts";
+import type { InputRecord } from "./records.ts";
 import { parseUri } from "./uri.ts";
 
 /** How long a client may take to open its end, where one that never comes has closed it already, in ms. */
@@ -12,17 +13,24 @@ export type InputEnd = () => void;
 export class Input {
   readonly #platform: Platform;
   readonly #path: string;
+  readonly #changed: () => void;
   #source = -1;
   #ownWriter = -1;
   #unopened: Timer | undefined;
   #relay: number | undefined;
 
   /** Throws a SystemError that names the path if the fifo cannot be opened. Opening never waits for a writer (containerd issue 2551). */
-  constructor(platform: Platform, uri: string) {
+  constructor(platform: Platform, uri: string, changed: () => void = () => {}, kept?: InputRecord) {
     this.#platform = platform;
+    this.#changed = changed;
     const { scheme, path } = parseUri(uri);
     if (scheme !== "" && scheme !== "fifo") throw new Error(`unknown STDIO scheme ${scheme} in ${uri}`);
     this.#path = path;
+    if (kept !== undefined) {
+      this.#source = kept.source;
+      this.#ownWriter = kept.writer;
+      return;
+    }
     this.#source = platform.fds.openRead(path);
     try {
       if (platform.files.stat(path)?.kind === "fifo") this.#ownWriter = platform.fds.openWrite(path);
@@ -30,6 +38,10 @@ export class Input {
       this.close();
       throw error;
     }
+  }
+
+  record(): InputRecord {
+    return { source: this.#source, writer: this.#ownWriter, mayBeUnopened: this.#unopened !== undefined };
   }
 
   /** Moves everything to `sink`, which stays the caller's. Throws if it cannot. */
@@ -47,6 +59,7 @@ export class Input {
    */
   endIfNeverOpened(sink: number): void {
     this.#unopened = this.#platform.clock.after(OPEN_TIMEOUT, () => {
+      this.#unopened = undefined;
       if (this.#relay === undefined || this.#ownWriter < 0) return;
       if (this.#platform.relays.state(this.#relay).moved > 0n) return;
       const { fds } = this.#platform;
@@ -56,14 +69,17 @@ export class Input {
       if (bytes?.length === 0) return;
       if (bytes !== null) fds.write(sink, bytes);
       this.#ownWriter = fds.openWrite(this.#path);
+      this.#changed();
     });
   }
 
   /** From now on the input ends when its last writer closes. */
   closeInput(): void {
     if (this.#ownWriter < 0) return;
-    this.#platform.fds.close(this.#ownWriter);
+    const fd = this.#ownWriter;
     this.#ownWriter = -1;
+    this.#changed();
+    this.#platform.fds.close(fd);
   }
 
   close(): void {
@@ -71,7 +87,10 @@ export class Input {
     if (this.#relay !== undefined) this.#platform.relays.stop(this.#relay);
     this.#relay = undefined;
     this.closeInput();
-    if (this.#source >= 0) this.#platform.fds.close(this.#source);
+    if (this.#source < 0) return;
+    const fd = this.#source;
     this.#source = -1;
+    this.#changed();
+    this.#platform.fds.close(fd);
   }
 }

@@ -2,6 +2,7 @@
 import { errorText } from "../log/log.ts";
 import { SIGKILL, SIGTERM, type Timer } from "../platform/platform.ts";
 import type { Sink } from "./output.ts";
+import type { LoggerRecord } from "./records.ts";
 import type { Helper, StdioContext } from "./stdio.ts";
 import type { LoggerTarget } from "./target.ts";
 
@@ -29,11 +30,21 @@ export class Logger {
   #timer: Timer | undefined;
   #stopWaiting: (error: Error) => void = () => {};
 
-  /** Starts the program. Throws, with nothing left open, if it cannot be run. */
-  constructor(context: StdioContext, target: LoggerTarget) {
+  /** Starts the program, or goes on with one that an earlier shim has started. Throws, with nothing left open, if it cannot be run. */
+  constructor(context: StdioContext, target: LoggerTarget, kept?: LoggerRecord) {
     const { fds } = context.platform;
     this.#context = context;
     this.#target = target;
+    if (kept !== undefined) {
+      this.#writeEnds = { stdout: -1, stderr: -1 };
+      this.#helper =
+        kept.pidfd < 0
+          ? { pid: kept.pid, pidfd: -1, exited: Promise.resolve(), kill() {} }
+          : context.adopt(kept.pid, kept.pidfd);
+      this.ready = Promise.resolve();
+      this.ended = this.#helper.exited.then(() => this.#end());
+      return;
+    }
     const pipes: [number, number][] = [];
     const theirs = (): number[] => pipes.map(([readEnd, writeEnd], n) => (n < 2 ? readEnd : writeEnd));
     try {
@@ -43,7 +54,8 @@ export class Logger {
         cwd: "/",
         env: [`CONTAINER_ID=${context.container}`, `CONTAINER_NAMESPACE=${context.namespace}`],
         fds: [-1, -1, -1, ...theirs()],
-        deathSignal: SIGTERM,
+        // Without a successor of ours nobody will end it; it also sees the end of its input.
+        ...(!context.isKept && { deathSignal: SIGTERM }),
       });
     } catch (error) {
       for (const fd of pipes.flat()) fds.close(fd);
@@ -58,9 +70,13 @@ export class Logger {
     this.ended = this.#helper.exited.then(() => this.#end());
   }
 
-  /** What a stream is written to; the caller's from now on. Each is there once. */
-  sink(stream: "stdout" | "stderr"): Sink {
-    const fd = this.#writeEnds[stream];
+  record(): LoggerRecord {
+    return { uri: this.#target.uri, pid: this.#helper.pid, pidfd: this.#hasEnded ? -1 : this.#helper.pidfd };
+  }
+
+  /** What a stream is written to; the caller's from now on. Each is there once; `kept` is an earlier shim's. */
+  sink(stream: "stdout" | "stderr", kept?: number): Sink {
+    const fd = kept ?? this.#writeEnds[stream];
     this.#writeEnds[stream] = -1;
     return {
       kind: "pipe",
@@ -112,6 +128,7 @@ export class Logger {
 
   #end(): void {
     this.#hasEnded = true;
+    this.#context.changed();
     this.#timer?.cancel();
     for (const fd of this.#unread) this.#context.platform.fds.close(fd);
     this.#unread.length = 0;

@@ -4,6 +4,7 @@ import type { OutputPolicy } from "../api/output-policy.ts";
 import type { Timer } from "../platform/platform.ts";
 import { Drop } from "./drop.ts";
 import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
+import type { OutputRecord } from "./records.ts";
 import { Spill } from "./spill.ts";
 import type { StdioContext } from "./stdio.ts";
 
@@ -40,6 +41,7 @@ export class Output {
   readonly done: Promise<void>;
   readonly #platform: StdioContext["platform"];
   readonly #sink: Sink;
+  readonly #changed: () => void;
   /** What becomes of what the sink has no room for; undefined: it waits. A file always has room, or refuses. */
   #overflow: Overflow | undefined;
   /** The sink has failed: all that still comes goes nowhere. */
@@ -55,13 +57,28 @@ export class Output {
   #isFinishing = false;
   #reviveAfter = REVIVE_FIRST;
 
-  /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. */
-  constructor(context: StdioContext, sink: Sink, policy: OutputPolicy) {
+  /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. With `kept` it is open: an earlier shim's. */
+  constructor(context: StdioContext, sink: Sink, policy: OutputPolicy, kept?: OutputRecord) {
     this.#platform = context.platform;
     this.#sink = sink;
+    this.#changed = context.changed;
     this.done = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    if (kept !== undefined) {
+      this.#sinkFd = kept.sink;
+      this.#fifoReader = kept.reader;
+      this.#isBroken = kept.broken;
+      if (!kept.broken && (sink.kind === "fifo" || sink.kind === "pipe")) {
+        this.#overflow = openOverflow(
+          context,
+          policy,
+          { sinkFailed: () => this.#writeFailed() },
+          kept.waiting,
+        );
+      }
+      return;
+    }
     try {
       this.#open();
       if (sink.kind === "fifo" || sink.kind === "pipe") {
@@ -70,6 +87,30 @@ export class Output {
     } catch (error) {
       this.#closeSink();
       throw error;
+    }
+  }
+
+  record(uri: string): OutputRecord {
+    return {
+      uri,
+      source: this.#source?.fd ?? -1,
+      sink: this.#sinkFd,
+      reader: this.#fifoReader,
+      broken: this.#isBroken,
+      waiting: this.#overflow?.record?.(),
+    };
+  }
+
+  /** Goes on where an earlier shim's output was: `source` is undefined if it had come to its end. */
+  resume(source: Source | undefined): void {
+    if (source !== undefined) this.start(source);
+    else if (this.#overflow?.waits) {
+      this.#overflow.resume?.(this.#sinkFd);
+      this.#finished();
+    } else {
+      if (this.#sinkFd >= 0) this.#closeReader();
+      this.#lingerUntilRead(LINGER_FIRST);
+      this.#settle();
     }
   }
 
@@ -177,6 +218,7 @@ export class Output {
         this.#timer = this.#platform.clock.after(LOOK_AGAIN, () => this.#writeFailed());
         return;
       }
+      this.#changed();
     }
     if (this.#source === undefined) this.#finished();
     else this.#startRelay();
@@ -217,8 +259,7 @@ export class Output {
     }
     this.#overflow?.close();
     if (this.#fifoReader >= 0) {
-      this.#platform.fds.close(this.#fifoReader);
-      this.#fifoReader = -1;
+      this.#closeReader();
       this.#lingerUntilRead(LINGER_FIRST);
     } else {
       this.#closeSink();
@@ -251,13 +292,14 @@ export class Output {
     const { fds } = this.#platform;
     if (this.#sinkFd < 0) {
       this.#sinkFd = fds.openWrite(`/proc/self/fd/${this.#fifoReader}`);
-      fds.close(this.#fifoReader);
-      this.#fifoReader = -1;
+      this.#closeReader();
     }
     if (fds.peerClosed(this.#sinkFd)) return;
-    this.#fifoReader = fds.openRead(`/proc/self/fd/${this.#sinkFd}`);
-    fds.close(this.#sinkFd);
+    const fd = this.#sinkFd;
+    this.#fifoReader = fds.openRead(`/proc/self/fd/${fd}`);
     this.#sinkFd = -1;
+    this.#changed();
+    fds.close(fd);
   }
 
   #stopRelay(): void {
@@ -270,18 +312,28 @@ export class Output {
 
   #closeSource(): void {
     if (this.#source === undefined) return;
-    this.#platform.fds.close(this.#source.fd);
+    const { fd } = this.#source;
     this.#source = undefined;
+    this.#changed();
+    this.#platform.fds.close(fd);
   }
 
   #closeSink(): void {
     this.#overflow?.close();
-    const isPipe = this.#sink.kind === "pipe" && this.#sinkFd === this.#sink.fd;
-    if (this.#sink.kind === "pipe" && isPipe) this.#sink.close();
-    else if (this.#sinkFd >= 0) this.#platform.fds.close(this.#sinkFd);
-    if (this.#fifoReader >= 0) this.#platform.fds.close(this.#fifoReader);
+    const fd = this.#sinkFd;
     this.#sinkFd = -1;
+    if (fd >= 0) this.#changed();
+    if (this.#sink.kind === "pipe" && fd === this.#sink.fd) this.#sink.close();
+    else if (fd >= 0) this.#platform.fds.close(fd);
+    this.#closeReader();
+  }
+
+  #closeReader(): void {
+    const fd = this.#fifoReader;
+    if (fd < 0) return;
     this.#fifoReader = -1;
+    this.#changed();
+    this.#platform.fds.close(fd);
   }
 }
 
@@ -290,6 +342,7 @@ function openOverflow(
   context: StdioContext,
   policy: OutputPolicy,
   owner: OverflowOwner,
+  waiting?: OutputRecord["waiting"],
 ): Overflow | undefined {
   switch (policy.kind) {
     case "block":
@@ -297,6 +350,6 @@ function openOverflow(
     case "drop":
       return new Drop(context.platform);
     case "spill":
-      return new Spill(context, policy.limit, owner);
+      return new Spill(context, policy.limit, owner, waiting);
   }
 }

@@ -1,5 +1,7 @@
 // What an output does with what its sink has no room for; drop.ts and spill.ts are the two ways other than waiting. Used by output.ts.
 
+import type { OutputRecord } from "./records.ts";
+
 /** Bytes of one stream. */
 export interface OverflowFigures {
   /** Lost: nobody will see them. */
@@ -35,6 +37,10 @@ export interface Overflow {
   /** Grows as what has waited is taken. */
   readonly replayed: bigint;
   figures(): OverflowFigures;
+  /** What a successor of the shim goes on with. */
+  record?(): OutputRecord["waiting"];
+  /** Brings what has waited to the sink, of a stream that has ended. */
+  resume?(sink: number): void;
   /** Lets everything go; to be called when the relay has ended, and before the sink is closed. */
   close(): void;
 }

@@ -6,8 +6,9 @@ import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
 import { type OverflowFigures, sumFigures } from "./overflow.ts";
+import type { OutputRecord, StdioRecord } from "./records.ts";
 import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
-import { parseTarget } from "./target.ts";
+import { isFile, parseTarget } from "./target.ts";
 
 /** How long nothing must have come from whoever outlives the process and holds its output, in ms: a second's pause is no end yet. */
 const QUIET = 1_500;
@@ -16,6 +17,7 @@ const MAX_WORDS = 64 << 10;
 
 /** Where one output goes, and the read end of its pipe; -1 once it is the output's. */
 interface Stream {
+  readonly uri: string;
   readonly output: Output;
   readEnd: number;
 }
@@ -26,6 +28,8 @@ export class Pipes implements Stdio {
   readonly #context: StdioContext;
   readonly #owner: PipeOwner;
   readonly #mayBeAttachedLater: boolean;
+  /** Whether there is something to go on with. */
+  #isAttached = false;
   readonly #policy: OutputPolicy;
   /** The child's ends, ours until the runtime has passed them on. */
   #childEnds: number[] = [];
@@ -36,11 +40,17 @@ export class Pipes implements Stdio {
   /** By URI: stdout and stderr may have one together. */
   readonly #loggers = new Map<string, Logger>();
 
-  constructor(context: StdioContext, config: ProcessStdioConfig, owner: PipeOwner) {
+  /** With `kept`, what an earlier shim has left. */
+  constructor(context: StdioContext, config: ProcessStdioConfig, owner: PipeOwner, kept?: StdioRecord) {
     this.#context = context;
     this.#owner = owner;
     this.#mayBeAttachedLater = config.mayBeAttachedLater;
     this.#policy = config.policy;
+    if (kept !== undefined) {
+      this.childFds = [-1, -1, -1];
+      this.#resume(config, kept);
+      return;
+    }
     try {
       this.childFds = [
         this.#openInput(config.stdin),
@@ -67,6 +77,45 @@ export class Pipes implements Stdio {
     }
     this.#input?.start(this.#stdinPipe, () => this.#closeStdinPipe());
     if (!this.#mayBeAttachedLater) this.#input?.endIfNeverOpened(this.#stdinPipe);
+    this.#isAttached = true;
+  }
+
+  record(): StdioRecord | undefined {
+    if (!this.#isAttached) return undefined;
+    return {
+      input: this.#input?.record(),
+      sink: this.#stdinPipe,
+      outputs: this.#streams.map(({ uri, output }) => output.record(uri)),
+      loggers: [...this.#loggers.values()].map((logger) => logger.record()),
+    };
+  }
+
+  #resume(config: ProcessStdioConfig, { input, sink, outputs, loggers }: StdioRecord): void {
+    const { platform, changed } = this.#context;
+    for (const kept of loggers) {
+      const target = parseTarget(platform, kept.uri);
+      if (target.kind === "logger") this.#loggers.set(kept.uri, new Logger(this.#context, target, kept));
+    }
+    for (const kept of outputs) {
+      const output = new Output(this.#context, this.#keptSink(kept), this.#policy, kept);
+      this.#streams.push({ uri: kept.uri, output, readEnd: -1 });
+      output.resume(kept.source < 0 ? undefined : { fd: kept.source, isTerminal: false, quietMs: QUIET });
+    }
+    this.#stdinPipe = sink;
+    if (input !== undefined) {
+      this.#input = new Input(platform, config.stdin, changed, input);
+      if (input.source >= 0) this.#input.start(sink, () => this.#closeStdinPipe());
+      if (input.mayBeUnopened) this.#input.endIfNeverOpened(sink);
+    }
+    this.#isAttached = true;
+  }
+
+  /** What an output goes to by its URI: nothing is looked up any more, it is open. */
+  #keptSink({ uri, sink, broken }: OutputRecord): Sink {
+    if (broken) return { kind: "none" };
+    const logger = this.#loggers.get(uri);
+    if (logger !== undefined) return logger.sink("stdout", sink);
+    return isFile(this.#context.platform, uri) ? { kind: "file", path: uri } : { kind: "fifo", path: uri };
   }
 
   runtimeWords(): string {
@@ -103,6 +152,7 @@ export class Pipes implements Stdio {
 
   close(): void {
     const { fds } = this.#context.platform;
+    this.#isAttached = false;
     this.#closeChildEnds();
     this.#input?.close();
     this.#closeStdinPipe();
@@ -119,14 +169,14 @@ export class Pipes implements Stdio {
     const [readEnd, writeEnd] = this.#pipe();
     this.#childEnds.push(readEnd);
     this.#stdinPipe = writeEnd;
-    this.#input = new Input(this.#context.platform, path);
+    this.#input = new Input(this.#context.platform, path, this.#context.changed);
     return readEnd;
   }
 
   #openOutput(uri: string, name: "stdout" | "stderr"): number {
     if (uri === "") return -1;
     const output = new Output(this.#context, this.#sink(uri, name), this.#policy);
-    const stream: Stream = { output, readEnd: -1 };
+    const stream: Stream = { uri, output, readEnd: -1 };
     this.#streams.push(stream);
     const [readEnd, writeEnd] = this.#pipe();
     stream.readEnd = readEnd;
@@ -163,7 +213,10 @@ export class Pipes implements Stdio {
   }
 
   #closeStdinPipe(): void {
-    if (this.#stdinPipe >= 0) this.#context.platform.fds.close(this.#stdinPipe);
+    const fd = this.#stdinPipe;
+    if (fd < 0) return;
     this.#stdinPipe = -1;
+    this.#context.changed();
+    this.#context.platform.fds.close(fd);
   }
 }

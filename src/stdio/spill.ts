@@ -1,6 +1,7 @@
 // Keeps output that its reader does not take on the disk, and hands it over in order when the reader is back. Used by overflow.ts.
 import { openUnnamed } from "../platform/unnamed-file.ts";
 import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
+import type { OutputRecord } from "./records.ts";
 import type { StdioContext } from "./stdio.ts";
 
 /** Into how many files the room is parted: one that has been read to its end gives its part back. */
@@ -35,10 +36,29 @@ export class Spill implements Overflow {
   #lost = 0n;
   #whenEmpty: (() => void) | undefined;
 
-  constructor(context: StdioContext, limit: number, owner: OverflowOwner) {
+  /** With `waiting`, an earlier shim's: each file is read on from where it was, and the last one counts as full. */
+  constructor(
+    context: StdioContext,
+    limit: number,
+    owner: OverflowOwner,
+    waiting: OutputRecord["waiting"] = [],
+  ) {
     this.#context = context;
     this.#owner = owner;
     this.#size = Math.floor(limit / SEGMENTS);
+    for (const { input, output } of waiting) {
+      this.#segments.push({ writeEnd: input, readEnd: output });
+      this.#spilled += BigInt(context.platform.fds.readable(output));
+    }
+  }
+
+  record(): OutputRecord["waiting"] {
+    return this.#segments.map(({ writeEnd, readEnd }) => ({ input: writeEnd, output: readEnd }));
+  }
+
+  resume(sink: number): void {
+    this.#sink = sink;
+    this.#startReplay();
   }
 
   get waits(): boolean {
@@ -53,7 +73,9 @@ export class Spill implements Overflow {
     this.#relay = relay;
     this.#sink = sink;
     const last = this.#segments.at(-1);
-    if (last !== undefined) this.#aim(last.writeEnd, this.#room);
+    if (last === undefined) return;
+    this.#aim(last.writeEnd, this.#room);
+    if (this.#replay === undefined) this.#startReplay();
   }
 
   /** Beyond the limit, and where the disk takes nothing, the container waits as it would without: nothing is lost. */
@@ -99,6 +121,7 @@ export class Spill implements Overflow {
       const path = `${directory}/holdfast.spill-${platform.self.pid()}-${files++}`;
       const [writeEnd, readEnd] = openUnnamed(platform, path);
       this.#segments.push({ writeEnd, readEnd });
+      this.#context.changed();
       this.#aim(writeEnd, this.#size);
       return true;
     } catch (error) {
@@ -157,6 +180,7 @@ export class Spill implements Overflow {
   #closeFirst(): void {
     const first = this.#segments.shift();
     if (first === undefined) return;
+    this.#context.changed();
     this.#context.platform.fds.close(first.writeEnd);
     this.#context.platform.fds.close(first.readEnd);
   }

@@ -4,6 +4,7 @@ import type { OutputPolicy } from "../api/output-policy.ts";
 import type { Log } from "../log/log.ts";
 import type { Platform, SpawnRequest } from "../platform/platform.ts";
 import type { OverflowFigures } from "./overflow.ts";
+import type { StdioRecord } from "./records.ts";
 
 /** The stdio part of a Create or Exec request. */
 export interface StdioConfig {
@@ -31,6 +32,8 @@ export interface PipeOwner {
 
 /** A program that the shim runs beside a container. */
 export interface Helper {
+  readonly pid: number;
+  readonly pidfd: number;
   /** Settles when it has been reaped; never rejects. */
   readonly exited: Promise<unknown>;
   kill(signal: number): void;
@@ -46,6 +49,12 @@ export interface StdioContext {
   readonly bundle: string;
   /** Starts and reaps a program, which must not have the shim's OOM score. Throws a SystemError if it cannot be started. */
   spawn(request: SpawnRequest): Helper;
+  /** Takes a program over that an earlier shim has started. */
+  adopt(pid: number, pidfd: number): Helper;
+  /** Whether it is made good when the shim dies: its programs live on then. */
+  readonly isKept: boolean;
+  /** To be called whenever what record() tells has changed, before a descriptor is closed that it named. */
+  changed(): void;
 }
 
 export interface Stdio {
@@ -53,6 +62,8 @@ export interface Stdio {
   readonly childFds: readonly [number, number, number];
   /** The console socket for the runtime, relative to the bundle. */
   readonly consoleSocket: string | undefined;
+  /** undefined before attached() and after close(). */
+  record(): StdioRecord | undefined;
   /** To be awaited before the runtime makes the process. Rejects if a logger does not get ready. */
   ready(): Promise<void>;
   /**

@@ -49,6 +49,16 @@ export function parseTarget(platform: Platform, uri: string): Target {
   }
 }
 
+/** Whether an output that is open already goes to a file, and not to a fifo or a program. */
+export function isFile(platform: Platform, uri: string): boolean {
+  try {
+    return parseTarget(platform, uri).kind === "file";
+  } catch {
+    // The fifo is gone; what is open is not.
+    return false;
+  }
+}
+
 function argumentsOf({ query }: StdioUri): string[] {
   return query.flatMap(([name, value]) => (value === undefined ? [name] : [name, value]));
 }

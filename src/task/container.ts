@@ -3,17 +3,18 @@
 import type { ContainerDump } from "../api/dump.ts";
 import type { CheckpointOptions } from "../api/generated/runc_options.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
-import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
+import { type Cgroup, type CgroupRecord, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
 import { isSystemError } from "../platform/platform.ts";
-import type { Child } from "../reaper/reaper.ts";
+import type { Child, Ended } from "../reaper/reaper.ts";
 import { type Ids, readSpec, type Spec } from "../runc/bundle.ts";
 import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
 import { type ProcessSetup, Runc } from "../runc/runc.ts";
+import type { StdioConfig } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { type CriuRun, checkpointRun, restoreRun, runCriu } from "./checkpoint.ts";
@@ -23,8 +24,9 @@ import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeGoShimFiles } from "./go-shim-files.ts";
 import { writeJournal } from "./journal.ts";
 import { explain, Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
-import { Process, type ProcessExit } from "./process.ts";
+import { Process, type ProcessExit, type ProcessRecord } from "./process.ts";
 import { Queue } from "./queue.ts";
+import { killUnfinishedExec } from "./unfinished-exec.ts";
 
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
@@ -33,6 +35,40 @@ const DRAIN_TIMEOUT = 10_000;
 interface ExecSpec {
   readonly process: string;
   readonly user: Ids;
+}
+
+/** What a container is made from. */
+interface ContainerConfig extends StdioConfig {
+  readonly id: string;
+  readonly bundle: string;
+  readonly options: RuntimeOptions;
+  readonly spec: Spec;
+  /** Where it comes from a checkpoint. */
+  readonly restoring: CriuRun | undefined;
+}
+
+/** What a successor of the shim needs to know of a container, its execs aside. */
+export interface ContainerRecord {
+  readonly bundle: string;
+  readonly options: RuntimeOptions;
+  readonly spec: Spec;
+  readonly restoring?: CriuRun | undefined;
+  /** Whether its create is over. One that was not is undone. */
+  readonly isMade: boolean;
+  readonly init: ProcessRecord;
+  readonly startIsDue: boolean;
+  readonly execCount: number;
+  readonly cgroup?: CgroupRecord | undefined;
+}
+
+/** The same of an exec. */
+export interface ExecRecord {
+  readonly container: string;
+  readonly process: ProcessRecord;
+  /** Until it was started. */
+  readonly spec?: ExecSpec | undefined;
+  /** While it is being started: its pid file. */
+  readonly pidFile?: string | undefined;
 }
 
 export class Container {
@@ -46,6 +82,8 @@ export class Container {
   readonly #execs = new Map<string, Process>();
   /** The processes of execs that were not started yet, as JSON. */
   readonly #execSpecs = new Map<Process, ExecSpec>();
+  /** Where the runtime writes the pid of an exec that is being started. */
+  readonly #pidFiles = new Map<Process, string>();
   readonly #spec: Spec;
   readonly #launcher: Launcher;
   readonly #exits: Exits;
@@ -54,32 +92,26 @@ export class Container {
   readonly #restoring: CriuRun | undefined;
   #execCount = 0;
 
-  private constructor(context: ShimContext, request: CreateTaskRequest) {
+  #isMade = false;
+
+  private constructor(context: ShimContext, config: ContainerConfig) {
     const { platform, reaper, namespace } = context;
+    const { id, bundle, options, spec } = config;
     this.#context = context;
-    this.id = request.id;
-    this.bundle = request.bundle;
-    this.#options = readOptions(platform, request.options);
-    this.init = new Process("init", request.id, request);
-    this.#runc = new Runc(
-      platform,
-      reaper,
-      { id: request.id, bundle: request.bundle, namespace },
-      this.#options,
-    );
-    this.#spec = readSpec(platform, request.bundle);
-    const { criuImagePath, criuWorkPath } = this.#options;
-    const image = request.checkpoint || criuImagePath;
-    if (image !== "") {
-      this.#restoring = restoreRun(request.bundle, image, request.parentCheckpoint, criuWorkPath);
-    }
-    this.#launcher = new Launcher(context, request, this.#spec, this.#options);
+    this.id = id;
+    this.bundle = bundle;
+    this.#options = options;
+    this.init = new Process("init", id, config, () => this.#changed());
+    this.#runc = new Runc(platform, reaper, { id, bundle, namespace }, options);
+    this.#spec = spec;
+    this.#launcher = new Launcher(context, config, spec, options);
+    this.#restoring = config.restoring;
     this.#exits = new Exits(context, {
-      id: request.id,
+      id,
       init: this.init,
       execs: this.#execs,
       runc: this.#runc,
-      privatePidNamespace: this.#spec.privatePidNamespace,
+      privatePidNamespace: spec.privatePidNamespace,
       cgroup: () => this.cgroup,
       save: (exit) => this.#save(exit),
     });
@@ -91,9 +123,17 @@ export class Container {
     request: CreateTaskRequest,
     caller: CancelSignal,
   ): Promise<Container> {
-    const container = new Container(context, request);
+    const spec = readSpec(context.platform, request.bundle);
+    const options = readOptions(context.platform, request.options);
+    const image = request.checkpoint || options.criuImagePath;
+    const restoring =
+      image === ""
+        ? undefined
+        : restoreRun(request.bundle, image, request.parentCheckpoint, options.criuWorkPath);
+    const container = new Container(context, { ...request, options, spec, restoring });
     await explain("OCI runtime create failed", claimId(container.#runc, request.id));
     container.#save();
+    context.records.put(container.#key, () => JSON.stringify(container.#record()));
     writeGoShimFiles(context.platform, request.bundle, container.#options);
     try {
       mountRootfs(context.platform, request.bundle, request.rootfs);
@@ -111,6 +151,25 @@ export class Container {
     return container;
   }
 
+  /**
+   * Takes a container over from an earlier shim. `settled` resolves when nothing that was under way then is left: undefined if the container was being
+   * made, which has been undone.
+   */
+  static resume(
+    context: ShimContext,
+    record: ContainerRecord,
+    execs: readonly ExecRecord[],
+  ): { container: Container; settled: Promise<boolean> } {
+    const { bundle, options, spec, restoring, init } = record;
+    const container = new Container(context, { ...init, bundle, options, spec, restoring });
+    context.records.put(container.#key, () => JSON.stringify(container.#record()));
+    return { container, settled: container.#resume(record, execs) };
+  }
+
+  has(execId: string): boolean {
+    return this.#execs.has(execId);
+  }
+
   /** The init, or the exec of that id. Throws NOT_FOUND. */
   process(execId: string): Process {
     if (execId === "") return this.init;
@@ -126,8 +185,7 @@ export class Container {
     if (this.#execs.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
     const { platform } = this.#context;
     const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };
-    const exec = new Process("exec", request.execId, request);
-    this.#execs.set(exec.id, exec);
+    const exec = this.#newExec(request.execId, request);
     this.#execSpecs.set(exec, spec);
     this.#context.events.publish(topics.execAdded, { containerId: this.id, execId: exec.id });
   }
@@ -171,10 +229,12 @@ export class Container {
     });
   }
 
-  resume(): Promise<void> {
+  /** `again`: an earlier shim died over it, and may have come that far. */
+  resume(again: boolean): Promise<void> {
     return this.#queue.run(async () => {
       this.init.request("resume");
-      await explain("OCI runtime resume failed", this.#runc.resume());
+      const isDone = again && (await this.#runc.status()) === "running";
+      if (!isDone) await explain("OCI runtime resume failed", this.#runc.resume());
       this.init.happened("resumed");
       this.#context.events.publish(topics.resumed, { containerId: this.id });
     });
@@ -235,9 +295,14 @@ export class Container {
   async deleteExec(exec: Process): Promise<void> {
     exec.request("delete");
     if (exec.state === "stopped") await this.#drain(exec);
+    this.#forgetExec(exec);
+    exec.deleted();
+  }
+
+  #forgetExec(exec: Process): void {
     this.#execs.delete(exec.id);
     this.#execSpecs.delete(exec);
-    exec.deleted();
+    this.#context.records.remove(this.#execKey(exec.id));
   }
 
   /** Removes the container: waits for the last output, in bounds, frees the runtime's state and unmounts the root file system. */
@@ -250,7 +315,11 @@ export class Container {
       await this.#drain(this.init);
       await this.#deleteFromRuntime();
       unmountRootfs(this.#context.platform, this.bundle);
-      for (const exec of this.#execs.values()) exec.deleted();
+      for (const exec of this.#execs.values()) {
+        this.#context.records.remove(this.#execKey(exec.id));
+        exec.deleted();
+      }
+      this.#context.records.remove(this.#key);
       this.init.deleted();
       this.cgroup?.close();
       this.#context.events.publish(topics.delete, {
@@ -260,6 +329,11 @@ export class Container {
         ...exitFields(this.init.exit),
       });
     });
+  }
+
+  /** Kills the runtime's commands that are under way. */
+  abandon(): void {
+    this.#runc.abandon();
   }
 
   dump(): ContainerDump {
@@ -274,19 +348,21 @@ export class Container {
     caller: CancelSignal,
   ): Promise<Child> {
     const pidFile = `${this.bundle}/init.pid`;
-    return this.#launcher.launch(this.init, { user: this.#spec.user, pidFile, verb, command }, caller);
+    const launch = { user: this.#spec.user, pidFile, verb, command };
+    return this.#launcher.launch(this.init, launch, caller, () => this.#changed());
   }
 
   #watch(child: Child): void {
-    const { platform, events, log } = this.#context;
+    const { platform, log } = this.#context;
     this.#save();
-    this.cgroup = findCgroup(platform, log, child.pid, () =>
-      events.publish(topics.oom, { containerId: this.id }),
-    );
-    void child.exited.then((exit) => this.#exits.ofInit(exit.status));
+    this.cgroup = findCgroup(platform, log, child.pid, () => this.#publishOom());
+    this.#changed();
+    void child.exited.then((exit) => this.#exits.ofInit(exit));
   }
 
   #created(request: CreateTaskRequest): void {
+    this.#isMade = true;
+    this.#changed();
     const { rootfs, checkpoint, stdin, stdout, stderr, terminal } = request;
     this.#context.events.publish(topics.create, {
       containerId: this.id,
@@ -296,6 +372,11 @@ export class Container {
       checkpoint,
       pid: this.init.pid,
     });
+  }
+
+  #publishOom(): void {
+    this.#changed();
+    this.#context.events.publish(topics.oom, { containerId: this.id });
   }
 
   /** Whatever a failed create has left: a runtime that was killed half-way leaves a container that nobody asked for. */
@@ -310,6 +391,7 @@ export class Container {
     unmountRootfs(platform, this.bundle);
     // runc writes the pid beside its place first, and refuses to write over what one that was killed there has left.
     for (const file of ["init.pid", ".init.pid"]) platform.files.remove(`${this.bundle}/${file}`);
+    this.#context.records.remove(this.#key);
   }
 
   async #startInit(caller: CancelSignal): Promise<void> {
@@ -340,14 +422,13 @@ export class Container {
     const { files, clock } = this.#context.platform;
     // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
     const base = `${this.bundle}/exec-${this.#execCount++}`;
+    this.#pidFiles.set(exec, `${base}.pid`);
     try {
       files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
       const command = (setup: ProcessSetup): Promise<void> => this.#runc.exec(`${base}.json`, setup);
-      const child = await this.#launcher.launch(
-        exec,
-        { user, pidFile: `${base}.pid`, verb: "exec", command },
-        caller,
-      );
+      const changed = (): void => this.#execChanged(exec);
+      const launch = { user, pidFile: `${base}.pid`, verb: "exec", command } as const;
+      const child = await this.#launcher.launch(exec, launch, caller, changed);
       this.#execSpecs.delete(exec);
       exec.happened("started");
       this.#context.events.publish(topics.execStarted, {
@@ -355,11 +436,12 @@ export class Container {
         execId: exec.id,
         pid: child.pid,
       });
-      void child.exited.then((exit) => this.#exits.ofExec(exec, exit.status));
+      void child.exited.then((exit) => this.#exits.ofExec(exec, exit));
     } catch (error) {
       exec.startFailed({ status: 255, at: clock.realtimeNs() });
       throw error;
     } finally {
+      this.#pidFiles.delete(exec);
       files.remove(`${base}.json`);
       files.remove(`${base}.pid`);
     }
@@ -403,11 +485,142 @@ export class Container {
     });
   }
 
+  // --- a shim's death, and the next one
+
+  async #resume(record: ContainerRecord, execs: readonly ExecRecord[]): Promise<boolean> {
+    const { platform, log } = this.#context;
+    if (!record.isMade) {
+      await this.#undoCreate(undefined);
+      return false;
+    }
+    this.#isMade = true;
+    this.#execCount = record.execCount;
+    const { init } = record;
+    this.#takeOver(this.init, init, (exit) => this.#exits.ofInit(exit));
+    this.cgroup = findCgroup(platform, log, init.pid, () => this.#publishOom(), record.cgroup);
+    const unfinished: Promise<void>[] = [];
+    for (const { process, spec, pidFile } of execs) {
+      const exec = this.#newExec(process.id, process);
+      if (spec !== undefined) this.#execSpecs.set(exec, spec);
+      this.#takeOver(exec, process, (exit) => this.#exits.ofExec(exec, exit));
+      if (process.state === "starting") unfinished.push(this.#undoStart(exec, pidFile));
+    }
+    if (init.state === "starting") unfinished.push(this.#finishStart());
+    if (init.state === "pausing") unfinished.push(this.#finishPause());
+    if (init.state === "ending" && this.init.death !== undefined) {
+      void this.#exits.resumeInit(this.init.death, record.startIsDue);
+    }
+    await Promise.allSettled(unfinished);
+    return true;
+  }
+
+  #takeOver(process: Process, record: ProcessRecord, ended: (exit: Ended) => unknown): void {
+    const { reaper } = this.#context;
+    const child = record.pid === 0 ? undefined : reaper.adopt(record.pid, record.pidfd);
+    const { state, stdio } = record;
+    const isMade = stdio !== undefined && (process === this.init || state !== "starting");
+    process.resume(
+      record,
+      child,
+      isMade ? this.#launcher.resume(process, stdio, () => this.#changedOf(process)) : undefined,
+    );
+    if (record.exit === undefined) void child?.exited.then(ended);
+  }
+
+  /** The runtime was killed while it started the init: whether it has come that far, it knows. */
+  #finishStart(): Promise<void> {
+    return this.#queue.run(() =>
+      this.#exits.trackInit(async () => {
+        if (this.#restoring !== undefined && this.init.pid === 0) await this.#runc.delete(true);
+        else if ((await this.#runc.status()) !== "created") return;
+        throw new Error("the start came to nothing");
+      }),
+    );
+  }
+
+  #finishPause(): Promise<void> {
+    return this.#queue.run(async () => {
+      const isPaused = (await this.#runc.status()) === "paused";
+      this.init.happened(isPaused ? "paused" : "pauseFailed");
+      if (isPaused) this.#context.events.publish(topics.paused, { containerId: this.id });
+    });
+  }
+
+  /** The runtime was killed while it started an exec: nobody has been told of what there is of it. */
+  #undoStart(exec: Process, pidFile: string | undefined): Promise<void> {
+    const { clock } = this.#context.platform;
+    return this.#exits.track(async () => {
+      const known = [this.init, ...this.#execs.values()].map(({ pid }) => pid);
+      await killUnfinishedExec(this.#context, {
+        pidFile,
+        known,
+        membership: this.#spec.privatePidNamespace ? this.cgroup?.record().membership : undefined,
+      });
+      exec.startFailed({ status: 255, at: clock.realtimeNs() });
+    });
+  }
+
   // --- bookkeeping
+
+  get #key(): string {
+    return `container ${this.id}`;
+  }
+
+  #execKey(id: string): string {
+    return `exec ${JSON.stringify([this.id, id])}`;
+  }
+
+  #changed(): void {
+    this.#context.records.changed(this.#key);
+  }
+
+  #execChanged(exec: Process): void {
+    this.#context.records.changed(this.#execKey(exec.id));
+  }
+
+  #changedOf(process: Process): void {
+    if (process === this.init) this.#changed();
+    else this.#execChanged(process);
+  }
+
+  #newExec(id: string, config: StdioConfig): Process {
+    const exec: Process = new Process("exec", id, config, () => this.#execChanged(exec));
+    this.#execs.set(id, exec);
+    this.#context.records.put(this.#execKey(id), () => JSON.stringify(this.#execRecord(exec)));
+    return exec;
+  }
+
+  #record(): ContainerRecord {
+    return {
+      bundle: this.bundle,
+      options: this.#options,
+      spec: { ...this.#spec, annotations: ownAnnotations(this.#spec) },
+      restoring: this.#restoring,
+      isMade: this.#isMade,
+      init: this.init.record(),
+      startIsDue: this.#exits.startIsDue,
+      execCount: this.#execCount,
+      cgroup: this.cgroup?.record(),
+    };
+  }
+
+  #execRecord(exec: Process): ExecRecord {
+    return {
+      container: this.id,
+      process: exec.record(),
+      spec: this.#execSpecs.get(exec),
+      pidFile: this.#pidFiles.get(exec),
+    };
+  }
 
   #save(exit?: ProcessExit): void {
     const { binary, root, systemdCgroup } = this.#options;
     const entry = { runtime: { binary, root, systemdCgroup }, pid: this.init.pid, ...(exit && { exit }) };
     writeJournal(this.#context.platform, this.bundle, entry);
   }
+}
+
+/** Pods have many, and long ones, that are none of the shim's business. */
+function ownAnnotations({ annotations }: Spec): Record<string, string> {
+  return Object.fromEntries(Object.entries(annotations).filter(([name]) => name.startsWith("io.holdfast.")));
 }

@@ -2,6 +2,7 @@
 import type { EventSink } from "../events/topics.ts";
 import type { Log } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
+import type { Records } from "../platform/state-log.ts";
 import type { Reaper } from "../reaper/reaper.ts";
 
 export interface ShimContext {
@@ -9,6 +10,10 @@ export interface ShimContext {
   readonly reaper: Reaper;
   readonly events: EventSink;
   readonly log: Log;
+  /** What outlives this process. */
+  readonly records: Records;
+  /** The keeper's pid; 0 without one. */
+  readonly keeper: number;
   /** Whether a daemon takes this shim's events: false only where there is nobody at its address. */
   readonly daemonAnswers: () => boolean;
   readonly namespace: string;

@@ -6,6 +6,7 @@ import type { Cgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { within } from "../platform/deadline.ts";
 import { SIGKILL } from "../platform/platform.ts";
+import type { Ended } from "../reaper/reaper.ts";
 import { isAlreadyGone } from "../runc/errors.ts";
 import type { Runc } from "../runc/runc.ts";
 import type { ShimContext } from "./context.ts";
@@ -76,20 +77,35 @@ export class Exits {
     this.#context.events.publish(topics.start, { containerId: id, pid: init.pid });
   }
 
-  ofExec(exec: Process, status: number): void {
-    exec.exited({ status, at: this.#now() });
+  ofExec(exec: Process, { status, at }: Ended): void {
+    exec.exited({ status, at: at ?? this.#now() });
     this.#publish(exec);
   }
 
-  /** Holds the init's exit until no start is on its way and all execs' exits are published, in bounds. */
-  async ofInit(status: number): Promise<void> {
-    const { id, init, runc } = this.#container;
-    const { clock } = this.#context.platform;
-    const exit: ProcessExit = { status, at: this.#now() };
+  /** Whether the init's start has still to be published. */
+  get startIsDue(): boolean {
+    return this.#startIsDue;
+  }
+
+  /** Takes over the exit of an init that an earlier shim held. */
+  resumeInit(exit: ProcessExit, startIsDue: boolean): Promise<void> {
+    return this.#hold(exit, true, startIsDue);
+  }
+
+  ofInit({ status, at }: Ended): Promise<void> {
+    const { init } = this.#container;
+    const exit: ProcessExit = { status, at: at ?? this.#now() };
     this.#save(exit);
     const wasPaused = init.state === "paused";
-    const startWasDue = this.#startIsDue;
-    init.happened("died");
+    init.died(exit);
+    return this.#hold(exit, wasPaused, this.#startIsDue);
+  }
+
+  /** Holds the init's exit until no start is on its way and all execs' exits are published, in bounds. */
+  async #hold(exit: ProcessExit, wasPaused: boolean, startWasDue: boolean): Promise<void> {
+    const { id, init, runc } = this.#container;
+    const { clock } = this.#context.platform;
+    this.#startIsDue = startWasDue;
     if (!(await within(clock, EXECS_TIMEOUT, this.#restEnded(wasPaused)))) {
       this.#context.log.warning("the init's exit is published, though its start or an exec has not ended", {
         id,

@@ -9,8 +9,9 @@ import { RuntimeError } from "../runc/errors.ts";
 import { withMember } from "../runc/json-text.ts";
 import type { RuntimeOptions } from "../runc/options.ts";
 import { type ProcessSetup, readPidFile } from "../runc/runc.ts";
-import { openStdio } from "../stdio/open.ts";
-import type { PipeOwner, Stdio, StdioContext } from "../stdio/stdio.ts";
+import { openStdio, resumeStdio } from "../stdio/open.ts";
+import type { StdioRecord } from "../stdio/records.ts";
+import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { ShimContext } from "./context.ts";
@@ -33,7 +34,7 @@ export interface Launch {
 
 export class Launcher {
   readonly #context: ShimContext;
-  readonly #stdio: StdioContext;
+  readonly #stdio: Omit<StdioContext, "changed">;
   readonly #spec: Spec;
   readonly #options: RuntimeOptions;
   readonly #policy: OutputPolicy;
@@ -57,24 +58,35 @@ export class Launcher {
       container: container.id,
       bundle: container.bundle,
       spawn: (request) => reaper.spawn({ ...request, oomScoreAdj }),
+      adopt: (pid, pidfd) => reaper.adopt(pid, pidfd),
+      isKept: context.keeper > 0,
     };
   }
 
-  /** Has the runtime make a process of that user with its stdio, and claims it. On failure the stdio is closed again. */
+  /** Goes on with the stdio of a process that an earlier shim had launched. */
+  resume(process: Process, stdio: StdioRecord, changed: () => void): Stdio {
+    return resumeStdio({ ...this.#stdio, changed }, this.#configOf(process), stdio);
+  }
+
+  #configOf(process: Process): ProcessStdioConfig {
+    const isInit = process.kind === "init";
+    // Whoever runs a command wants all of its output, such as an archive, and reads it.
+    return {
+      ...process.config,
+      mayBeAttachedLater: isInit,
+      policy: isInit ? this.#policy : { kind: "block" },
+    };
+  }
+
+  /** Has the runtime make a process of that user with its stdio, and claims it. On failure the stdio is closed again. `changed` is told of its stdio. */
   async launch(
     process: Process,
     { user, pidFile, verb, command }: Launch,
     caller: CancelSignal,
+    changed: () => void,
   ): Promise<Child> {
     const { platform, reaper } = this.#context;
-    const stdio = openStdio(
-      this.#stdio,
-      process.kind === "init"
-        ? { ...process.config, mayBeAttachedLater: true, policy: this.#policy }
-        : // Whoever runs a command wants all of its output, such as an archive, and reads it.
-          { ...process.config, mayBeAttachedLater: false, policy: { kind: "block" } },
-      this.#pipeOwner(user),
-    );
+    const stdio = openStdio({ ...this.#stdio, changed }, this.#configOf(process), this.#pipeOwner(user));
     process.attach(stdio);
     let release = (): void => {};
     let forget = (): void => {};

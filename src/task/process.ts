@@ -3,6 +3,7 @@
 
 import type { ProcessDump } from "../api/dump.ts";
 import type { Child } from "../reaper/reaper.ts";
+import type { StdioRecord } from "../stdio/records.ts";
 import type { Stdio, StdioConfig } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -16,6 +17,19 @@ export interface ProcessExit {
   readonly at: bigint;
 }
 
+/** What a successor of the shim needs to know of a process. */
+export interface ProcessRecord extends StdioConfig {
+  readonly id: string;
+  readonly state: State;
+  readonly pid: number;
+  /** -1 once it has ended. */
+  readonly pidfd: number;
+  readonly exit?: { readonly status: number; readonly at: string } | undefined;
+  readonly size?: readonly [columns: number, rows: number] | undefined;
+  readonly isStdinClosed: boolean;
+  readonly stdio?: StdioRecord | undefined;
+}
+
 /** How Wait is answered for a process that never ran. */
 type Answer = ProcessExit | TtrpcError;
 
@@ -27,6 +41,8 @@ export class Process {
   stdio: Stdio | undefined;
   #state: State = "created";
   #exit: ProcessExit | undefined;
+  /** The same as soon as it is known, published or not. */
+  #death: ProcessExit | undefined;
   #child: Child | undefined;
   /** The terminal's, known before there is one: kept for it. */
   size: readonly [columns: number, rows: number] | undefined;
@@ -37,10 +53,54 @@ export class Process {
   /** Those who wait. A client that polls Wait and gives up must leave nothing behind, so it is no promise that they hang on. */
   readonly #waiters = new Set<(answer: Answer) => void>();
 
-  constructor(kind: Kind, id: string, config: StdioConfig) {
+  readonly #changed: () => void;
+
+  /** `changed` is called when what record() tells has changed. */
+  constructor(kind: Kind, id: string, config: StdioConfig, changed: () => void = () => {}) {
     this.kind = kind;
     this.id = id;
     this.config = config;
+    this.#changed = changed;
+  }
+
+  record(): ProcessRecord {
+    const { stdin, stdout, stderr, terminal } = this.config;
+    const death = this.#death;
+    return {
+      id: this.id,
+      stdin,
+      stdout,
+      stderr,
+      terminal,
+      state: this.#state,
+      pid: this.pid,
+      pidfd: death === undefined ? (this.#child?.pidfd ?? -1) : -1,
+      exit: death && { status: death.status, at: String(death.at) },
+      size: this.size,
+      isStdinClosed: this.#isStdinClosed,
+      stdio: this.stdio?.record(),
+    };
+  }
+
+  /** Goes on where an earlier shim's process was; `child` and `stdio` are those that were taken over. */
+  resume(record: ProcessRecord, child: Child | undefined, stdio: Stdio | undefined): void {
+    this.#state = record.state;
+    this.size = record.size;
+    this.#isStdinClosed = record.isStdinClosed;
+    this.stdio = stdio;
+    this.#child = child;
+    if (record.exit === undefined) {
+      void child?.exited.then(() => this.stdio?.processEnded());
+      return;
+    }
+    this.#death = { status: record.exit.status, at: BigInt(record.exit.at) };
+    stdio?.processEnded();
+    if (record.state === "stopped") this.#exit = this.#answer = this.#death;
+  }
+
+  /** How it ended, published or not. */
+  get death(): ProcessExit | undefined {
+    return this.#death;
   }
 
   get state(): State {
@@ -59,7 +119,9 @@ export class Process {
 
   /** Does the request's part of the lifecycle. Throws a TtrpcError if the state refuses it. */
   request(request: Request): void {
-    this.#state = next(this.kind, request, this.#state);
+    const before = this.#state;
+    this.#state = next(this.kind, request, before);
+    if (this.#state !== before) this.#changed();
     // A second attempt: who waits from now on waits for its end.
     if (request === "start") this.#answer = undefined;
   }
@@ -67,6 +129,13 @@ export class Process {
   /** Notes what has come to pass. */
   happened(occurrence: Exclude<Occurrence, "exited" | "deleted" | "startFailed">): void {
     this.#state = next(this.kind, occurrence, this.#state);
+    this.#changed();
+  }
+
+  /** Its process has ended; the exit is published later. */
+  died(exit: ProcessExit): void {
+    this.#death = exit;
+    this.happened("died");
   }
 
   /** The stdio that the process is about to be made with. */
@@ -79,6 +148,7 @@ export class Process {
   /** The process exists, and is this child of ours. */
   became(child: Child): void {
     this.#child = child;
+    this.#changed();
     void child.exited.then(() => this.stdio?.processEnded());
   }
 
@@ -88,11 +158,13 @@ export class Process {
 
   resize(columns: number, rows: number): void {
     this.size = [columns, rows];
+    this.#changed();
     this.stdio?.resize(columns, rows);
   }
 
   closeStdin(): void {
     this.#isStdinClosed = true;
+    this.#changed();
     this.stdio?.closeStdin();
   }
 
@@ -132,12 +204,15 @@ export class Process {
   /** A start came to nothing: the process is as it was before. Who waits for an exec gets `exit`, as no other will come. */
   startFailed(exit?: ProcessExit): void {
     this.#state = next(this.kind, "startFailed", this.#state);
+    this.#changed();
     if (exit !== undefined && this.#state === "created") this.#settle(exit);
   }
 
   exited(exit: ProcessExit): void {
     this.#state = next(this.kind, "exited", this.#state);
     this.#exit = exit;
+    this.#death = exit;
+    this.#changed();
     this.#settle(exit);
   }
 

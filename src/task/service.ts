@@ -9,10 +9,11 @@ import { withOutput } from "../cgroup/metrics-writer.ts";
 import { SIGKILL } from "../platform/platform.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { Container } from "./container.ts";
+import { Container, type ContainerRecord, type ExecRecord } from "./container.ts";
 import type { ShimContext } from "./context.ts";
 import { exitFields } from "./exits.ts";
-import type { Process } from "./process.ts";
+
+import type { Process, ProcessExit } from "./process.ts";
 import { Watchdog, type Watched } from "./watchdog.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */
@@ -33,22 +34,60 @@ export class TaskService {
   readonly #owner: ServiceOwner;
   /** null while a container is being made: the id is taken, but nothing can be asked of it. */
   readonly #containers = new Map<string, Container | null>();
+  readonly #deletes = new Map<string, Deleted>();
+  /** Resolves when nothing is left that was under way when an earlier shim died. */
+  #settled: Promise<unknown> = Promise.resolve();
   readonly #watchdogs = new Map<string, Watchdog>();
-  readonly #deletes = new Map<string, api.DeleteResponse>();
 
   constructor(context: ShimContext, owner: ServiceOwner) {
     this.#context = context;
     this.#owner = owner;
   }
 
+  /** Takes over what an earlier shim has left, by kind of record. */
+  takeOver(records: ReadonlyMap<string, Uint8Array>): void {
+    const { text } = this.#context.platform;
+    const containers: ContainerRecord[] = [];
+    const execs: ExecRecord[] = [];
+    for (const [key, content] of records) {
+      if (key.startsWith("container ")) containers.push(JSON.parse(text.decode(content)));
+      else if (key.startsWith("exec ")) execs.push(JSON.parse(text.decode(content)));
+      else if (key.startsWith("deleted ")) {
+        this.#remember(key.slice("deleted ".length), readDeleted(JSON.parse(text.decode(content))));
+      }
+    }
+    this.#settled = Promise.all(
+      containers.map((record) =>
+        this.#takeOverContainer(
+          record,
+          execs.filter(({ container }) => container === record.init.id),
+        ),
+      ),
+    );
+  }
+
+  async #takeOverContainer(record: ContainerRecord, execs: readonly ExecRecord[]): Promise<void> {
+    const { id } = record.init;
+    const { container, settled } = Container.resume(this.#context, record, execs);
+    this.#put(id, record.isMade ? container : null);
+    if (!(await settled)) this.#remove(id);
+  }
+
   async create(request: api.CreateTaskRequest, call: CallContext): Promise<api.CreateTaskResponse> {
     const { id } = request;
+    if (call.isResumed) {
+      const wasBegun = this.#containers.has(id);
+      await this.#settled;
+      const made = this.#containers.get(id);
+      if (made) return { pid: made.init.pid };
+      if (wasBegun) throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it made the container");
+    }
     if (this.#containers.has(id)) throw new TtrpcError(Code.ALREADY_EXISTS, `container ${id} already exists`);
     this.#put(id, null);
     try {
       const container = await Container.create(this.#context, request, call);
       this.#put(id, container);
-      this.#deletes.delete(deleteKey(request));
+      this.#forgetDelete(deleteKey(request));
       return { pid: container.init.pid };
     } catch (error) {
       this.#remove(id);
@@ -58,6 +97,14 @@ export class TaskService {
 
   async start(request: api.StartRequest, call: CallContext): Promise<api.StartResponse> {
     const [container, process] = this.#find(request);
+    if (call.isResumed) {
+      const wasBegun = process.state === "starting";
+      await this.#settled;
+      if (process.pid > 0 && process.state !== "created") return { pid: process.pid };
+      if (wasBegun && request.execId !== "") {
+        throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it started the process");
+      }
+    }
     await container.start(process, call);
     return { pid: process.pid };
   }
@@ -65,25 +112,27 @@ export class TaskService {
   async delete(request: api.DeleteRequest): Promise<api.DeleteResponse> {
     const key = deleteKey(request);
     const again = this.#deletes.get(key);
-    if (again !== undefined) return again;
+    if (again !== undefined) return deleteAnswer(again);
     const [container, process] = this.#find(request);
     try {
       await (request.execId === "" ? container.delete() : container.deleteExec(process));
     } catch (error) {
       // Two Deletes at once: the one that came second found it done.
       const answer = this.#deletes.get(key);
-      if (answer !== undefined) return answer;
+      if (answer !== undefined) return deleteAnswer(answer);
       throw error;
     }
-    const answer = { pid: process.pid, ...exitFields(process.exit) };
-    this.#remember(key, answer);
+    const deleted = { pid: process.pid, exit: process.exit };
+    this.#remember(key, deleted);
     if (request.execId === "") this.#remove(request.id);
-    return answer;
+    return deleteAnswer(deleted);
   }
 
-  async exec(request: api.ExecProcessRequest): Promise<Empty> {
-    this.#container(request.id).addExec(request);
-    this.#deletes.delete(deleteKey(request));
+  async exec(request: api.ExecProcessRequest, call: CallContext): Promise<Empty> {
+    const container = this.#container(request.id);
+    if (call.isResumed && container.has(request.execId)) return empty;
+    container.addExec(request);
+    this.#forgetDelete(deleteKey(request));
     return empty;
   }
 
@@ -110,13 +159,15 @@ export class TaskService {
     return empty;
   }
 
-  async pause(request: api.PauseRequest): Promise<Empty> {
-    await this.#container(request.id).pause();
+  async pause(request: api.PauseRequest, call: CallContext): Promise<Empty> {
+    const container = this.#container(request.id);
+    if (call.isResumed) await this.#settled;
+    if (!call.isResumed || container.init.state !== "paused") await container.pause();
     return empty;
   }
 
-  async resume(request: api.ResumeRequest): Promise<Empty> {
-    await this.#container(request.id).resume();
+  async resume(request: api.ResumeRequest, call: CallContext): Promise<Empty> {
+    await this.#container(request.id).resume(call.isResumed);
     return empty;
   }
 
@@ -181,6 +232,11 @@ export class TaskService {
     return empty;
   }
 
+  /** Kills the runtime's commands that are under way, before another process goes on. */
+  abandon(): void {
+    for (const container of this.#containers.values()) container?.abandon();
+  }
+
   /** What there is, for Debug. A container that is being made is not among them. */
   dump(): ContainerDump[] {
     return [...this.#containers.values()]
@@ -233,11 +289,34 @@ export class TaskService {
     this.#watchdogs.set(container.id, new Watchdog(this.#context, watched, owner));
   }
 
-  #remember(key: string, answer: api.DeleteResponse): void {
-    this.#deletes.set(key, answer);
+  #remember(key: string, deleted: Deleted): void {
+    const { records } = this.#context;
+    const { pid, exit } = deleted;
+    this.#deletes.set(key, deleted);
+    records.put(`deleted ${key}`, () =>
+      JSON.stringify({ pid, status: exit?.status, at: exit && String(exit.at) }),
+    );
     const oldest = this.#deletes.keys().next().value;
-    if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#deletes.delete(oldest);
+    if (this.#deletes.size > REMEMBERED_DELETES && oldest !== undefined) this.#forgetDelete(oldest);
   }
+
+  #forgetDelete(key: string): void {
+    if (this.#deletes.delete(key)) this.#context.records.remove(`deleted ${key}`);
+  }
+}
+
+/** What is told of a process that was deleted. */
+interface Deleted {
+  readonly pid: number;
+  readonly exit: ProcessExit | undefined;
+}
+
+function deleteAnswer({ pid, exit }: Deleted): api.DeleteResponse {
+  return { pid, ...exitFields(exit) };
+}
+
+function readDeleted({ pid, status, at }: { pid: number; status?: number; at?: string }): Deleted {
+  return { pid, exit: status === undefined || at === undefined ? undefined : { status, at: BigInt(at) } };
 }
 
 function checkpointOptions({ options }: api.CheckpointTaskRequest): CheckpointOptions {

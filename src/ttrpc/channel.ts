@@ -1,7 +1,7 @@
 // Frames over a byte stream, with back-pressure both ways. One per connection, owned by a server's connection or by a client.
 
 import type { ByteStream } from "../platform/platform.ts";
-import { type Frame, FrameDecoder } from "./frame.ts";
+import { type Frame, FrameDecoder, frameAt, MAX_WHOLE_BYTES } from "./frame.ts";
 
 /** Bytes that may wait for a peer to read them before its requests are no longer read, and senders of a stream have to wait. */
 export const WRITE_LIMIT_BYTES: number = 256 * 1024;
@@ -10,6 +10,11 @@ export interface ChannelOwner {
   frame(frame: Frame): void;
   /** Everything written has been handed to the kernel. */
   drained?(): void;
+  /**
+   * With it, bytes stay in the kernel until their whole frame is there and frame() has been called for it. Called before a frame is taken in pieces
+   * that is too long for that, and when it has been handed out.
+   */
+  inPieces?(begin: boolean): void;
   /** The connection is over. Called once; no frame follows. */
   closed(error: Error | undefined): void;
 }
@@ -24,6 +29,8 @@ export class Channel {
   #paused = false;
   #full = false;
   #holds = 0;
+  /** Whether a frame is being taken that is too long to be looked at whole. */
+  #inPieces = false;
   #writers: (() => void)[] = [];
 
   /**
@@ -40,6 +47,7 @@ export class Channel {
         this.#decoder.push(chunk);
         this.#pump();
       },
+      ...(owner.inPieces && { take: (bytes: Uint8Array) => this.#take(bytes) }),
       drained: () => this.#drained(),
       closed: (error) => this.#closed(error),
     });
@@ -87,7 +95,39 @@ export class Channel {
     return this.#holds > 0 || (this.#full && this.#stopWhenFull);
   }
 
-  /** Hands out the frames that are there until reading has to stop, then stops or resumes the stream to match. */
+  /** Hands out the whole frames at the front of what the kernel holds. Returns how many bytes they are. */
+  #take(bytes: Uint8Array): number {
+    if (this.#inPieces) return this.#takePiece(bytes);
+    let taken = 0;
+    while (this.#open && !this.#blocked()) {
+      const next = frameAt(bytes, taken);
+      if (next === undefined) break;
+      if (next.size > MAX_WHOLE_BYTES) {
+        if (taken > 0) break;
+        this.#inPieces = true;
+        this.#owner.inPieces?.(true);
+        return this.#takePiece(bytes);
+      }
+      if (next.frame === undefined) break;
+      taken += next.size;
+      this.#owner.frame(next.frame);
+    }
+    this.#match();
+    return taken;
+  }
+
+  #takePiece(bytes: Uint8Array): number {
+    const piece = bytes.subarray(0, this.#decoder.wanted(bytes));
+    this.#decoder.push(piece.slice());
+    for (let frame = this.#decoder.next(); frame; frame = this.#decoder.next()) this.#owner.frame(frame);
+    if (this.#decoder.isBetweenFrames) {
+      this.#inPieces = false;
+      this.#owner.inPieces?.(false);
+    }
+    return piece.length;
+  }
+
+  /** Hands out the frames that are there until reading has to stop. */
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
@@ -100,6 +140,11 @@ export class Channel {
     } finally {
       this.#pumping = false;
     }
+    this.#match();
+  }
+
+  /** Stops or resumes the stream as has to be. */
+  #match(): void {
     const blocked = this.#blocked();
     if (!this.#open || blocked === this.#paused) return;
     this.#paused = blocked;

@@ -35,6 +35,8 @@ export interface CallContext extends CallInfo, CancelSignal {
   readonly metadata: Metadata;
   /** On Clock.monotonicMs. */
   readonly deadlineMs: number | undefined;
+  /** Whether an earlier process had begun to answer it, and may have done what it asks for. */
+  readonly isResumed: boolean;
 }
 
 type Input<M> = M extends { readonly requestStream: true }

@@ -50,6 +50,25 @@ export function tooLarge(length: number): TtrpcError {
   );
 }
 
+/** Longest frame that is looked at whole in what the kernel holds, header included. */
+export const MAX_WHOLE_BYTES: number = 64 * 1024;
+
+/** The frame whose header stands at `start`: its size with its header, and the frame itself if it is there whole. undefined before its header is. */
+export function frameAt(
+  bytes: Uint8Array,
+  start: number,
+): { size: number; frame: Frame | undefined } | undefined {
+  if (bytes.length < start + HEADER_BYTES) return undefined;
+  const header = new DataView(bytes.buffer, bytes.byteOffset + start, HEADER_BYTES);
+  const length = header.getUint32(0);
+  const size = HEADER_BYTES + length;
+  const from = start + HEADER_BYTES;
+  if (bytes.length < start + size) return { size, frame: undefined };
+  const data = bytes.subarray(from, from + length);
+  const [streamId, type, flags] = [header.getUint32(4), header.getUint8(8), header.getUint8(9)];
+  return { size, frame: { streamId, type, flags, length, data } };
+}
+
 const EMPTY = new Uint8Array(0);
 
 /**
@@ -64,6 +83,21 @@ export class FrameDecoder {
   #filled = 0;
   /** Bytes of an oversized frame still to be dropped. */
   #skip = 0;
+
+  /** Whether no frame has begun. */
+  get isBetweenFrames(): boolean {
+    return this.#filled === 0 && this.#skip === 0 && this.#position >= this.#chunk.length;
+  }
+
+  /** How many of these bytes, which come next, are of the frame that has begun, or begins with them. */
+  wanted(bytes: Uint8Array): number {
+    let rest = this.#skip;
+    if (rest === 0) {
+      const header = this.#filled >= HEADER_BYTES ? this.#partial : bytes;
+      rest = HEADER_BYTES + lengthAt(header, 0) - this.#filled;
+    }
+    return Math.min(rest, bytes.length);
+  }
 
   /** Adds received bytes, which the decoder keeps until next() has returned undefined. */
   push(chunk: Uint8Array): void {

@@ -38,12 +38,14 @@ export class ServerCall extends Cancellation implements CallContext {
   readonly metadata: Metadata;
   readonly startedMs: number;
   readonly deadlineMs: number | undefined;
+  readonly isResumed: boolean;
   sink: DataSink | undefined;
   #timer: Timer | undefined;
   #done = false;
 
-  constructor(host: CallHost, id: number, request: Request) {
+  constructor(host: CallHost, id: number, request: Request, isResumed = false) {
     super();
+    this.isResumed = isResumed;
     this.host = host;
     this.id = id;
     this.service = request.service;

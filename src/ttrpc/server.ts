@@ -3,6 +3,7 @@
 import type { ByteStream, Clock } from "../platform/platform.ts";
 import { BoundedReader } from "./bounded-reader.ts";
 import { Channel } from "./channel.ts";
+import type { CallRecords, ConnectionRecord, KeptConnection } from "./connection-record.ts";
 import type {
   CallContext,
   CallInfo,
@@ -11,7 +12,7 @@ import type {
   ServiceImplementation,
 } from "./definition.ts";
 import { decodeRequest, type Request } from "./envelope.ts";
-import { Flag, type Frame, FrameType, tooLarge } from "./frame.ts";
+import { Flag, type Frame, FrameType, MAX_WHOLE_BYTES, tooLarge } from "./frame.ts";
 import { type CallHost, ServerCall } from "./server-call.ts";
 import { Code, TtrpcError } from "./status.ts";
 
@@ -44,13 +45,17 @@ export class TtrpcServer {
   readonly #options: ServerOptions;
   readonly #services = new Map<string, ReadonlyMap<string, RegisteredMethod>>();
   readonly #connections = new Set<ServerConnection>();
+  readonly #records: CallRecords | undefined;
   #stopping = false;
+  #suspended = false;
   #settled: (() => void)[] = [];
   #isIgnored: (call: CallInfo) => boolean = () => false;
 
-  constructor(clock: Clock, options: ServerOptions = {}) {
+  /** With `records`, connections and calls survive this process: see connection-record.ts. */
+  constructor(clock: Clock, options: ServerOptions = {}, records?: CallRecords) {
     this.#clock = clock;
     this.#options = options;
+    this.#records = records;
   }
 
   /**
@@ -78,24 +83,45 @@ export class TtrpcServer {
     }
   }
 
-  /** Serves a connection until it ends. After close() or shutdown() it is closed at once. */
-  accept(stream: ByteStream): void {
+  /** Serves a connection until it ends, from where an earlier process was if it is `kept`. After close() or shutdown() it is closed at once. */
+  accept(stream: ByteStream, kept?: KeptConnection): void {
     if (this.#stopping) {
       stream.close();
       return;
     }
-    const connection: ServerConnection = new ServerConnection(stream, this.#clock, {
-      begin: (call, request, flags) => this.#begin(call, request, flags),
-      finished: (call, error) =>
-        this.#options.finished?.(call, this.#clock.monotonicMs() - call.startedMs, error),
-      quiet: () => this.#checkSettled(),
-      closed: () => {
-        this.#connections.delete(connection);
-        this.#options.connectionsChanged?.(this.#connections.size);
+    const record = stream.fd === undefined ? undefined : this.#records?.connection(stream.fd);
+    const connection: ServerConnection = new ServerConnection(
+      stream,
+      this.#clock,
+      {
+        begin: (call, request, flags) => this.#begin(call, request, flags),
+        finished: (call, error) =>
+          this.#options.finished?.(call, this.#clock.monotonicMs() - call.startedMs, error),
+        quiet: () => this.#checkSettled(),
+        closed: () => {
+          this.#connections.delete(connection);
+          this.#options.connectionsChanged?.(this.#connections.size);
+        },
       },
-    });
+      record,
+      kept?.lastId,
+    );
     this.#connections.add(connection);
+    if (this.#suspended) connection.hold();
     this.#options.connectionsChanged?.(this.#connections.size);
+    for (const [id, data] of kept?.calls ?? []) connection.resume(id, data);
+  }
+
+  /** Takes no more requests: they stay in the kernel for whoever goes on with the connections. */
+  suspend(): void {
+    this.#suspended = true;
+    for (const connection of this.#connections) connection.hold();
+  }
+
+  /** Takes requests again. */
+  goOn(): void {
+    this.#suspended = false;
+    for (const connection of this.#connections) connection.release();
   }
 
   /** The calls that are running now. */
@@ -183,16 +209,42 @@ class ServerConnection implements CallHost {
   readonly clock: Clock;
   readonly #owner: ConnectionOwner;
   readonly #channel: Channel;
+  readonly #record: ConnectionRecord | undefined;
   #lastId = 0;
+  /** The last request that an earlier process took, which may stand in the kernel still; 0 once that is known. */
+  #keptId = 0;
+  /** Calls whose answers the kernel has not taken. */
+  readonly #unsent = new Set<number>();
 
-  constructor(stream: ByteStream, clock: Clock, owner: ConnectionOwner) {
+  constructor(
+    stream: ByteStream,
+    clock: Clock,
+    owner: ConnectionOwner,
+    record?: ConnectionRecord,
+    lastId = 0,
+  ) {
     this.clock = clock;
     this.#owner = owner;
+    this.#record = record;
+    this.#lastId = lastId;
+    this.#keptId = lastId;
+    record?.put(() => this.#lastId);
     this.#channel = new Channel(
       stream,
-      { frame: (frame) => this.#frame(frame), drained: () => owner.quiet(), closed: () => this.#closed() },
+      {
+        frame: (frame) => this.#frame(frame),
+        drained: () => this.#drained(),
+        closed: () => this.#closed(),
+        ...(record && { inPieces: (begin: boolean) => record.doubt("request", begin) }),
+      },
       true,
     );
+  }
+
+  /** Answers a call that an earlier process had begun to answer. */
+  resume(id: number, data: Uint8Array): void {
+    this.#record?.begin(id, data);
+    this.#begin(id, 0, data, true);
   }
 
   get peer() {
@@ -204,8 +256,23 @@ class ServerConnection implements CallHost {
   }
 
   write(frame: Uint8Array): void {
+    // The kernel takes a short one whole or not at all.
+    if (frame.length > MAX_WHOLE_BYTES) this.#record?.doubt("answer", true);
     this.#channel.write(frame);
+    if (this.#channel.stream.queued === 0) this.#sent();
     this.#owner.quiet();
+  }
+
+  #drained(): void {
+    this.#sent();
+    this.#owner.quiet();
+  }
+
+  /** All answers are with the kernel: nobody has to give them again. */
+  #sent(): void {
+    this.#record?.doubt("answer", false);
+    for (const id of this.#unsent) this.#record?.end(id);
+    this.#unsent.clear();
   }
 
   whenWritable(): Promise<void> | undefined {
@@ -221,7 +288,10 @@ class ServerConnection implements CallHost {
   }
 
   forget(call: ServerCall, error: TtrpcError | undefined): void {
-    if (this.calls.get(call.id) === call) this.calls.delete(call.id);
+    if (this.calls.get(call.id) === call) {
+      this.calls.delete(call.id);
+      if (this.#record !== undefined) this.#unsent.add(call.id);
+    }
     this.#owner.finished(call, error);
   }
 
@@ -230,6 +300,7 @@ class ServerConnection implements CallHost {
   }
 
   #closed(): void {
+    this.#record?.remove([...this.calls.keys(), ...this.#unsent]);
     this.#owner.closed();
     const gone = new TtrpcError(Code.CANCELLED, "the client went away");
     for (const call of [...this.calls.values()]) call.drop(gone);
@@ -246,11 +317,20 @@ class ServerConnection implements CallHost {
   }
 
   #request(id: number, flags: number, data: Uint8Array): void {
+    const kept = this.#keptId;
+    this.#keptId = 0;
+    if (id === kept) return;
     if (id <= this.#lastId) {
       this.#refuse(id, "was used: stream ids have to rise");
       return;
     }
     this.#lastId = id;
+    // A view of what was received, which does not stay.
+    this.#record?.begin(id, data.slice());
+    this.#begin(id, flags, data, false);
+  }
+
+  #begin(id: number, flags: number, data: Uint8Array, isResumed: boolean): void {
     let request: Request;
     try {
       request = decodeRequest(data);
@@ -258,7 +338,7 @@ class ServerConnection implements CallHost {
       this.#refuse(id, `has a malformed request: ${TtrpcError.from(error).rawMessage}`);
       return;
     }
-    const call = new ServerCall(this, id, request);
+    const call = new ServerCall(this, id, request, isResumed);
     this.calls.set(id, call);
     this.#owner.begin(call, request, flags);
   }

@@ -8,6 +8,7 @@ import { ownGroupOf } from "../../src/cli/shims/control-group.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { isRunning, processInfo } from "../harness/processes.ts";
 import { Cli } from "./cli.ts";
 
@@ -118,7 +119,7 @@ test("a container without shim and daemon ends", async () => {
   const shim = await daemon.shimPid("alone");
   await daemon.kill();
   try {
-    process.kill(shim, "SIGKILL");
+    killForGood(shim);
     await eventually("the shim to be gone", () => !isRunning(shim));
     assert.equal(allGone(pids), false);
     await cli.do(["kill", "--direct", "alone"]);

@@ -7,6 +7,7 @@ import { after, before, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { processInfo } from "../harness/processes.ts";
 import { isHoldfastd } from "../harness/runtime.ts";
 import { Cli } from "./cli.ts";
@@ -171,7 +172,7 @@ test("why it ended is told: by itself, asked for, by a signal of somebody else, 
   const ends: readonly (readonly [id: string, cause: string, end: (id: string) => Promise<unknown>])[] = [
     ["asked", "kill request", (id) => cli.do(["kill", "-s", "KILL", id])],
     ["killed", "signal", async (id) => process.kill((await daemon.ctr.task(id)).pid, "SIGKILL")],
-    ["shimless", "shim died", async (id) => process.kill(await daemon.shimPid(id), "SIGKILL")],
+    ["shimless", "shim died", async (id) => killForGood(await daemon.shimPid(id))],
   ];
   for (const [id, cause, end] of ends) {
     daemon.ctr.ids.add(id);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { run } from "../harness/command.ts";
 import { exitStatusOf } from "../harness/events.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
 import { isRunning } from "../harness/processes.ts";
 import type { Kubelet, Pod } from "./kubelet.ts";
@@ -63,7 +64,7 @@ onNode(
     const pod = await k.pod("orphans");
     const ids = [await k.run(pod, "one", SLEEP), await k.run(pod, "two", SLEEP)];
     const pids = await Promise.all([pod.id, ...ids].map((id) => k.pidOf(id)));
-    process.kill(await k.shimPid(pod.id), "SIGKILL");
+    killForGood(await k.shimPid(pod.id));
     await eventually("every process of the pod to end", () => !pids.some((pid) => isRunning(pid)));
     for (const id of [pod.id, ...ids]) assert.equal(exitStatusOf(await events.exitOf(id)), 137);
     // 255 is what containerd makes of a Wait that was cut off, if it hears of that before it hears of the exit.

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { Docker, IMAGE } from "../harness/docker.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
 import { processesMentioning } from "../harness/processes.ts";
 
@@ -135,7 +136,7 @@ test("holdfastd is killed under it: the container goes on, and an exit meanwhile
 
 test("a shim is killed: Docker sees that its container has ended", async () => {
   await docker.do(["run", "-d", "--name", "orphan", ...SLEEP]);
-  process.kill(await docker.shimPid("orphan"), "SIGKILL");
+  killForGood(await docker.shimPid("orphan"));
   await eventually("it to be down", async () => (await running("orphan")) === "false");
   assert.equal(await docker.inspect("orphan", ".State.ExitCode"), "137");
   await docker.do(["start", "orphan"]);

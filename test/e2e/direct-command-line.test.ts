@@ -8,6 +8,7 @@ import { Code } from "../../src/ttrpc/status.ts";
 import { Running, run } from "../harness/command.ts";
 import { addressFile, Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { shimSocket } from "../harness/leftovers.ts";
 import { isRunning, processesMentioning } from "../harness/processes.ts";
 import { failsOnGoShim, isGoShim } from "../harness/runtime.ts";
@@ -199,7 +200,7 @@ test("delete cleans up after a killed shim: container, runtime state and root fi
   const pid = await shim.create("killed", place.bundle("killed"), { rootfs });
   await shim.start("killed");
   const { shimPid } = await shim.connect("killed");
-  process.kill(shimPid, "SIGKILL");
+  killForGood(shimPid);
   const response = await deleteResponse("killed");
   assert.equal(response.exitStatus, 137);
   assert.equal(response.pid, pid);

@@ -10,6 +10,7 @@ import { run } from "../harness/command.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { makeFifo } from "../harness/fifo.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { mountsBelow, shimSocket } from "../harness/leftovers.ts";
 import { inParallel } from "../harness/parallel.ts";
 import { isRunning } from "../harness/processes.ts";
@@ -129,7 +130,7 @@ test("whatever stands where a dead shim's files were, all that the container hel
     await createIn(shim, idOf(name));
     pids.set(name, (await shim.state(idOf(name))).pid);
   });
-  process.kill(shimPid, "SIGKILL");
+  killForGood(shimPid);
   await eventually("the shim to end", () => !isRunning(shimPid));
   shim.close();
   await inParallel(3, names, async (name) => {
@@ -195,7 +196,7 @@ test("a killed shim's root is unmounted, however often something was mounted the
   assert.equal(mountsBelow(place.bundle("stack")).filter((point) => point === rootfs).length, 2);
   assert.throws(() => writeFileSync(join(rootfs, "written"), "1"), /EROFS/, "the bind is not read-only");
   const { shimPid } = await shim.connect("stack");
-  process.kill(shimPid, "SIGKILL");
+  killForGood(shimPid);
   await eventually("the shim to end", () => !isRunning(shimPid));
   shim.close();
   const output = await place.delete("stack");

@@ -7,6 +7,7 @@ import { Code } from "../../src/ttrpc/status.ts";
 import { addressFile, Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
 import { allPids, isRunning, memoryOf, processInfo } from "../harness/processes.ts";
 import { failsOnGoShim, isSanitizerBuild } from "../harness/runtime.ts";
@@ -213,7 +214,7 @@ test("a runtime's command does not outlive its shim", {
   gate.hold("create");
   const creating = shim.create("orphaned", place.bundle("orphaned"), gated).catch(() => {});
   const runtime = await gate.held("create");
-  process.kill(shimPid, "SIGKILL");
+  killForGood(shimPid);
   await eventually("the runtime to end", () => !isRunning(runtime));
   gate.release("create");
   await creating;

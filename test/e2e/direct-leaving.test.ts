@@ -7,6 +7,7 @@ import { after, test } from "node:test";
 import { Code } from "../../src/ttrpc/status.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually, patience } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { shimSocket } from "../harness/leftovers.ts";
 import { isRunning } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
@@ -118,7 +119,7 @@ test("a start beside a shim that stands still gets its address, beside a dead on
     const client = await ShimClient.connect(address);
     const { shimPid: before } = await client.connect("standing");
     const ended = client.connection;
-    process.kill(before, "SIGKILL");
+    killForGood(before);
     await eventually("its connection to end", () => ended.closed);
     // Its listener may live for some milliseconds more.
     assert.equal(await place.start("standing"), address);

@@ -5,6 +5,7 @@ import { Daemon } from "../harness/daemon.ts";
 import { exitStatusOf } from "../harness/events.ts";
 import { eventually } from "../harness/eventually.ts";
 import { IMAGE, importImage } from "../harness/image.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 import { ShimClient } from "../harness/shim-client.ts";
@@ -24,7 +25,7 @@ async function shimOf(id: string): Promise<number> {
 test("a container whose shim is killed is killed too and told as 137, and nothing of it stays", async () => {
   await daemon.ctr.startImage("running", IMAGE, ["sleep", "1000"]);
   const { pid } = await daemon.ctr.task("running");
-  process.kill(await shimOf("running"), "SIGKILL");
+  killForGood(await shimOf("running"));
   assert.equal(exitStatusOf(await events.exitOf("running")), 137);
   await events.topicOf("/tasks/delete", "running");
   await eventually("the container's process to end", () => !isRunning(pid));
@@ -39,7 +40,7 @@ test("delete tells the exit status of a container that had exited before its shi
     const id = `exited-${code}`;
     await daemon.ctr.start(id, ["sh", "-c", `exit ${code}`]);
     assert.equal(exitStatusOf(await events.exitOf(id)), code);
-    process.kill(await shimOf(id), "SIGKILL");
+    killForGood(await shimOf(id));
     assert.equal(exitStatusOf(await events.topicOf("/tasks/delete", id)), code);
     await daemon.ctr.do(["containers", "delete", id]);
   }
@@ -55,7 +56,7 @@ test("a container in the host's pid namespace is killed whole when its shim is k
     const processes = [...(await daemon.ctr.processes("whole")).keys()];
     return processes.length === 3 ? processes : undefined;
   });
-  process.kill(await shimOf("whole"), "SIGKILL");
+  killForGood(await shimOf("whole"));
   await events.topicOf("/tasks/delete", "whole");
   for (const pid of pids) await eventually(`process ${pid} to end`, () => !isRunning(pid));
   await daemon.ctr.do(["containers", "delete", "whole"]);
@@ -66,7 +67,7 @@ test("when a shim of several containers is killed, every one of them is told and
   const flags = ["--annotation", "io.containerd.runc.v2.group=pod"];
   for (const id of ids) await daemon.ctr.start(id, ["sleep", "1000"], { flags });
   const pids = (await daemon.ctr.tasks()).map((task) => task.pid);
-  process.kill(await shimOf("pod-one"), "SIGKILL");
+  killForGood(await shimOf("pod-one"));
   for (const id of ids) {
     assert.equal(exitStatusOf(await events.exitOf(id)), 137);
     await events.topicOf("/tasks/delete", id);
@@ -80,7 +81,7 @@ test("a shim that is killed while the daemon is away is cleaned up when the daem
   const { pid } = await daemon.ctr.task("both");
   const shim = await shimOf("both");
   await daemon.kill();
-  process.kill(shim, "SIGKILL");
+  killForGood(shim);
   await daemon.launch();
   await eventually("the container's process to end", () => !isRunning(pid));
   assert.deepEqual(await daemon.ctr.tasks(), []);

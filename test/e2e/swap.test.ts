@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { exitStatusOf } from "../harness/events.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
 import { GO_RUNTIME, isHoldfastd, OUR_RUNTIME, shimBinary } from "../harness/runtime.ts";
 
@@ -69,7 +70,7 @@ for (const [before, next, title] of [
     test("the old shim is killed: the new binary cleans its container up", async () => {
       const events = await daemon.events();
       const { pid } = await daemon.ctr.task("is-killed");
-      process.kill(await daemon.shimPid("is-killed"), "SIGKILL");
+      killForGood(await daemon.shimPid("is-killed"));
       assert.equal(exitStatusOf(await events.exitOf("is-killed")), 137);
       await eventually("its process to end", () => !isRunning(pid));
       assert.deepEqual(readdirSync(join(daemon.directory, "runc", daemon.namespace)), []);

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
 import { isRunning, processesMentioning } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
@@ -85,7 +86,7 @@ for (const [index, [step, paths]] of Object.entries(STEPS).entries()) {
       const { shimPid } = await shim.connect(id);
       const program = killingRunc(place.directory, `killed-${id}`, "shim", paths(id));
       await created(shim, id, program);
-      if (isRunning(shimPid)) process.kill(shimPid, "SIGKILL");
+      if (isRunning(shimPid)) killForGood(shimPid);
       await eventually("the shim to end", () => !isRunning(shimPid));
       shim.close();
       const deleted = await place.delete(id);

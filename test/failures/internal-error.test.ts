@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually, patience } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 
@@ -43,7 +44,7 @@ test("an internal error ends no container, and its text survives the shim and is
   await place.removeBundle("ended");
   rmSync(parent, { recursive: true });
 
-  process.kill(shimPid, "SIGKILL");
+  killForGood(shimPid);
   await eventually("the shim to end", () => !isRunning(shimPid));
   const { status, stderr } = await place.delete("pod");
   assert.equal(status, 0);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { run } from "./command.ts";
 import { directoriesIn, groupsIn, removeGroup, thawGroupsIn } from "./control-groups.ts";
 import { eventually } from "./eventually.ts";
+import { keepersBelow } from "./keeper.ts";
 import { isRunning, type ProcessInfo, processesMentioning } from "./processes.ts";
 
 const SOCKETS = "/run/containerd/s";
@@ -45,6 +46,7 @@ export class Leftovers {
     const own = [
       ...processesMentioning(`${this.#directory}/`),
       ...processesMentioning(`/${this.#namespace}/`),
+      ...keepersBelow(this.#directory),
     ];
     const unique = new Map(own.map((info) => [info.pid, info]));
     return [...unique.values()].filter((info) => info.pid !== daemonPid && info.executable !== "ctr");
@@ -88,6 +90,7 @@ export class Leftovers {
     const everything = (): ProcessInfo[] => [
       ...processesMentioning(`${this.#directory}/`),
       ...processesMentioning(`/${this.#namespace}/`),
+      ...keepersBelow(this.#directory),
     ];
     thawGroupsIn(this.#namespace);
     await eventually("its processes to end", () => {

@@ -164,6 +164,11 @@ export class ShimClient {
     return JSON.parse(text) as ShimDump;
   }
 
+  /** Has another program take the shim's place. */
+  upgrade(program: string): Promise<{ version: string; pid: number }> {
+    return createClient(DebugDefinition, this.connection).upgrade({ program }, this.#limit);
+  }
+
   close(): void {
     this.connection.close();
   }

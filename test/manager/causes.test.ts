@@ -12,6 +12,7 @@ import { processIdentity } from "../../src/platform/node-process.ts";
 import { createTask, putOnRecord, refusal, remove, start, statuses } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
 
 const daemon = await Daemon.start({ kind: "holdfastd" });
@@ -79,7 +80,7 @@ test("a container that is killed in order to be deleted was deleted by force", a
 
 test("a shim that is killed leaves a trace, and is the cause of the end", async () => {
   await start(daemon, client, "orphan", SLEEP);
-  process.kill(await daemon.shimPid("orphan"), "SIGKILL");
+  killForGood(await daemon.shimPid("orphan"));
   const end = await endOf("orphan");
   assert.deepEqual([end.status, end.cause], [137, Cause.CAUSE_SHIM_DIED]);
   const { steps } = await eventually("its end to be published", async () => {
@@ -100,7 +101,7 @@ test("a shim that is killed when its container has ended is not the cause", asyn
   const shim = await daemon.shimPid("earlier");
   await daemon.touch("earlier");
   assert.equal((await endOf("earlier")).status, 6);
-  process.kill(shim, "SIGKILL");
+  killForGood(shim);
   const { steps } = await eventually("the trace", async () => {
     const history = await client.history.get({ containerId: "earlier" });
     return history.steps.some(({ what }) => what === "/tasks/delete") ? history : undefined;
@@ -200,7 +201,7 @@ test("the client that made it may be dead, and the daemon away when it ends", as
   const shim = await daemon.shimPid("alone2");
   client.close();
   await daemon.kill();
-  process.kill(shim, "SIGKILL");
+  killForGood(shim);
   await daemon.launch();
   client = await daemon.client();
   await gone("alone2");

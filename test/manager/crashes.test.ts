@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { CarefulClient, INIT_STATUS } from "./careful-client.ts";
 
 let daemon = await Daemon.start({ kind: "holdfastd" });
@@ -91,7 +92,7 @@ for (const failpoint of ["cleanup:deleted", "cleanup:noted", "cleanup:removed"])
     const client = new CarefulClient(daemon);
     try {
       await client.begin();
-      process.kill(await daemon.shimPid(client.id), "SIGKILL");
+      killForGood(await daemon.shimPid(client.id));
       await daemon.exited;
       assert.equal((await client.history()).exit?.status, 128 + 9);
       await eventually("the end to be published", () => client.heard.includes("delete"));

@@ -31,6 +31,7 @@ import {
 } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { isRunning, openFiles } from "../harness/processes.ts";
 import { GO_RUNTIME, OUR_RUNTIME } from "../harness/runtime.ts";
 
@@ -176,7 +177,7 @@ test("a container of a daemon that had no root of its own is found again, and cl
   rmSync(join(daemon.bundle("older"), "runtime-root"));
   const shim = await daemon.shimPid("older");
   await daemon.kill();
-  process.kill(shim, "SIGKILL");
+  killForGood(shim);
   await daemon.launch();
   const again = await daemon.client();
   await eventually("it to be cleaned up", () => !existsSync(state) && !existsSync(daemon.bundle("older")));
@@ -212,7 +213,7 @@ test("what cannot be cleaned up keeps its bundle and its id until it can", async
   chmodSync(runc, 0o755);
   try {
     const shim = await daemon.shimPid("stuck");
-    process.kill(shim, "SIGKILL");
+    killForGood(shim);
     const { exit } = await own.history.wait({ containerId: "stuck" });
     assert.ok(exit !== undefined);
     assert.ok(existsSync(daemon.bundle("stuck")));

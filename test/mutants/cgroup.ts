@@ -84,8 +84,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "kills from before the watch are told",
     file: "src/cgroup/oom.ts",
-    text: "this.#published = oomKills(counter);",
-    replacement: "this.#published = 0n;",
+    text: "this.#published = published ?? oomKills(counter);",
+    replacement: "this.#published = published ?? 0n;",
     tests: ["test/cgroup/oom.test.ts"],
     name: "kills from before the watch are not told",
   },

@@ -46,8 +46,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "what the daemon ignores reaches the container",
     file: "native/spawn.c",
-    text: "  stop_ignoring();\n  clear_mask();",
-    replacement: "  (void)stop_ignoring;\n  clear_mask();",
+    text: "  stop_ignoring();\n  if (!keep_mask) clear_mask();",
+    replacement: "  (void)stop_ignoring;\n  if (!keep_mask) clear_mask();",
     tests: ["test/e2e/direct-signals.test.ts"],
     name: "what the daemon blocks",
   },
@@ -320,7 +320,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "shim_cgroup is ignored",
     file: "src/shim/bootstrap.ts",
-    text: "      joinCgroup(platform, shimCgroup);\n",
+    text: "      joinCgroup(platform, shimCgroup, [self.pid(), keeper]);\n",
     replacement: "",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
     name: "shim_cgroup puts the shim",

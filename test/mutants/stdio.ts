@@ -5,8 +5,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "the last bytes go with the shim's own descriptor",
     file: "src/stdio/output.ts",
-    text: "this.#lingerUntilRead(LINGER_FIRST);",
-    replacement: "this.#closeSink();",
+    text: "      this.#closeReader();\n      this.#lingerUntilRead(LINGER_FIRST);\n    } else {",
+    replacement: "      this.#closeReader();\n      this.#closeSink();\n    } else {",
     tests: ["test/stdio/drain.test.ts"],
     name: "the last bytes wait for a reader that comes late",
   },

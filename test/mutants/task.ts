@@ -181,7 +181,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "no answer to Delete is kept",
     file: "src/task/service.ts",
-    text: "    this.#remember(key, answer);",
+    text: "    this.#remember(key, deleted);",
     replacement: "",
     tests: [ends],
     name: "a client that asks twice for a Delete",
@@ -197,8 +197,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a reused exec id gets the old answer to Delete",
     file: "src/task/service.ts",
-    text: "    this.#container(request.id).addExec(request);\n    this.#deletes.delete(deleteKey(request));",
-    replacement: "    this.#container(request.id).addExec(request);",
+    text: "    container.addExec(request);\n    this.#forgetDelete(deleteKey(request));",
+    replacement: "    container.addExec(request);",
     tests: [ends],
     name: "an exec id that is used again",
   },

@@ -8,6 +8,7 @@ import { after, test } from "node:test";
 import { Daemon, type DaemonOptions } from "../harness/daemon.ts";
 import { exitStatusOf } from "../harness/events.ts";
 import { eventually } from "../harness/eventually.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { GO_RUNTIME, isHoldfastd, OUR_RUNTIME, shimBinary } from "../harness/runtime.ts";
 import { Terminal } from "../harness/terminal.ts";
 
@@ -128,7 +129,7 @@ export async function testRuntime(
     await daemon.crashAndRestart();
     assert.equal((await daemon.ctr.exec("lasts", "e", ["sh", "-c", "exit 4"])).status, 4);
     const again = await daemon.events();
-    process.kill(await daemon.shimPid("lasts"), "SIGKILL");
+    killForGood(await daemon.shimPid("lasts"));
     assert.equal(exitStatusOf(await again.exitOf("lasts")), 137);
     await daemon.ctr.try(["tasks", "delete", "lasts"]);
     await daemon.ctr.do(["containers", "delete", "lasts"]);

@@ -14,6 +14,7 @@ import type { CallContext } from "../../src/ttrpc/definition.ts";
 import { TtrpcServer } from "../../src/ttrpc/server.ts";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 import { createClient } from "../../src/ttrpc/typed-client.ts";
+import { killForGood } from "../harness/keeper.ts";
 import { gate, socketDirectory } from "./sockets.ts";
 
 const SHIM = "/usr/bin/containerd-shim-runc-v2";
@@ -107,7 +108,7 @@ test("a Go shim and we understand each other, as client and as server", { skip }
   const task = createClient(TaskDefinition, connection);
   const options = { timeoutMs: 10_000, metadata: METADATA };
   const { shimPid } = await task.connect({ id }, options);
-  t.after(() => connection.closed || process.kill(shimPid, "SIGKILL"));
+  t.after(() => connection.closed || killForGood(shimPid));
 
   await assert.rejects(task.state({ id: "no-such", execId: "" }, options), (error) => {
     assert.ok(error instanceof TtrpcError);

@@ -5,10 +5,106 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Empty } from "./google/protobuf/empty.ts";
 
+export interface UpgradeRequest {
+  /** Path of the program; empty for the one that lies where the running one was started from. */
+  program: string;
+}
+
+export interface UpgradeResponse {
+  /** Of the program that serves now. */
+  version: string;
+  pid: number;
+}
+
 export interface DumpResponse {
   /** JSON, an object of the type ShimDump in src/shim/debug.ts. It is for people: fields come and go with versions. */
   json: string;
 }
+
+function createBaseUpgradeRequest(): UpgradeRequest {
+  return { program: "" };
+}
+
+export const UpgradeRequest: MessageFns<UpgradeRequest> = {
+  encode(message: UpgradeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.program !== "") {
+      writer.uint32(10).string(message.program);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpgradeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseUpgradeRequest();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.program = reader.string();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+};
+
+function createBaseUpgradeResponse(): UpgradeResponse {
+  return { version: "", pid: 0 };
+}
+
+export const UpgradeResponse: MessageFns<UpgradeResponse> = {
+  encode(message: UpgradeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.version !== "") {
+      writer.uint32(10).string(message.version);
+    }
+    if (message.pid !== 0) {
+      writer.uint32(16).uint32(message.pid);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpgradeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const end = length === undefined ? reader.len : reader.pos + length;
+    const message = createBaseUpgradeResponse();
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      switch (tag >>> 3) {
+        case 1: {
+          if (tag !== 10) {
+            break;
+          }
+
+          message.version = reader.string();
+          continue;
+        }
+        case 2: {
+          if (tag !== 16) {
+            break;
+          }
+
+          message.pid = reader.uint32();
+          continue;
+        }
+      }
+      if ((tag & 7) === 4 || tag === 0) {
+        break;
+      }
+      reader.skip(tag & 7);
+    }
+    return message;
+  },
+};
 
 function createBaseDumpResponse(): DumpResponse {
   return { json: "" };
@@ -57,6 +153,18 @@ export const DebugDefinition = {
       requestType: Empty as typeof Empty,
       requestStream: false,
       responseType: DumpResponse as typeof DumpResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Has another version of the shim's program take its place: same process to its clients, same sockets, containers, stdio. The program is asked first
+     * whether it can go on with the state; FAILED_PRECONDITION if not, and the shim is as it was.
+     */
+    upgrade: {
+      name: "Upgrade",
+      requestType: UpgradeRequest as typeof UpgradeRequest,
+      requestStream: false,
+      responseType: UpgradeResponse as typeof UpgradeResponse,
       responseStream: false,
       options: {},
     },

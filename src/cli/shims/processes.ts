@@ -15,8 +15,8 @@ import {
 } from "./proc.ts";
 
 const PREFIX = "containerd-shim-";
-/** Words on a shim's command line that make it something other than a server. */
-const SHORT_LIVED: readonly string[] = ["delete"];
+/** Words on a shim's command line that make it something other than a server; the keeper's is a word of its own (native/keeper.c). */
+const SHORT_LIVED: readonly string[] = ["delete", "holdfast-keeper", "keep"];
 
 export interface ShimProcess {
   readonly pid: number;

@@ -1,0 +1,181 @@
+// What a successor of this process needs to know (docs/state.md): records by key in a file in memory, appended to before anything of them can be
+// seen from outside, written anew when it has grown. The keeper holds the file; resume.ts reads it.
+import type { Platform } from "./platform.ts";
+
+/** What a record holds: text, or bytes. */
+export type Content = string | Uint8Array;
+
+/** Where the parts of the shim keep what must outlive it. */
+export interface Records {
+  /** From now on there is such a record. `produce` gives its content whenever it is written. */
+  put(key: string, produce: () => Content): void;
+  /** To be called after every change of what `produce` tells, before anybody else can know of it. */
+  changed(key: string): void;
+  remove(key: string): void;
+}
+
+/** For what does not outlive its process. */
+export const noRecords: Records = { put() {}, changed() {}, remove() {} };
+
+export const VERSION = 1;
+const MAGIC = `HFSTATE${VERSION}`;
+const MAX_STATE = 64 << 20;
+/** Of a batch: its length and its checksum. Of an entry: the lengths of its key and its content. */
+const BATCH_HEADER = 8;
+const ENTRY_HEADER = 6;
+const REMOVED = 0xffffffff;
+/** The file is written anew when it has become so much longer than what lives in it, and than this. */
+const GROWTH = 4;
+const LEAST_LIMIT = 16 << 10;
+
+type Host = Pick<Platform, "text" | "fds" | "clock" | "sha256">;
+
+export class StateLog implements Records {
+  readonly #platform: Host;
+  readonly #live = new Map<string, () => Content>();
+  /** What has changed since the last flush. */
+  readonly #dirty = new Set<string>();
+  #fd = -1;
+  #size = 0;
+  #limit = 0;
+
+  constructor(platform: Host) {
+    this.#platform = platform;
+  }
+
+  /** Begins with what an earlier process has left, until it is put anew or removed. */
+  seed(kept: ReadonlyMap<string, Uint8Array>): void {
+    for (const [key, content] of kept) this.#live.set(key, () => content);
+  }
+
+  put(key: string, produce: () => Content): void {
+    this.#live.set(key, produce);
+    this.changed(key);
+  }
+
+  changed(key: string): void {
+    if (this.#fd < 0) return;
+    // What nobody waits for is written when this turn of the loop is over.
+    if (this.#dirty.size === 0) this.#platform.clock.after(0, () => this.flush());
+    this.#dirty.add(key);
+  }
+
+  remove(key: string): void {
+    if (this.#live.delete(key)) this.changed(key);
+  }
+
+  /** Begins to write to the file: all that is there, then every change. */
+  open(fd: number): void {
+    this.#fd = fd;
+    this.#writeAnew();
+  }
+
+  /** The same for one that had no keeper to write for. */
+  openIfClosed(fd: number): void {
+    if (this.#fd < 0) this.open(fd);
+  }
+
+  /** Writes what has changed. To be called before anything leaves this process. */
+  flush(): void {
+    if (this.#dirty.size === 0 || this.#fd < 0) return;
+    const batch = this.#batch(this.#dirty);
+    this.#dirty.clear();
+    if (this.#size + batch.length > this.#limit) {
+      this.#writeAnew();
+      return;
+    }
+    // What is cut short ends the file for whoever reads it: it is written anew the next time.
+    this.#size = this.#write(this.#fd, batch) ? this.#size + batch.length : Number.POSITIVE_INFINITY;
+  }
+
+  /** A whole new file takes the place of the old one in one step. */
+  #writeAnew(): void {
+    const { fds, text } = this.#platform;
+    const batch = this.#batch(this.#live.keys());
+    this.#dirty.clear();
+    const fresh = fds.memoryFile("holdfast-state");
+    const isWritten = this.#write(fresh, text.encode(MAGIC)) && this.#write(fresh, batch);
+    if (isWritten) fds.duplicateTo(fresh, this.#fd);
+    fds.close(fresh);
+    this.#size = isWritten ? batch.length : Number.POSITIVE_INFINITY;
+    this.#limit = Math.max(LEAST_LIMIT, GROWTH * batch.length);
+  }
+
+  #write(fd: number, bytes: Uint8Array): boolean {
+    try {
+      return this.#platform.fds.write(fd, bytes) === bytes.length;
+    } catch {
+      return false;
+    }
+  }
+
+  /** All of a batch is read, or nothing. */
+  #batch(keys: Iterable<string>): Uint8Array {
+    const { text, sha256 } = this.#platform;
+    const entries = [...keys].map((key): [Uint8Array, Uint8Array | undefined] => {
+      const content = this.#live.get(key)?.();
+      return [text.encode(key), typeof content === "string" ? text.encode(content) : content];
+    });
+    let length = BATCH_HEADER;
+    for (const [key, content] of entries) length += ENTRY_HEADER + key.length + (content?.length ?? 0);
+    const batch = new Uint8Array(length);
+    const view = new DataView(batch.buffer);
+    let at = BATCH_HEADER;
+    for (const [key, content] of entries) {
+      view.setUint16(at, key.length);
+      view.setUint32(at + 2, content?.length ?? REMOVED);
+      batch.set(key, at + ENTRY_HEADER);
+      at += ENTRY_HEADER + key.length;
+      if (content !== undefined) batch.set(content, at);
+      at += content?.length ?? 0;
+    }
+    view.setUint32(0, length - BATCH_HEADER);
+    view.setUint32(4, checksum(sha256(batch.subarray(BATCH_HEADER))));
+    return batch;
+  }
+}
+
+function checksum(hex: string): number {
+  return Number.parseInt(hex.slice(0, 8), 16);
+}
+
+/** The records of a file, in the order in which they were first put. What is torn at its end is left out. Throws if it is no state of this version. */
+export function readState(
+  platform: Pick<Platform, "files" | "text" | "sha256">,
+  path: string,
+): Map<string, Uint8Array> {
+  const bytes = platform.files.readBytes(path, MAX_STATE);
+  const records = new Map<string, Uint8Array>();
+  if (bytes.length < MAGIC.length || platform.text.decode(bytes.subarray(0, MAGIC.length)) !== MAGIC) {
+    throw new Error(`${path}: no state of version ${VERSION}`);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = MAGIC.length; at + BATCH_HEADER <= bytes.length; ) {
+    const length = view.getUint32(at);
+    const end = at + BATCH_HEADER + length;
+    if (end > bytes.length) break;
+    if (view.getUint32(at + 4) !== checksum(platform.sha256(bytes.subarray(at + BATCH_HEADER, end)))) break;
+    readBatch(platform, bytes, at + BATCH_HEADER, end, records);
+    at = end;
+  }
+  return records;
+}
+
+function readBatch(
+  { text }: Pick<Platform, "text">,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  records: Map<string, Uint8Array>,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  for (let at = start; at + ENTRY_HEADER <= end; ) {
+    const keyEnd = at + ENTRY_HEADER + view.getUint16(at);
+    const length = view.getUint32(at + 2);
+    const key = text.decode(bytes.subarray(at + ENTRY_HEADER, keyEnd));
+    at = length === REMOVED ? keyEnd : keyEnd + length;
+    if (at > end) return;
+    if (length === REMOVED) records.delete(key);
+    else records.set(key, bytes.slice(keyEnd, at));
+  }
+}

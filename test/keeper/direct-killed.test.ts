@@ -1,0 +1,145 @@
+// The shim is killed with SIGKILL and comes back by itself: whoever is connected to it, and whoever writes or reads a container's stdio, does not notice.
+import assert from "node:assert/strict";
+import { openSync, readFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { Playground } from "../harness/direct-shim.ts";
+import { eventually } from "../harness/eventually.ts";
+import { FifoReader, makeFifo, OutputFifos } from "../harness/fifo.ts";
+import { isRunning } from "../harness/processes.ts";
+import type { ShimClient } from "../harness/shim-client.ts";
+
+const place = await Playground.create();
+after(() => place.close());
+
+/** Kills the shim that serves a container; its keeper stays. */
+async function kill(shim: ShimClient, id: string): Promise<number> {
+  const { shimPid } = await shim.connect(id);
+  process.kill(shimPid, "SIGKILL");
+  return shimPid;
+}
+
+function eventsOf(id: string): string[] {
+  return place.events.all
+    .filter(({ body }) => body.containerId === id)
+    .map(({ topic, body }) => `${topic.slice("/tasks/".length)} ${body.id ?? body.execId ?? ""}`.trim());
+}
+
+test("a Wait that is pending is answered by the next shim, on the same connection, with the true status", async () => {
+  const shim = await place.shim("waits", { args: ["sh", "-c", "read line; exit 42"] });
+  const stdin = makeFifo(join(place.directory, "waits-stdin"));
+  await shim.create("waits", place.bundle("waits"), { stdin });
+  await shim.start("waits");
+  const waiting = shim.wait("waits");
+  const before = await kill(shim, "waits");
+  const { pid } = await shim.state("waits");
+  assert.ok(isRunning(pid));
+  assert.notEqual((await shim.connect("waits")).shimPid, before);
+  writeSync(openSync(stdin, "w"), "go on\n");
+  assert.equal((await waiting).exitStatus, 42);
+  assert.equal((await shim.wait("waits")).exitStatus, 42);
+  assert.equal((await shim.delete("waits")).exitStatus, 42);
+  await eventually("its end", () => eventsOf("waits").includes("delete"));
+  assert.deepEqual(eventsOf("waits"), ["create", "start", "exit waits", "delete"]);
+  await place.forget(shim, "waits");
+});
+
+test("input and output go on, nothing of them is lost, and the end of the output is where it was", async () => {
+  const shim = await place.shim("flows", {
+    args: ["sh", "-c", "while read line; do echo got $line; done; echo last"],
+  });
+  const stdin = makeFifo(join(place.directory, "flows-stdin"));
+  const fifos = new OutputFifos(join(place.directory, "flows"));
+  await shim.create("flows", place.bundle("flows"), { stdin, stdout: fifos.stdout, stderr: fifos.stderr });
+  const { stdout } = fifos.read();
+  await shim.start("flows");
+  const input = openSync(stdin, "w");
+  for (let round = 0; round < 3; round++) {
+    writeSync(input, `before ${round}\n`);
+    if (round < 2) await kill(shim, "flows");
+    writeSync(input, `after ${round}\n`);
+    await stdout.until("the echo", (text) => text.includes(`got after ${round}`));
+  }
+  await shim.closeStdin("flows");
+  const { closeSync } = await import("node:fs");
+  closeSync(input);
+  await stdout.ended;
+  assert.equal(
+    stdout.text,
+    "got before 0\ngot after 0\ngot before 1\ngot after 1\ngot before 2\ngot after 2\nlast\n",
+  );
+  assert.equal((await shim.wait("flows")).exitStatus, 0);
+  await shim.delete("flows");
+  await place.forget(shim, "flows");
+});
+
+test("an exec, its exit and its terminal outlive the shim; new ones start in the next one", async () => {
+  const shim = await place.shim("execs", { args: ["sleep", "1000"] });
+  await shim.create("execs", place.bundle("execs"));
+  await shim.start("execs");
+  const stdin = makeFifo(join(place.directory, "execs-stdin"));
+  const output = makeFifo(join(place.directory, "execs-output"));
+  const held = openSync(output, "r+");
+  await shim.exec("execs", "old", ["sh"], { stdin, stdout: output, terminal: true });
+  await shim.start("execs", "old");
+  const screen = new FifoReader(output);
+  const input = openSync(stdin, "w");
+  writeSync(input, "echo one-$((1+1))\n");
+  await screen.until("the first answer", (text) => text.includes("one-2"));
+  await shim.exec("execs", "later", ["sh", "-c", "exit 9"]);
+  const ended = shim.wait("execs", "old");
+  await kill(shim, "execs");
+  writeSync(input, "echo two-$((2+2))\n");
+  await screen.until("the second answer", (text) => text.includes("two-4"));
+  await shim.resize("execs", 77, 33, "old");
+  writeSync(input, "stty size\n");
+  await screen.until("the size", (text) => text.includes("33 77"));
+  await shim.start("execs", "later");
+  assert.equal((await shim.wait("execs", "later")).exitStatus, 9);
+  writeSync(input, "exit 7\n");
+  assert.equal((await ended).exitStatus, 7);
+  await shim.delete("execs", "old");
+  await shim.delete("execs", "later");
+  await kill(shim, "execs");
+  await place.endContainer(shim, "execs");
+  await place.forget(shim, "execs");
+  screen.close();
+  (await import("node:fs")).closeSync(held);
+});
+
+test("what ends while no shim is there is told by the next one: an exec's exit before the init's", async () => {
+  const shim = await place.shim("meanwhile", { args: ["sleep", "1000"] });
+  await shim.create("meanwhile", place.bundle("meanwhile"));
+  await shim.start("meanwhile");
+  await shim.exec("meanwhile", "e", ["sleep", "1000"]);
+  await shim.start("meanwhile", "e");
+  const waits = Promise.all([shim.wait("meanwhile", "e"), shim.wait("meanwhile")]);
+  const [{ pid: exec }, { pid: init }] = [await shim.state("meanwhile", "e"), await shim.state("meanwhile")];
+  const { shimPid } = await shim.connect("meanwhile");
+  // The keeper stands still: what happens now, happens without a shim.
+  const keeper = Number(readFileSync(`/proc/${shimPid}/stat`, "utf8").split(") ")[1]?.split(" ")[1]);
+  process.kill(keeper, "SIGSTOP");
+  process.kill(shimPid, "SIGKILL");
+  process.kill(init, "SIGKILL");
+  process.kill(exec, "SIGTERM");
+  process.kill(keeper, "SIGCONT");
+  const [execExit, initExit] = await waits;
+  assert.equal(initExit.exitStatus, 137);
+  assert.ok([137, 143].includes(execExit.exitStatus), String(execExit.exitStatus));
+  await shim.delete("meanwhile");
+  await eventually("its end", () => eventsOf("meanwhile").includes("delete"));
+  assert.deepEqual(eventsOf("meanwhile"), [
+    "create",
+    "start",
+    "exec-added e",
+    "exec-started e",
+    "exit e",
+    "exit meanwhile",
+    "delete",
+  ]);
+  await place.forget(shim, "meanwhile");
+});
+
+test("nothing is left behind", async () => {
+  assert.equal(await place.leftovers(), "");
+});
