@@ -46,7 +46,11 @@ class FakeHost {
       processes: {
         openPidfd: (pid: number) => (this.parents.has(pid) ? 1000 + pid : missing(pid)),
         reapAny: (leave: boolean) => (leave ? this.zombies[0] : this.zombies.shift()) ?? null,
-        reapPid: (pid: number) => this.zombies.splice(this.zombies.findIndex((exit) => exit.pid === pid), 1),
+        reapPid: (pid: number) =>
+          this.zombies.splice(
+            this.zombies.findIndex((exit) => exit.pid === pid),
+            1,
+          ),
         reapPidfd: () => null,
         killPidfd() {},
       },
