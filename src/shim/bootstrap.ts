@@ -9,7 +9,7 @@ import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
 import type { Arguments } from "./args.ts";
 import { SERVED_SIGNALS, type ServeConfig, serve } from "./serve.ts";
-import { bindSocket, socketPath } from "./socket.ts";
+import { bindSocket, hasOnlyVersion3, socketPath } from "./socket.ts";
 
 /** Annotations that put containers into one shim, first match first. */
 const GROUP_ANNOTATIONS = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
@@ -45,9 +45,9 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
   const keeper = mayBeKept && isKeeperWanted(self.environment, annotations) ? keeperOf(platform) : 0;
   const listener = await bindSocket(platform, path);
   const address = `unix://${path}`;
-  const answer = (): void => {
+  const answer = (joinsNewer = false): void => {
     files.replace(`${bundle}/address`, address, 0o600);
-    fds.write(1, encodeAnswer(platform, request, address));
+    fds.write(1, encodeAnswer(platform, request, address, joinsNewer));
   };
   if (listener !== undefined) {
     try {
@@ -72,7 +72,7 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
       throw error;
     }
   }
-  answer();
+  answer(request.params === undefined && listener === undefined && (await hasOnlyVersion3(platform, path)));
   self.exit(0);
 }
 
@@ -116,10 +116,21 @@ function isOptions(any: Any): boolean {
   return holds(any, RUNC_OPTIONS) || holds(any, RUNTIME_OPTIONS);
 }
 
-/** Daemons before 2.3 take the plain address for version 2 of the task API; newer ones are answered with version 3. */
-function encodeAnswer(platform: Platform, request: Request, address: string): Uint8Array {
-  if (request.params === undefined) return platform.text.encode(address);
-  const result: BootstrapResult = { version: 3, address, protocol: "ttrpc", capabilities: [], metadata: {} };
+/**
+ * Daemons before 2.3 take the plain address for version 2 of the task API; newer ones are answered with version 3. So is one of 2.0 to 2.2, in the
+ * JSON that it knows, about a shim of a group that has no version 2: it was started by such a daemon.
+ */
+function encodeAnswer(
+  platform: Platform,
+  request: Request,
+  address: string,
+  joinsNewer: boolean,
+): Uint8Array {
+  const protocol = "ttrpc";
+  if (request.params === undefined) {
+    return platform.text.encode(joinsNewer ? JSON.stringify({ version: 3, address, protocol }) : address);
+  }
+  const result: BootstrapResult = { version: 3, address, protocol, capabilities: [], metadata: {} };
   return BootstrapResult.encode(result).finish();
 }
 

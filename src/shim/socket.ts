@@ -1,4 +1,5 @@
 // The shim's socket: where it is, and how one shim of a group gets it (docs/shim-protocol.md). Used by bootstrap.ts and delete.ts.
+import { TaskDefinition } from "../api/generated/task.ts";
 import { isSystemError, type Platform } from "../platform/platform.ts";
 import { TtrpcClient } from "../ttrpc/client.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -62,23 +63,32 @@ async function isDead(platform: Platform, path: string): Promise<boolean> {
   return true;
 }
 
-/** Whether a ttrpc server answers, or is at least silent: one that leaves or dies ends the connection. */
-async function speaks({ net, clock }: Platform, path: string): Promise<boolean> {
+/** Whether a ttrpc server answers, or is at least silent: one that leaves or dies ends the connection. One that is full is busy, or stopped. */
+async function speaks(platform: Platform, path: string): Promise<boolean> {
+  return (await ask(platform, path, "holdfast.shim.v1.Nothing", "Probe")) !== Code.UNAVAILABLE;
+}
+
+/** Whether the shim at the socket, which may be another's, has version 3 of the task API alone, as Go's has since containerd 2.0. */
+export async function hasOnlyVersion3(platform: Platform, path: string): Promise<boolean> {
+  return (await ask(platform, path, TaskDefinition.fullName, "Connect")) === Code.UNIMPLEMENTED;
+}
+
+/** How a call with an empty request ends there. */
+async function ask({ net, clock }: Platform, path: string, service: string, name: string): Promise<number> {
   let client: TtrpcClient;
   try {
     client = new TtrpcClient(await net.connect(path), clock);
   } catch (error) {
-    // It is full: busy, or stopped. Anything else is looked at again.
-    return isSystemError(error, "EAGAIN");
+    return isSystemError(error, "EAGAIN") ? Code.RESOURCE_EXHAUSTED : Code.UNAVAILABLE;
   }
   try {
     const nothing = { encode: (_: unknown, writer: never) => writer, decode: () => undefined };
-    const method = { name: "Probe", requestType: nothing, responseType: nothing };
+    const method = { name, requestType: nothing, responseType: nothing };
     const unary = { ...method, requestStream: false, responseStream: false };
-    await client.call("holdfast.shim.v1.Nothing", unary as never, undefined, { timeoutMs: ANSWER_TIMEOUT });
-    return true;
+    await client.call(service, unary as never, undefined, { timeoutMs: ANSWER_TIMEOUT });
+    return Code.OK;
   } catch (error) {
-    return TtrpcError.from(error).code !== Code.UNAVAILABLE;
+    return TtrpcError.from(error).code;
   } finally {
     client.close();
   }

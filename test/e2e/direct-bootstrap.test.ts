@@ -10,13 +10,16 @@ import {
   readdirSync,
   readFileSync,
   rmdirSync,
+  rmSync,
   statSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { RUNC_OPTIONS } from "../../src/api/any.ts";
 import { Any } from "../../src/api/generated/google/protobuf/any.ts";
 import { TaskV3Definition } from "../../src/api/task-v3.ts";
+import { listen, nodeClock } from "../../src/platform/node.ts";
+import { TtrpcServer } from "../../src/ttrpc/server.ts";
 import { Code } from "../../src/ttrpc/status.ts";
 import { run } from "../harness/command.ts";
 import { addressFile, Playground, type StartOptions } from "../harness/direct-shim.ts";
@@ -293,5 +296,27 @@ async function pidOf(id: string): Promise<number> {
   const output = await run(["pgrep", "-f", `${place.namespace} .*-id ${id} start`]);
   return Number(output.stdout.trim());
 }
+
+test("a group's shim that has version 3 of the task API alone, as Go's of containerd 2, is answered with it", {
+  skip: notOurs,
+}, async () => {
+  const path = shimSocket(place.address, place.namespace, "newer");
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const server = new TtrpcServer(nodeClock);
+  server.register(TaskV3Definition, {});
+  const listener = await listen(path, 0o600, (stream) => server.accept(stream));
+  try {
+    const annotations = { "io.containerd.runc.v2.group": "newer" };
+    place.makeBundle("newer-member", { args: ["sleep", "1000"], annotations });
+    const answer: unknown = JSON.parse(await place.start("newer-member"));
+    assert.deepEqual(answer, { version: 3, address: `unix://${path}`, protocol: "ttrpc" });
+    assert.equal(addressFile(place.bundle("newer-member")), `unix://${path}`);
+  } finally {
+    listener.close();
+    server.close();
+    rmSync(path, { force: true });
+    await place.removeBundle("newer-member");
+  }
+});
 
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));
