@@ -88,6 +88,14 @@ test("a blob comes back as it was written, whole and in parts", async () => {
   await assert.rejects(read(3_000_001n, 0n), hasCode(Code.OUT_OF_RANGE));
 });
 
+test("a client that writes a great many blobs keeps its connection", async () => {
+  const digests = new Set<string>();
+  for (let count = 0; count < 1500; count++)
+    digests.add(await client.put(`many-${count}`, randomBytes(16), { lease }));
+  assert.equal(digests.size, 1500);
+  for (const digest of digests) await client.call(ContentDefinition, content.delete, { digest });
+});
+
 test("a write that breaks off goes on where it was, also from the start, and one writer keeps others out", async () => {
   const data = randomBytes(1000);
   const ref = name();

@@ -242,6 +242,7 @@ export class BidiStream {
 export class ContentWrite {
   readonly #stream: ReturnType<Client["makeBidiStreamRequest"]>;
   readonly #answers: AsyncIterator<WriteContentResponse>;
+  #isCommitted = false;
 
   constructor(stream: ReturnType<Client["makeBidiStreamRequest"]>) {
     this.#stream = stream;
@@ -253,12 +254,18 @@ export class ContentWrite {
     this.#stream.write({ ...NOTHING_TO_WRITE, ...message });
     const { value, done } = await this.#answers.next();
     if (done === true) throw new Error("the daemon has ended the write");
+    if (message.action === WriteAction.COMMIT) this.#isCommitted = true;
     return value;
   }
 
-  /** Gives the write up, if it has not been committed. */
+  /** Gives the write up, if it has not been committed. A server takes a client that resets its streams all the time for an attacker, and hangs up. */
   end(): void {
-    this.#stream.cancel();
+    if (!this.#isCommitted) {
+      this.#stream.cancel();
+      return;
+    }
+    this.#stream.end();
+    void this.#answers.next().catch(() => {});
   }
 }
 
