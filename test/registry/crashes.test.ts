@@ -53,8 +53,6 @@ async function isClean(): Promise<void> {
 }
 
 const PLACES = [
-  "transfer:Leases/Create:response",
-  "transfer:Write/stat:response",
   "transfer:Write/write:response#3",
   "transfer:Write/commit:request#4",
   "transfer:Write/commit:response#4",

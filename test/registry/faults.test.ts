@@ -11,7 +11,7 @@ import { type Fault, FaultyRegistry } from "./faulty-registry.ts";
 import { blob, makeImage, type TestImage } from "./image.ts";
 
 /** A registry may rest so long, in ms. */
-const IDLE_MS = 1500;
+const IDLE_MS = 1000;
 const daemon = await Daemon.start({ kind: "holdfastd", config: ["[timeouts]", `registry = ${IDLE_MS}`] });
 const cli = new Cli(daemon);
 let registry: FaultyRegistry;
