@@ -181,6 +181,8 @@ test("shim_cgroup puts the shim, and not its container, into a cgroup", { skip: 
     await refused("grouped", { stdin: missing }),
     /failed to join cgroup .*nowhere: no such cgroup/,
   );
+  // It was bound by then.
+  assert.equal(existsSync(shimSocket(place.address, place.namespace, "grouped")), false);
   mkdirSync(group, { recursive: true });
   const options = runcOptions({ shimCgroup: `/${place.namespace}/shims` });
   assert.equal(options.typeUrl, RUNC_OPTIONS);

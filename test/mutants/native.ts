@@ -148,5 +148,7 @@ export const mutants: readonly Mutant[] = [
     replacement: "",
     tests: ["test/native/loop.test.ts"],
     name: "a fork within a batch leaves each process",
+    explained:
+      "what the child watches is registered anew after the fork, and events of the earlier registrations have other numbers",
   },
 ];

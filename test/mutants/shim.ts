@@ -338,8 +338,8 @@ export const mutants: readonly Mutant[] = [
     file: "src/shim/bootstrap.ts",
     text: "      files.remove(path);\n      fds.close(listener);",
     replacement: "      fds.close(listener);",
-    tests: ["test/e2e/direct-leaving.test.ts"],
-    name: "a start that fails leaves no socket",
+    tests: ["test/e2e/direct-bootstrap.test.ts"],
+    name: "shim_cgroup puts the shim",
   },
   {
     what: "everybody is served",
@@ -355,7 +355,7 @@ export const mutants: readonly Mutant[] = [
     text: ", [TaskV3Definition.fullName]",
     replacement: "",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
-    name: "the parameters' socket directory",
+    name: "containerd 2.3 writes parameters",
   },
   {
     what: "a cancelled Wait stays",
