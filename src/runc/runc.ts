@@ -18,6 +18,9 @@ const MAX_ANSWER = 4 << 20;
  */
 const BOUNDS = { kill: 5_000, delete: 12_000, thaw: 2_000, state: 5_000, ps: 5_000 };
 
+/** How often a delete is tried that is killed before it is done. */
+const DELETE_ATTEMPTS = 3;
+
 /** What `create` and `exec` need to hook up the new process. */
 export interface ProcessSetup {
   readonly pidFile: string;
@@ -150,10 +153,17 @@ export class Runc {
 
   /** Frees what the runtime holds of the container. One that the runtime does not know is fine. */
   async delete(force: boolean): Promise<void> {
-    try {
-      await this.#run({ args: ["delete", ...(force ? ["--force"] : []), this.#id], bound: BOUNDS.delete });
-    } catch (error) {
-      if (!(error instanceof RuntimeError && error.reason.includes("does not exist"))) throw error;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#run({ args: ["delete", ...(force ? ["--force"] : []), this.#id], bound: BOUNDS.delete });
+        return;
+      } catch (error) {
+        if (!(error instanceof RuntimeError)) throw error;
+        if (error.reason.includes("does not exist")) return;
+        // Somebody has killed it, for want of memory perhaps, and half of it is done: nobody else would ever do the rest.
+        const wasKilled = error.status === 128 + SIGKILL && !error.hung;
+        if (!wasKilled || attempt === DELETE_ATTEMPTS) throw error;
+      }
     }
   }
 

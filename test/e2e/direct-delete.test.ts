@@ -13,7 +13,7 @@ import { makeFifo } from "../harness/fifo.ts";
 import { killForGood } from "../harness/keeper.ts";
 import { mountsBelow, shimSocket } from "../harness/leftovers.ts";
 import { inParallel } from "../harness/parallel.ts";
-import { isRunning } from "../harness/processes.ts";
+import { isRunning, parentOf, processInfo } from "../harness/processes.ts";
 import { failsOnGoShim, isSanitizerBuild } from "../harness/runtime.ts";
 import { ShimClient } from "../harness/shim-client.ts";
 
@@ -291,6 +291,40 @@ test("a rootfs that is a link is not followed", { skip: notOurs }, async () => {
   assert.ok(mountsBelow(place.directory).includes(mounted), "what the link leads to was unmounted");
   execFileSync("umount", [mounted]);
   await place.removeBundle("linked");
+});
+
+/** Kills a shim, and whoever would start it again. */
+function endForGood(shim: number): void {
+  process.kill(shim, "SIGSTOP");
+  const keeper = parentOf(shim);
+  if (processInfo(keeper)?.commandLine.startsWith("holdfast-keeper")) process.kill(keeper, "SIGKILL");
+  process.kill(shim, "SIGKILL");
+}
+
+test("a runtime that is killed in the middle of cleaning up is run once more, by delete and by the shim", {
+  skip: notOurs,
+}, async () => {
+  const program = join(place.directory, "dying-runc");
+  const dies = `case " $* " in *" delete "*) [ -e "$0.died" ] || { touch "$0.died"; kill -9 $$; } ;; esac`;
+  writeFileSync(program, `#!/bin/sh\n${dies}\nexec /usr/sbin/runc "$@"\n`, { mode: 0o755 });
+  for (const shimLives of [false, true]) {
+    const id = `dies-${shimLives}`;
+    rmSync(`${program}.died`, { force: true });
+    const shim = await place.shim(id, { args: ["sleep", "1000"] });
+    await shim.create(id, place.bundle(id), { options: { binaryName: program } });
+    await shim.start(id);
+    if (shimLives) await place.endContainer(shim, id);
+    else {
+      const { shimPid } = await shim.connect(id);
+      endForGood(shimPid);
+      await eventually("the shim to end", () => !isRunning(shimPid));
+      const output = await place.delete(id);
+      assert.deepEqual([output.status, output.stderr], [0, ""]);
+    }
+    assert.ok(existsSync(`${program}.died`));
+    assert.equal(existsSync(place.runtimeState(id)), false);
+    await place.forget(shim, id);
+  }
 });
 
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

@@ -22,6 +22,9 @@ const OUTPUT_TIMEOUT = 30_000;
 /** The task is gone before its client has deleted it: its shim was killed, and its daemon has cleaned up. */
 class Gone extends Error {}
 
+/** containerd will not have the container. */
+class Stuck extends Error {}
+
 export class Life {
   readonly #storm: Storm;
   readonly #plan: LifePlan;
@@ -47,19 +50,30 @@ export class Life {
       status = await this.#end();
     } catch (error) {
       this.#readOutput();
-      if (!(error instanceof Gone)) {
+      if (error instanceof Stuck) run.did("ids that containerd does not let go of");
+      else if (!(error instanceof Gone)) {
         // So that what is left at the end is what was lost, and not what was given up.
         await this.#kill();
         await this.#remove().catch(() => {});
         throw error;
-      }
-      run.check("tasks that vanished", this.#mayBeLost, `${id}: no shim of it was killed`);
+      } else
+        run.check(
+          "tasks that vanished",
+          this.#mayBeLost,
+          () => `${id}: gone ${error.message}, and no shim of it was killed for good\n${this.#logged()}`,
+        );
     }
     await this.#remove();
     if (status !== undefined) await this.#compare(status);
     if (this.#held !== undefined) closeSync(this.#held);
     this.#output?.close();
     for (const file of [`go-${id}`, `waits-${id}`]) rmSync(join(daemon.rootfs, "tmp", file), { force: true });
+  }
+
+  /** What its daemon has said of it since it was started. */
+  #logged(): string {
+    const lines = this.#storm.log.split("\n").filter((line) => line.includes(this.#plan.id));
+    return lines.slice(-8).join("\n");
   }
 
   get #shimWasHit(): boolean {
@@ -73,16 +87,20 @@ export class Life {
 
   /** A create that a death of the daemon has cut is undone by the next one, also when it was there for a moment. */
   async #begin(): Promise<void> {
+    const { deaths } = this.#storm;
     for (let attempt = 1; ; attempt++) {
-      const { deaths } = this.#storm;
       try {
         await this.#create();
         await this.#start();
         return;
       } catch (error) {
         const wasCut = error instanceof Gone && !this.#shimWasHit && deaths !== this.#storm.deaths;
-        if (!wasCut || attempt === TRIES) throw error;
+        if (!wasCut) throw error;
         this.#storm.run.did("creates that were undone");
+        // containerd keeps the half of a bundle that its death has left, and refuses the id until it is started once more.
+        if (attempt === TRIES && this.#storm.daemon.kind === "containerd") throw new Stuck();
+        if (attempt === TRIES) throw error;
+        await sleep(100 * attempt);
       }
     }
   }
@@ -197,18 +215,25 @@ export class Life {
   }
 
   async #compare(status: number): Promise<void> {
-    const { run, logOf } = { run: this.#storm.run, logOf: this.#storm.logOf(this.#plan.id) };
+    const { run } = this.#storm;
     const { id, isKilled, stdio } = this.#plan;
-    const wanted = isKilled ? 128 + SIGKILL : this.#plan.status;
-    const allowed = this.#isCut || this.#mayBeLost ? [wanted, 128 + SIGKILL] : [wanted];
-    run.check("exit statuses", allowed.includes(status), `${id}: ${status} for ${allowed.join(" or ")}`);
     if (this.#output !== undefined)
       await within(OUTPUT_TIMEOUT, this.#output.ended, `${id}: its output has no end`);
-    const loggerWasHit = stdio === "logger" && this.#storm.wasHit(id, "logger");
-    const text = this.#output?.text ?? (existsSync(logOf) ? readFileSync(logOf, "latin1") : "");
+    const log = this.#storm.logOf(id);
+    const text = this.#output?.text ?? (existsSync(log) ? readFileSync(log, "latin1") : "");
+    const wanted = isKilled ? 128 + SIGKILL : this.#plan.status;
+    const neverRan = this.#storm.wasHit(id, "runc") && text === "";
+    const allowed = [
+      wanted,
+      ...(this.#isCut || this.#mayBeLost ? [128 + SIGKILL] : []),
+      // What the container's first process says when its runtime died while it waited to become the program.
+      ...(neverRan ? [1] : []),
+    ];
+    run.check("exit statuses", allowed.includes(status), `${id}: ${status} for ${allowed.join(" or ")}`);
     const whole = outputOf(this.#plan);
+    const loggerWasHit = stdio === "logger" && this.#storm.wasHit(id, "logger");
     // Of what was cut short there is a beginning.
-    const isPart = this.#isCut || this.#mayBeLost || loggerWasHit;
+    const isPart = this.#isCut || this.#mayBeLost || loggerWasHit || (neverRan && status !== wanted);
     const holds = isPart ? whole.startsWith(text) : text === whole;
     run.check("outputs", holds, () => difference(id, text, whole));
   }
@@ -252,8 +277,12 @@ export class Life {
     try {
       return await this.#storm.steadily(`${this.#plan.id}: ${what}`, call);
     } catch (error) {
-      if (codeOf(error) === Code.NOT_FOUND) throw new Gone();
-      throw error;
+      if (codeOf(error) === Code.NOT_FOUND) throw new Gone(`at ${what}`);
+      // What containerd says to who waits while the shim dies. Asked again, it knows more.
+      const isDying = this.#shimWasHit && error instanceof Error && error.message.includes("ttrpc: closed");
+      if (!isDying) throw error;
+      await sleep(200);
+      return this.#ask(what, call);
     }
   }
 
@@ -267,7 +296,7 @@ export class Life {
         return;
       } catch (error) {
         if (error instanceof Gone) throw error;
-        if (codeOf(error) === Code.NOT_FOUND && this.#shimWasHit) throw new Gone();
+        if (codeOf(error) === Code.NOT_FOUND && this.#shimWasHit) throw new Gone(`at ${what}`);
         if (!this.#wasDisturbed(deaths)) throw error;
         if (attempt < TRIES) continue;
         run.did(`lives cut at ${what}`);

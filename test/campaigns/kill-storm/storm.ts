@@ -25,6 +25,9 @@ export const FAILPOINTS: readonly string[] = [
   ],
 ];
 
+/** How much of what dead daemons have said is kept. */
+const LOG_LENGTH = 4 << 20;
+
 /** At which death within a minute a keeper starts its shim no more. */
 const GIVES_UP_AT = 3;
 
@@ -42,6 +45,7 @@ export class Storm {
   #client: DaemonClient | undefined;
   /** Counts the daemon's deaths: what was under way then may have been cut in two. */
   #deaths = 0;
+  #earlierLogs = "";
   #isOver = false;
 
   private constructor(run: CampaignRun, daemon: Daemon) {
@@ -73,6 +77,11 @@ export class Storm {
 
   get isOver(): boolean {
     return this.#isOver;
+  }
+
+  /** What all daemons have said. */
+  get log(): string {
+    return this.#earlierLogs + this.daemon.log;
   }
 
   logOf(id: string): string {
@@ -126,6 +135,7 @@ export class Storm {
       await this.daemon.exited;
       if (this.#isOver) return;
       this.#deaths++;
+      this.#earlierLogs = (this.#earlierLogs + this.daemon.log).slice(-LOG_LENGTH);
       this.run.did(`deaths of ${this.daemon.kind}`);
       const place = this.daemon.kind === "holdfastd" && random.chance(0.5) ? random.pick(FAILPOINTS) : "";
       try {
