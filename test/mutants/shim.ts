@@ -247,8 +247,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a shim that answers is asked until time is up",
     file: "src/shim/socket.ts",
-    text: "    return TtrpcError.from(error).code !== Code.UNAVAILABLE;",
-    replacement: "    return false;",
+    text: '"Probe")) !== Code.UNAVAILABLE;',
+    replacement: '"Probe")) === Code.OK;',
     tests: ["test/e2e/direct-delete.test.ts"],
     name: "whoever has an answer",
   },
@@ -304,8 +304,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "the plain address for containerd 2.3",
     file: "src/shim/bootstrap.ts",
-    text: "if (request.params === undefined) return",
-    replacement: "return",
+    text: "  if (request.params === undefined) {\n    return platform",
+    replacement: "  {\n    return platform",
     tests: ["test/e2e/direct-bootstrap.test.ts"],
     name: "containerd 2.3 writes parameters",
   },
