@@ -26,13 +26,30 @@ export const killStorm: Campaign = {
       await Promise.all(Array.from({ length: WORKERS }, worker));
       isOver = true;
       await rage;
-      const left = await storm.end();
+      const left = (await storm.end())
+        .split("\n")
+        .filter((line) => !isOthers(storm, line))
+        .join("\n");
       run.check("what is left of all", left === "", left);
     } finally {
       await storm.daemon.close();
     }
   },
 };
+
+/** What a killed runc has made and nobody was told of, and what containerd has renamed and not removed when it was killed: counted, as neither is ours. */
+function isOthers(storm: Storm, line: string): boolean {
+  const id = line.slice(line.lastIndexOf("/") + 1);
+  const what =
+    line.startsWith("control group ") && storm.wasHit(id, "runc")
+      ? "control groups of a killed runc"
+      : "half removed bundles of a killed containerd";
+  const isIt =
+    what.startsWith("control") ||
+    (line.startsWith("bundle ") && id.startsWith(".") && storm.daemon.kind === "containerd");
+  if (isIt) storm.run.did(what);
+  return isIt;
+}
 
 function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

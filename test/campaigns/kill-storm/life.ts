@@ -94,7 +94,7 @@ export class Life {
         await this.#start();
         return;
       } catch (error) {
-        const wasCut = error instanceof Gone && !this.#shimWasHit && deaths !== this.#storm.deaths;
+        const wasCut = error instanceof Gone && !this.#mayBeLost && deaths !== this.#storm.deaths;
         if (!wasCut) throw error;
         this.#storm.run.did("creates that were undone");
         // containerd keeps the half of a bundle that its death has left, and refuses the id until it is started once more.
