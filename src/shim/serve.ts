@@ -154,6 +154,8 @@ export function serve(platform: Platform, config: ServeConfig, kept?: ReadonlyMa
     if (signal === SIGCHLD) reaper.childChanged();
     if (DUMPING.includes(signal)) log.info("dump", { signal, dump: debug.dump().json });
     if (ENDING.includes(signal)) void leave();
+    if (signal === SIGUSR1 && self.environment.HOLDFAST_FAILPOINT === "dump")
+      throw new Error("a test's failpoint");
   });
   const owner = self.effectiveUid();
   const listener = net.serve(
