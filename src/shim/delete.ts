@@ -10,7 +10,7 @@ import { defaultOptions, type RuntimeOptions } from "../runc/options.ts";
 import { unmountRootfs } from "../runc/rootfs.ts";
 import { Runc } from "../runc/runc.ts";
 import { readGoShimFiles } from "../task/go-shim-files.ts";
-import { type JournalEntry, readJournal } from "../task/journal.ts";
+import { type JournalEntry, readJournal, readReaped } from "../task/journal.ts";
 import type { Arguments } from "./args.ts";
 import { readCrash } from "./crash.ts";
 import { removeIfDead } from "./socket.ts";
@@ -46,8 +46,13 @@ export async function deleteContainer(
   await attempt("failed to unmount the rootfs", () => unmountRootfs(platform, bundle));
   await attempt("failed to remove the socket", () => removeSocket(platform, bundle));
   const pid = journal?.pid ?? (await attempt("failed to read the pid", () => readInitPid(platform, bundle)));
+  const exit =
+    journal?.exit ??
+    (await attempt("failed to read what the keeper has reaped", () =>
+      readReaped(platform, bundle, pid ?? 0),
+    ));
   // Without a recorded exit the container was alive until now: it died by the runtime's hand.
-  const { status = 128 + SIGKILL, at = platform.clock.realtimeNs() } = journal?.exit ?? {};
+  const { status = 128 + SIGKILL, at = platform.clock.realtimeNs() } = exit ?? {};
   return DeleteResponse.encode({
     pid: pid ?? 0,
     exitStatus: status,

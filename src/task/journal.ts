@@ -4,6 +4,8 @@ import type { Platform } from "../platform/platform.ts";
 import { readBundleFile } from "../runc/bundle-file.ts";
 
 const FILE = "holdfast.state";
+/** What a keeper that has given its shim up writes (native/keeper.c): a line for each process that it has reaped since. */
+const REAPED = "holdfast.exits";
 const VERSION = 1;
 const MAX_PID = 0x7fffffff;
 
@@ -32,6 +34,16 @@ export function readJournal(platform: Platform, bundle: string): Partial<Journal
   const { version, runtime, pid, exit } = objectOf(text === undefined ? undefined : parse(text));
   if (version !== VERSION) return undefined;
   return { ...readRuntime(objectOf(runtime)), ...readPid(pid), ...readExit(objectOf(exit)) };
+}
+
+/**
+ * How the process `pid` ended after its shim had been given up; undefined if its keeper has not said so. Throws an Error if there is something at the
+ * file's place that is no such file.
+ */
+export function readReaped(platform: Platform, bundle: string, pid: number): JournalEntry["exit"] {
+  const lines = (readBundleFile(platform, bundle, REAPED) ?? "").split("\n").map((line) => line.split(" "));
+  const [, status, at] = lines.findLast(([reaped]) => reaped === String(pid)) ?? [];
+  return readExit({ status: Number(status), at }).exit;
 }
 
 function parse(text: string): unknown {

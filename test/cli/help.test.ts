@@ -28,7 +28,7 @@ const VERBS = [
   ..."ns timeline shims doctor version completion images load tag rmi pull push login logout".split(" "),
   ..."save import commit history cp diff prune".split(" "),
 ];
-const SHIM_VERBS = "state pids exec kill wait dump shutdown".split(" ");
+const SHIM_VERBS = "state pids exec kill wait dump upgrade shutdown".split(" ");
 
 test("holdfast --help names every verb, and each verb's --help has examples of it", async () => {
   const all = await cli.do(["--help"]);

@@ -174,6 +174,7 @@ test("what verbs print of shims and the host is as docs/json.md has it", async (
   check(JSON.parse(await cli.do(["shim", "jsonshim", "state", "--json"])), "shim state");
   check(JSON.parse(await cli.do(["shim", "jsonshim", "pids", "--json"])), "shim pids");
   check(JSON.parse(await cli.do(["shim", "jsonshim", "dump", "--json"])), "shim dump");
+  check(JSON.parse(await cli.do(["shim", "jsonshim", "upgrade", "--json"])), "shim upgrade");
   await cli.do(["kill", "-s", "KILL", "jsonshim"]);
   check(JSON.parse(await cli.do(["shim", "jsonshim", "wait", "--json"])), "shim wait");
   check(JSON.parse(await cli.do(["shim", "jsonshim", "state", "--json"])), "shim state");

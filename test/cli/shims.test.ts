@@ -1,10 +1,14 @@
 // `holdfast shims` and `holdfast shim`, with our shim and Debian's Go shim side by side, and one that hangs.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
+import { copyFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { VERSION } from "../../src/api/version.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { isRunning, processInfo } from "../harness/processes.ts";
+import { OUR_RUNTIME, shimBinary } from "../harness/runtime.ts";
 import { Cli, goContainer } from "./cli.ts";
 
 let daemon: Daemon;
@@ -61,6 +65,30 @@ test("shims lists ours and Go's, with their containers and memory", async () => 
     ]);
     assert.ok(row.privateBytes > 0 && row.privateBytes <= row.rssBytes);
   }
+});
+
+test("shim upgrade puts another program in a running shim's place; one that cannot go on, or another kind of shim, stays as it was", async () => {
+  const before = await daemon.shimPid("ours");
+  const task = await daemon.ctr.task("ours");
+  const program = join(cli.directory, "containerd-shim-holdfast-v2");
+  copyFileSync(shimBinary(OUR_RUNTIME), program);
+  const where = ["-n", daemon.namespace];
+  const done = await cli.json(["shim", "upgrade", ...where, "--all", "--program", program]);
+  const [{ pid } = { pid: 0 }] = done as { pid: number }[];
+  assert.deepEqual(done, [{ id: "ours", namespace: daemon.namespace, pid, version: VERSION }]);
+  assert.notEqual(pid, before);
+  assert.equal(readlinkSync(`/proc/${pid}/exe`), program);
+  assert.equal((await shims()).find(({ id }) => id === "ours")?.pid, pid);
+  assert.deepEqual(await daemon.ctr.task("ours"), task);
+
+  const failed = await cli.run(["shim", "upgrade", ...where, "ours", "theirs", "--program", "/bin/false"]);
+  assert.equal(failed.status, 1);
+  assert.match(failed.stderr, /^ours: .*\/bin\/false/m);
+  assert.match(failed.stderr, /^theirs: this kind of shim cannot be upgraded while it runs$/m);
+  assert.equal((await shims()).find(({ id }) => id === "ours")?.pid, pid);
+  assert.equal((await cli.run(["shim", "upgrade"])).status, 2);
+  // Its own program again, by the other form.
+  assert.match(await cli.do(["shim", "ours", "upgrade", "--program", shimBinary(OUR_RUNTIME)]), /^ours +/m);
 });
 
 test("a shim that hangs is told as such, and the others are listed all the same", async () => {

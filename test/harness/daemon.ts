@@ -19,8 +19,8 @@ import { type Output, Running } from "./command.ts";
 import { Ctr } from "./ctr.ts";
 import { EventLog } from "./events.ts";
 import { eventually, patience } from "./eventually.ts";
+import { shimOver } from "./keeper.ts";
 import { Leftovers } from "./leftovers.ts";
-import { parentOf } from "./processes.ts";
 import { buildRootfs, ociSpec, type SpecOptions } from "./rootfs.ts";
 import { containerdVersion, daemonKind, HOLDFASTD, runtimeName, shimBinary } from "./runtime.ts";
 
@@ -271,7 +271,7 @@ export class Daemon {
 
   /** The pid of the shim of a running container: the parent that its init got when runc had gone. */
   async shimPid(id: string): Promise<number> {
-    return parentOf(this.initPid(id));
+    return shimOver(this.initPid(id));
   }
 
   /** Writes a spec for Ctr.startSpec and returns its path. */

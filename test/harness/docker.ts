@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { type CommandOptions, check, type Output, Running, run } from "./command.ts";
 import { Daemon } from "./daemon.ts";
-import { parentOf } from "./processes.ts";
+import { shimOver } from "./keeper.ts";
 import { OUR_RUNTIME, shimBinary } from "./runtime.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -144,7 +144,7 @@ export class Docker {
 
   /** The pid of the shim of a running container: the parent of its first process. */
   async shimPid(name: string): Promise<number> {
-    return parentOf(Number(await this.inspect(name, ".State.Pid")));
+    return shimOver(Number(await this.inspect(name, ".State.Pid")));
   }
 
   /** The program of that shim. */

@@ -1,11 +1,20 @@
 // A shim and its keeper (native/keeper.c): whoever kills the one alone only makes the other start it again. Used by tests of what comes after a shim's end.
 import { readlinkSync } from "node:fs";
-import { allPids, type ProcessInfo, processInfo } from "./processes.ts";
+import { allPids, type ProcessInfo, parentOf, processInfo } from "./processes.ts";
 
 /** The keeper of a shim; undefined if it has none. */
 export function keeperOf(shim: number): number | undefined {
   const parent = processInfo(processInfo(shim)?.parent ?? 0);
   return parent?.commandLine === "holdfast-keeper" ? parent.pid : undefined;
+}
+
+/** The shim whose container's init `pid` is: its parent, or that parent's shim where the init has fallen to a keeper. */
+export function shimOver(pid: number): number {
+  const parent = parentOf(pid);
+  if (processInfo(parent)?.commandLine !== "holdfast-keeper") return parent;
+  const isItsShim = (info: ProcessInfo | undefined): boolean =>
+    info?.parent === parent && info.commandLine.includes("containerd-shim-");
+  return allPids().find((each) => isItsShim(processInfo(each))) ?? parent;
 }
 
 /** Kills a shim for good: its keeper with it, before either of them can make the other's death good. */

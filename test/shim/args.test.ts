@@ -31,6 +31,7 @@ test("containerd's call of start is understood", () => {
     debug: true,
     version: false,
     info: false,
+    probeState: false,
   });
 });
 

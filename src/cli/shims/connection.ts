@@ -1,7 +1,7 @@
 // A call line to one shim, with no daemon in between: finds out whether it speaks version 2 or 3 of the task service. Used by `shims`, `shim`.
 
 import type { ShimDump } from "../../api/dump.ts";
-import { DebugDefinition } from "../../api/generated/debug.ts";
+import { DebugDefinition, type UpgradeResponse } from "../../api/generated/debug.ts";
 import type { TaskDefinition } from "../../api/generated/task.ts";
 import { connectShim, taskClient } from "../../shims/connect.ts";
 import type { TtrpcClient } from "../../ttrpc/client.ts";
@@ -62,6 +62,12 @@ export class ShimConnection {
     const { fullName, methods } = DebugDefinition;
     const { json } = await this.client.call(fullName, methods.dump, {}, this.limit);
     return JSON.parse(json) as ShimDump;
+  }
+
+  /** Has `program`, a path, take its place; "" is where its own lies. Rejects with UNIMPLEMENTED if it is not ours. */
+  upgrade(program: string): Promise<UpgradeResponse> {
+    const { fullName, methods } = DebugDefinition;
+    return this.client.call(fullName, methods.upgrade, { program }, this.limit);
   }
 
   close(): void {

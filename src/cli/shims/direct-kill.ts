@@ -4,7 +4,8 @@ import { dirname, join } from "node:path";
 import { RUNTIME_ROOTS } from "../../shims/runtime-root.ts";
 import { Problem } from "../text/problem.ts";
 import { ownGroupOf, pause, processesIn, send, signalGroup } from "./control-group.ts";
-import { childrenOf, statOf } from "./proc.ts";
+import { childrenOfShim, keeperOf } from "./keeper.ts";
+import { statOf } from "./proc.ts";
 import { findShims, type ShimProcess } from "./processes.ts";
 import { readSmallFile } from "./small-file.ts";
 
@@ -32,7 +33,8 @@ export async function killDirectly(
       `no process of ${id} in namespace ${namespace} is known: "holdfast shims" shows what there is`,
     );
   }
-  const group = all ? ownGroupOf(pid, [process.pid, ...(shim === undefined ? [] : [shim.pid])]) : undefined;
+  const spared = shim === undefined ? [] : [shim.pid, keeperOf(shim.pid) ?? shim.pid];
+  const group = all ? ownGroupOf(pid, [process.pid, ...spared]) : undefined;
   if (group === undefined) send(pid, signal);
   else await signalGroup(group, signal);
   const remaining = (): number[] =>
@@ -47,10 +49,10 @@ function lives(pid: number): boolean {
   return state !== undefined && state !== "Z" && state !== "X";
 }
 
-/** The pid that the runtime wrote, while it is a child of the shim: nobody else reaps it, so the number is its own. */
+/** The pid that the runtime wrote, while it is a child of the shim or its keeper: nobody else reaps it, so the number is its own. */
 function initOf(shim: ShimProcess, id: string): number | undefined {
   const written = Number(readSmallFile(join(dirname(shim.bundle), id, "init.pid"), PID_LIMIT));
-  return childrenOf(shim.pid).find((pid) => pid === written && lives(pid));
+  return childrenOfShim(shim.pid).find((pid) => pid === written && lives(pid));
 }
 
 /** Of a container without a shim: the pid that runc has on record, while the process was started when runc says. */

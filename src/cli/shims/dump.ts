@@ -4,6 +4,7 @@ import type { ShimDump } from "../../api/dump.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { callCode, errorText } from "../text/problem.ts";
 import { ShimConnection } from "./connection.ts";
+import { childrenOfShim, keeperOf } from "./keeper.ts";
 import {
   argumentsOf,
   childrenOf,
@@ -54,6 +55,8 @@ export interface DumpedStack {
 
 export interface Dump {
   readonly shim: ShimProcess | undefined;
+  /** The pid of its keeper; undefined if it has none. */
+  readonly keeper: number | undefined;
   readonly memory: MemoryUse | undefined;
   readonly socket: string;
   /** Milliseconds to its first answer; undefined if there was none. */
@@ -76,11 +79,12 @@ export async function dumpShim(
   const { shim, socket } = target;
   const asked = await ask(target, container ?? shim?.id ?? "", timeoutMs);
   const pid = shim?.pid ?? asked.inside?.pid;
-  const children = pid === undefined ? [] : familyOf(pid);
+  const children = pid === undefined ? [] : familyOf(childrenOfShim(pid));
   const files = pid === undefined ? [] : describeFiles(pid, children, asked.inside, socket);
   const memory = pid === undefined ? undefined : memoryOf(pid);
   return {
     shim,
+    keeper: pid === undefined ? undefined : keeperOf(pid),
     memory,
     socket,
     ...asked,
@@ -116,11 +120,11 @@ async function ask({ socket, shim }: ShimTarget, id: string, timeoutMs: number):
 }
 
 /** The children, and below a program on the host what it has started: a runtime waits for its own. */
-function familyOf(pid: number, depth = RUNTIME_DEPTH): DumpedChild[] {
-  return childrenOf(pid).flatMap((child) => {
+function familyOf(children: readonly number[], depth = RUNTIME_DEPTH): DumpedChild[] {
+  return children.flatMap((child) => {
     const described = describeChild(child);
     if (described === undefined) return [];
-    return [described, ...(depth > 0 && isOfOurs(child) ? familyOf(child, depth - 1) : [])];
+    return [described, ...(depth > 0 && isOfOurs(child) ? familyOf(childrenOf(child), depth - 1) : [])];
   });
 }
 

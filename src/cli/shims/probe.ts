@@ -1,10 +1,14 @@
 // Whether a shim answers, how fast, and in which states its containers are. Used by `shims` and `doctor`.
+import { join } from "node:path";
 import type { StateResponse } from "../../api/generated/task.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { callCode, errorText } from "../text/problem.ts";
 import { statusName } from "../text/task-status.ts";
 import { ShimConnection, type TaskApi } from "./connection.ts";
 import { mainSocket, type ShimProcess } from "./processes.ts";
+import { readSmallFile } from "./small-file.ts";
+
+const CRASH_LIMIT = 64 * 1024;
 
 export interface ContainerState {
   readonly id: string;
@@ -27,7 +31,7 @@ export async function probe(shim: ShimProcess, timeoutMs: number): Promise<Probe
   const unknown = shim.containers.map((id) => ({ id, status: "unknown", pid: 0 }));
   const silent = { answers: false, ms: undefined, api: undefined, containers: unknown };
   const socket = mainSocket(shim);
-  if (socket === undefined) return { ...silent, error: "does not listen on any socket" };
+  if (socket === undefined) return { ...silent, error: lastWords(shim) ?? "does not listen on any socket" };
   const start = performance.now();
   const [first = shim.id, ...others] = shim.containers;
   try {
@@ -47,6 +51,11 @@ export async function probe(shim: ShimProcess, timeoutMs: number): Promise<Probe
     const hint = shim.stat.state === "T" ? "stopped by a signal" : errorText(error);
     return { ...silent, error: hint };
   }
+}
+
+/** What its keeper, or the shim itself, has written about its end (src/shim/crash.ts): the first line. */
+function lastWords({ bundle }: ShimProcess): string | undefined {
+  return readSmallFile(join(bundle, "holdfast.crash"), CRASH_LIMIT)?.split("\n")[0];
 }
 
 async function stateOf(connection: ShimConnection, id: string, timeoutMs: number): Promise<ContainerState> {

@@ -1,9 +1,11 @@
 // Finds every shim on this host through /proc: ours, Go's, whoever's daemon started them. Used by `shims`, `shim`, `doctor`.
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { Bundles, isBundle, isBundlePath, namedSocket } from "./bundle.ts";
+import { isKeeper } from "./keeper.ts";
 import {
   allPids,
   argumentsOf,
+  childrenOf,
   directoryOf,
   executableOf,
   isOfOurs,
@@ -48,11 +50,11 @@ function host(): Host {
   return { sockets: listeningSockets(), bundles: new Bundles() };
 }
 
-/** Every shim of our user that is running, by namespace and id. */
+/** Every shim of our user that is running, or that its keeper has given up, by namespace and id. */
 export function findShims(): ShimProcess[] {
   const seen = host();
   const found = allPids()
-    .map((pid) => shimProcess(pid, seen))
+    .map((pid) => shimProcess(pid, seen) ?? givenUp(pid, seen))
     .filter((shim) => shim !== undefined);
   return found.sort((a, b) => order(a.namespace, b.namespace) || order(a.id, b.id) || a.pid - b.pid);
 }
@@ -79,6 +81,29 @@ export function shimProcess(pid: number, { sockets, bundles }: Host = host()): S
     bundleRemoved,
     sockets: held,
     containers: bundle === "" ? [] : bundles.servedBy(held, bundle),
+  };
+}
+
+/** The keeper of a shim that has died too often: it holds what the shim held, and takes no calls. */
+function givenUp(pid: number, seen: Host): ShimProcess | undefined {
+  if (!isKeeper(pid) || childrenOf(pid).some((child) => shimProcess(child, seen) !== undefined))
+    return undefined;
+  const stat = statOf(pid);
+  const executable = executableOf(pid);
+  const { bundle, bundleRemoved } = bundleOf(pid);
+  if (stat === undefined || executable === undefined || bundle === "") return undefined;
+  return {
+    pid,
+    kind: basename(executable).slice(PREFIX.length),
+    executable,
+    id: basename(bundle),
+    namespace: basename(dirname(bundle)),
+    daemon: "",
+    stat,
+    bundle,
+    bundleRemoved,
+    sockets: [],
+    containers: [basename(bundle)],
   };
 }
 

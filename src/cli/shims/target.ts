@@ -1,7 +1,8 @@
 // Which shim `holdfast shim <id|socket|pid>` means, and which of its containers.
 import { statSync } from "node:fs";
 import { Problem, USAGE } from "../text/problem.ts";
-import { statOf } from "./proc.ts";
+import { isKeeper } from "./keeper.ts";
+import { childrenOf, statOf } from "./proc.ts";
 import { findShims, mainSocket, type ShimProcess, shimProcess } from "./processes.ts";
 
 export interface ShimTarget {
@@ -49,10 +50,11 @@ function bySocket(path: string): ShimTarget {
   return { shim, socket: path, container: shim && containerOf(shim, undefined) };
 }
 
-/** The shim of that pid, or the one above the container's process of that pid. */
+/** The shim of that pid, or the one above the container's process of that pid; a keeper stands for its shim. */
 function byPid(pid: number): ShimProcess | undefined {
   for (let next = pid; next > 1; next = statOf(next)?.parent ?? 0) {
-    const shim = shimProcess(next);
+    const candidates = isKeeper(next) ? childrenOf(next) : [next];
+    const shim = candidates.map((pid) => shimProcess(pid)).find((found) => found !== undefined);
     if (shim !== undefined) return shim;
   }
   return undefined;

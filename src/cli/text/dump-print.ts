@@ -20,6 +20,7 @@ export function printDump(screen: Screen, dump: Dump): void {
   screen.fields([
     ["shim", shim && `${shim.id} (namespace ${shim.namespace}, ${shim.kind})`],
     ["pid", shim && `${shim.pid}, started ${duration(shim.stat.ageMs)} ago`],
+    ["keeper", dump.keeper === undefined ? undefined : `pid ${dump.keeper}`],
     [
       "state",
       shim &&

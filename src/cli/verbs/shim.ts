@@ -17,6 +17,7 @@ import { nsToIso } from "../text/units.ts";
 import { directKill } from "./direct-kill.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { commonFlags, examples, exitsLikeProcess, type Settings, settingsOf } from "./options.ts";
+import { programOption, shimUpgrade, UPGRADE, upgradeShims } from "./shim-upgrade.ts";
 import { deadline } from "./wait.ts";
 
 /** What the command line names, before anything is asked of it. */
@@ -37,12 +38,17 @@ interface Visit extends Place {
 export function addShim(program: Command): void {
   const command = program
     .command("shim [id|socket|pid] [verb...]")
-    .description("speak to one shim: state, pids, exec, kill, wait, dump, shutdown; needs no daemon")
+    .description("speak to one shim: state, pids, exec, kill, wait, dump, upgrade, shutdown; needs no daemon")
     .passThroughOptions()
     .helpOption(false)
     .option("-h, --help", "display help for command");
   commonFlags(command, { daemon: false });
   command.action(async (word: string | undefined, rest: readonly string[], options: { help?: boolean }) => {
+    if (word === "upgrade") {
+      const words = options.help === true ? ["--help", ...rest] : rest;
+      await shimUpgrade(command).parseAsync([...words], { from: "user" });
+      return;
+    }
     const verbs = shimVerbs(command, word ?? "<id|socket|pid>");
     if (options.help === true) verbs.outputHelp();
     else if (word === undefined || rest.length === 0) verbs.help({ error: true });
@@ -104,6 +110,15 @@ export function shimVerbs(parent: Command, word: string): Command {
       dump,
     ),
     [`holdfast shim ${word} dump`, "also of a shim that hangs, from /proc"],
+  );
+  examples(
+    add("upgrade", UPGRADE, ({ settings, target, command }) =>
+      upgradeShims(settings, [target], command.opts<{ program?: string }>().program),
+    ).addOption(programOption()),
+    [
+      `holdfast shim ${word} upgrade`,
+      "after npm run install-host; `holdfast shim upgrade --all` does it for all",
+    ],
   );
   examples(
     add("shutdown", "ask the shim to leave; it does once it has no container", visiting(shutdown)).option(
