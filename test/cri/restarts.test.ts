@@ -57,8 +57,29 @@ onNode(
   },
 );
 
+onNode("a pod's shim is killed, its keeper is not: none of its three containers notices", async (k) => {
+  const pod = await k.pod("kept");
+  const echo = ["sh", "-c", "until [ -e /tmp/next ]; do sleep 0.02; done; echo after; exec sleep 1000000"];
+  const ids = [
+    await k.run(pod, "one", SLEEP),
+    await k.run(pod, "two", echo),
+    await k.run(pod, "three", SLEEP),
+  ];
+  const pids = await Promise.all([pod.id, ...ids].map((id) => k.pidOf(id)));
+  const shim = await k.shimPid(pod.id);
+  process.kill(shim, "SIGKILL");
+  await eventually("another shim", () => !isRunning(shim));
+  for (const id of ids) assert.equal((await k.exec(id, ["touch", "/tmp/next"])).status, 0);
+  await eventually("the line after", () => k.log("two").includes("after"));
+  assert.equal(await podState(k, pod), "SANDBOX_READY");
+  for (const id of ids) assert.equal((await k.status(id)).state, "CONTAINER_RUNNING");
+  assert.deepEqual(await Promise.all([pod.id, ...ids].map((id) => k.pidOf(id))), pids);
+  await k.remove(pod);
+  await eventually("every process of the pod to end", () => !pids.some((pid) => isRunning(pid)));
+});
+
 onNode(
-  "a pod's shim is killed: no process stays, each container's exit is told, the pod can be removed",
+  "a pod's shim is killed for good: no process stays, each container's exit is told, the pod can be removed",
   async (k) => {
     const events = await k.daemon.events();
     const pod = await k.pod("orphans");
@@ -79,10 +100,12 @@ onNode(
   async (k) => {
     const pod = await k.pod("reboot");
     const id = await k.run(pod, "main", SLEEP);
-    const pids = [await k.shimPid(id), await k.pidOf(id), await k.pidOf(pod.id)];
+    const shim = await k.shimPid(id);
+    const pids = [await k.pidOf(id), await k.pidOf(pod.id)];
     await k.daemon.kill();
+    killForGood(shim);
     for (const pid of pids) process.kill(pid, "SIGKILL");
-    await eventually("all to end", () => !pids.some((pid) => isRunning(pid)));
+    await eventually("all to end", () => ![shim, ...pids].some((pid) => isRunning(pid)));
     // What is on a tmpfs is gone, and so are the mounts; the root directory is as it was.
     for (const path of mountsBelow(k.daemon.directory)) await run(["umount", "--lazy", path]);
     rmSync(join(k.daemon.directory, "state"), { recursive: true });

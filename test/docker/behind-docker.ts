@@ -76,6 +76,28 @@ export async function testBehindDocker(way: Way): Promise<void> {
     await docker.do(["rm", "--force", "talks"]);
   });
 
+  onDocker("a shim is killed: the container stays up, attached clients and execs go on", async (docker) => {
+    const echoes = ["sh", "-c", "while read line; do echo got $line; done; sleep 1000000"];
+    await docker.do(["run", "-d", "-i", "--restart=no", "--name", "kept", IMAGE, ...echoes]);
+    const attached = docker.spawn(["attach", "--sig-proxy=false", "kept"], { stdin: "pipe" });
+    const answered = (word: string): Promise<unknown> =>
+      eventually(`an answer to ${word}`, () => {
+        attached.stdin.write(`${word}\n`);
+        return attached.stdoutText.includes(`got ${word}`);
+      });
+    await answered("before");
+    const shim = await docker.shimPid("kept");
+    process.kill(shim, "SIGKILL");
+    await eventually("another shim", () => !isRunning(shim));
+    await answered("after");
+    assert.equal(await docker.do(["exec", "kept", "echo", "still"]), "still");
+    assert.match(await docker.do(["ps", "--filter", "name=kept", "--format", "{{.Status}}"]), /^Up /);
+    assert.equal(await docker.inspect("kept", ".RestartCount"), "0");
+    attached.kill();
+    await attached.exited;
+    await docker.do(["rm", "--force", "kept"]);
+  });
+
   onDocker("stop waits for the container's own end, and kills what does not obey", async (docker) => {
     const obeys = "trap 'exit 8' TERM; echo up; while true; do sleep 0.02; done";
     const deaf = "trap '' TERM; echo up; while true; do sleep 0.02; done";

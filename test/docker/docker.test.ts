@@ -6,7 +6,7 @@ import { Docker, IMAGE } from "../harness/docker.ts";
 import { eventually } from "../harness/eventually.ts";
 import { killForGood } from "../harness/keeper.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
-import { processesMentioning } from "../harness/processes.ts";
+import { isRunning, processesMentioning } from "../harness/processes.ts";
 
 const docker = await Docker.start();
 after(() => docker.close());
@@ -134,7 +134,17 @@ test("holdfastd is killed under it: the container goes on, and an exit meanwhile
   for (const name of ["stays", "ends", "retries"]) await docker.do(["rm", name]);
 });
 
-test("a shim is killed: Docker sees that its container has ended", async () => {
+test("a shim is killed: its container stays up, and takes execs", async () => {
+  await docker.do(["run", "-d", "--restart=no", "--name", "kept", ...SLEEP]);
+  const shim = await docker.shimPid("kept");
+  process.kill(shim, "SIGKILL");
+  await eventually("another shim", () => !isRunning(shim));
+  assert.equal(await docker.do(["exec", "kept", "echo", "still"]), "still");
+  assert.match(await docker.do(["ps", "--filter", "name=kept", "--format", "{{.Status}}"]), /^Up /);
+  await docker.do(["rm", "--force", "kept"]);
+});
+
+test("a shim is killed for good: Docker sees that its container has ended", async () => {
   await docker.do(["run", "-d", "--name", "orphan", ...SLEEP]);
   killForGood(await docker.shimPid("orphan"));
   await eventually("it to be down", async () => (await running("orphan")) === "false");
