@@ -13,7 +13,7 @@ after(() => place.close());
 
 const notOurs = failsOnGoShim("it has no dump");
 /** The sanitizer's build is much slower, and needs no more to show what stays. */
-const SCALE = isSanitizerBuild ? 10 : 1;
+const SCALE = isSanitizerBuild ? 50 : 1;
 /** Objects that the last calls in the dump, and timers, may make more or fewer of. */
 const NOISE = 300;
 

@@ -199,7 +199,8 @@ test("a client that sends and never reads does not block the others", async () =
     "0a17636f6e7461696e6572642e7461736b2e76322e5461736b120553746174651a060a0477697265",
     "hex",
   );
-  for (let stream = 1; stream < 4000; stream += 2) {
+  // The sanitizer's build collects garbage all the time.
+  for (let stream = 1; stream < (isSanitizerBuild ? 400 : 4000); stream += 2) {
     socket.write(Buffer.concat([header(request.length, stream, 1), request]));
   }
   await stillServes();
