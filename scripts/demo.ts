@@ -1,4 +1,4 @@
-// npm run demo: the main job, step by step, on this machine: containers under holdfastd, through our shims, across a crash of the daemon. No containerd
+// npm run demo: the main job, step by step, on this machine: containers under holdfastd, through our shims, across a crash of the daemon and one of a shim. No containerd
 // is needed. Everything lives in a temporary directory and goes away at the end, also on Ctrl-C.
 import { join } from "node:path";
 import { check, type Output, run } from "../test/harness/command.ts";
@@ -127,6 +127,18 @@ async function show(daemon: Daemon): Promise<void> {
     `the other one is under the same shim, process ${shim}`,
   );
   await cli.do("exec", "demo", "echo", "and it still takes execs");
+
+  step(
+    `The shim, process ${shim}, is killed with SIGKILL too: its keeper starts it again, and nobody notices`,
+  );
+  process.kill(shim, "SIGKILL");
+  demand(
+    (await cli.do("exec", "demo", "echo", "still here")) === "still here\n",
+    "the container takes execs",
+  );
+  const next = await daemon.shimPid("demo");
+  demand(next !== shim, `another shim has it, process ${next}`);
+  await cli.do("shims", "-n", daemon.namespace);
 
   step("The container is stopped (SIGTERM), and its timeline shown");
   await cli.do("kill", "--signal", "TERM", "demo");
