@@ -91,7 +91,7 @@ test("inspect knows record, task, shim and spec", async () => {
   assert.deepEqual(found.spec.process.args, ["until-signal", "TERM=9"]);
   const none = await cli.run(["inspect", "nosuch", "web"]);
   assert.equal(none.status, 1);
-  assert.match(none.stderr, /nosuch: .*not found/);
+  assert.match(none.stderr, /"nosuch".*: not found/);
   assert.equal((JSON.parse(none.stdout) as unknown[]).length, 1);
 });
 
@@ -213,7 +213,7 @@ test("ps -a tells how the ended ended, and delete takes them away", async () => 
   ]);
   const gone = await cli.run(["rm", "web", "nosuch", "second"]);
   assert.equal(gone.status, 1);
-  assert.match(gone.stderr, /^holdfast: nosuch: .*not found\n$/);
+  assert.match(gone.stderr, /^holdfast: container "nosuch" .*: not found\n$/);
   assert.equal(await cli.do(["ps", "-aq"]), "");
   assert.equal(await daemon.leftovers(), "");
 });
