@@ -26,6 +26,8 @@ export interface FrontOptions extends Steps {
   /** Bytes of parseDetachKeys. */
   readonly detachKeys: readonly number[];
   readonly signalProxy: boolean;
+  /** It is deleted after its end, maybe by the daemon. */
+  readonly temporary: boolean;
 }
 
 /** Starts the container's task with our input and output. */
@@ -44,7 +46,10 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
     };
     await startTask(daemon, id, fifos.paths, { created, started: options.started });
     await session.begin();
-    return await session.outcome(exit ?? waitForEnd(daemon, id));
+    const outcome = await session.outcome(exit ?? waitForEnd(daemon, id));
+    // Once the daemon has deleted the task, nobody finds them by it.
+    if (options.temporary && outcome !== "detached") Fifos.remove(fifos.paths);
+    return outcome;
   } catch (error) {
     Fifos.remove(fifos.paths);
     throw error;

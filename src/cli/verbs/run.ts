@@ -194,7 +194,16 @@ async function runVerb(visit: Visit): Promise<void> {
       settings.screen.id(id);
       return;
     }
-    const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, created, started };
+    const temporary = front.rm === true;
+    const options = {
+      interactive,
+      terminal,
+      detachKeys,
+      signalProxy: front.sigProxy,
+      temporary,
+      created,
+      started,
+    };
     const outcome = await runInFront(daemon, id, options);
     finish(visit, id, outcome);
     if (outcome !== "detached" && front.rm === true) await remove(visit, id);
@@ -269,7 +278,8 @@ async function startInFront(visit: Visit, id: string, front: FrontFlags): Promis
   const interactive = front.interactive === true;
   demandTerminal(terminal, interactive);
   const detachKeys = parseDetachKeys(front.detachKeys);
-  const options = { interactive, terminal, detachKeys, signalProxy: front.sigProxy, ...NOBODY };
+  const signalProxy = front.sigProxy;
+  const options = { interactive, terminal, detachKeys, signalProxy, temporary: false, ...NOBODY };
   finish(visit, id, await runInFront(daemon, id, options));
 }
 
