@@ -4,6 +4,8 @@ import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
 import type { OutputRecord } from "./records.ts";
 import type { StdioContext } from "./stdio.ts";
 
+/** The bundle is in memory with most daemons, and has a link of this name to a directory that is not. */
+const ON_DISK = "work";
 /** Into how many files the room is parted: one that has been read to its end gives its part back. */
 const SEGMENTS = 8;
 
@@ -114,9 +116,8 @@ export class Spill implements Overflow {
   #extend(): boolean {
     if (this.#segments.length >= SEGMENTS) return false;
     const { platform, bundle } = this.#context;
-    // The bundle is in memory with most daemons, and has a link to a directory that is not.
-    const directory =
-      platform.files.stat(`${bundle}/work/.`)?.kind === "directory" ? `${bundle}/work` : bundle;
+    const onDisk = `${bundle}/${ON_DISK}`;
+    const directory = platform.files.stat(`${onDisk}/.`)?.kind === "directory" ? onDisk : bundle;
     try {
       const path = `${directory}/holdfast.spill-${platform.self.pid()}-${files++}`;
       const [writeEnd, readEnd] = openUnnamed(platform, path);

@@ -4,14 +4,17 @@ import { argumentsOf, childrenOf, executableOf, isOfOurs, statOf } from "./proc.
 
 const PREFIX = "containerd-shim-";
 /** All that its command line says (native/keeper.c). */
-const COMMAND = "holdfast-keeper";
+export const KEEPER_COMMAND = "holdfast-keeper";
 
-export function isKeeper(pid: number): boolean {
-  return isShimProgram(pid) && isOfOurs(pid) && argumentsOf(pid)[0] === COMMAND;
+/** What a program is called after "containerd-shim-"; undefined for one that is no shim's. */
+export function shimKind(executable: string): string | undefined {
+  const name = basename(executable);
+  return name.startsWith(PREFIX) ? name.slice(PREFIX.length) : undefined;
 }
 
-function isShimProgram(pid: number): boolean {
-  return basename(executableOf(pid) ?? "").startsWith(PREFIX);
+export function isKeeper(pid: number): boolean {
+  const isShims = shimKind(executableOf(pid) ?? "") !== undefined;
+  return isShims && isOfOurs(pid) && argumentsOf(pid)[0] === KEEPER_COMMAND;
 }
 
 /** The keeper of the shim `pid`; undefined if it has none. */

@@ -1,7 +1,7 @@
 // Finds every shim on this host through /proc: ours, Go's, whoever's daemon started them. Used by `shims`, `shim`, `doctor`.
 import { basename, dirname } from "node:path";
 import { Bundles, isBundle, isBundlePath, namedSocket } from "./bundle.ts";
-import { isKeeper } from "./keeper.ts";
+import { isKeeper, KEEPER_COMMAND, shimKind } from "./keeper.ts";
 import {
   allPids,
   argumentsOf,
@@ -16,9 +16,8 @@ import {
   statOf,
 } from "./proc.ts";
 
-const PREFIX = "containerd-shim-";
 /** Words on a shim's command line that make it something other than a server; the keeper's is a word of its own (native/keeper.c). */
-const SHORT_LIVED: readonly string[] = ["delete", "holdfast-keeper", "keep"];
+const SHORT_LIVED: readonly string[] = ["delete", KEEPER_COMMAND, "keep"];
 
 export interface ShimProcess {
   readonly pid: number;
@@ -62,8 +61,8 @@ export function findShims(): ShimProcess[] {
 /** The shim of that pid, undefined if it is none. A name is not enough: containers and other users may choose theirs. */
 export function shimProcess(pid: number, { sockets, bundles }: Host = host()): ShimProcess | undefined {
   const executable = executableOf(pid);
-  if (executable === undefined || !basename(executable).startsWith(PREFIX) || !isOfOurs(pid))
-    return undefined;
+  const kind = shimKind(executable ?? "");
+  if (executable === undefined || kind === undefined || !isOfOurs(pid)) return undefined;
   const argv = argumentsOf(pid);
   const stat = statOf(pid);
   if (stat === undefined || argv.some((word) => SHORT_LIVED.includes(word))) return undefined;
@@ -71,7 +70,7 @@ export function shimProcess(pid: number, { sockets, bundles }: Host = host()): S
   const { bundle, bundleRemoved } = bundleOf(pid);
   return {
     pid,
-    kind: basename(executable).slice(PREFIX.length),
+    kind,
     executable,
     id: flag(argv, "id"),
     namespace: flag(argv, "namespace"),
@@ -89,12 +88,13 @@ function givenUp(pid: number, seen: Host): ShimProcess | undefined {
   if (!isKeeper(pid) || childrenOf(pid).some((child) => shimProcess(child, seen) !== undefined))
     return undefined;
   const stat = statOf(pid);
-  const executable = executableOf(pid);
+  const executable = executableOf(pid) ?? "";
+  const kind = shimKind(executable);
   const { bundle, bundleRemoved } = bundleOf(pid);
-  if (stat === undefined || executable === undefined || bundle === "") return undefined;
+  if (stat === undefined || kind === undefined || bundle === "") return undefined;
   return {
     pid,
-    kind: basename(executable).slice(PREFIX.length),
+    kind,
     executable,
     id: basename(bundle),
     namespace: basename(dirname(bundle)),
