@@ -8,7 +8,8 @@ import type { Platform } from "../platform/platform.ts";
 import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
 import type { Arguments } from "./args.ts";
-import { SERVED_SIGNALS, type ServeConfig, serve } from "./serve.ts";
+import { type ServeConfig, serve } from "./serve.ts";
+import { SERVED_SIGNALS } from "./signals.ts";
 import { bindSocket, hasOnlyVersion3, socketPath } from "./socket.ts";
 
 /** Annotations that put containers into one shim, first match first. */

@@ -1,15 +1,13 @@
 // One container: its init, its execs, and what the runtime is asked to do with them. Used by service.ts.
 
 import type { ContainerDump } from "../api/dump.ts";
-import type { CheckpointOptions } from "../api/generated/runc_options.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
-import { type Cgroup, type CgroupRecord, findCgroup } from "../cgroup/cgroup.ts";
+import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
-import { errorText } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
 import { isSystemError } from "../platform/platform.ts";
 import type { Child, Ended } from "../reaper/reaper.ts";
-import { type Ids, readSpec, type Spec } from "../runc/bundle.ts";
+import { readSpec, type Spec } from "../runc/bundle.ts";
 import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
@@ -17,25 +15,21 @@ import { type ProcessSetup, Runc } from "../runc/runc.ts";
 import type { StdioConfig } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { type CriuRun, checkpointRun, restoreRun, runCriu } from "./checkpoint.ts";
+import { type CriuRun, restoreRun, runCriu } from "./checkpoint.ts";
 import { claimId, isHalfMade } from "./claim.ts";
 import type { ShimContext } from "./context.ts";
+import { Controls } from "./controls.ts";
+import { Execs } from "./execs.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeGoShimFiles } from "./go-shim-files.ts";
 import { writeJournal } from "./journal.ts";
-import { explain, Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
+import { explain, Launcher } from "./launch.ts";
 import { Process, type ProcessExit, type ProcessRecord } from "./process.ts";
 import { Queue } from "./queue.ts";
-import { killUnfinishedExec } from "./unfinished-exec.ts";
+import { type ContainerRecord, containerKey, type ExecRecord, recordedSpec } from "./records.ts";
 
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
-
-/** What an exec is to run: the runtime's JSON, and whom as. */
-interface ExecSpec {
-  readonly process: string;
-  readonly user: Ids;
-}
 
 /** What a container is made from. */
 interface ContainerConfig extends StdioConfig {
@@ -47,51 +41,22 @@ interface ContainerConfig extends StdioConfig {
   readonly restoring: CriuRun | undefined;
 }
 
-/** What a successor of the shim needs to know of a container, its execs aside. */
-export interface ContainerRecord {
-  readonly bundle: string;
-  readonly options: RuntimeOptions;
-  readonly spec: Spec;
-  readonly restoring?: CriuRun | undefined;
-  /** Whether its create is over. One that was not is undone. */
-  readonly isMade: boolean;
-  readonly init: ProcessRecord;
-  readonly startIsDue: boolean;
-  readonly execCount: number;
-  readonly cgroup?: CgroupRecord | undefined;
-}
-
-/** The same of an exec. */
-export interface ExecRecord {
-  readonly container: string;
-  readonly process: ProcessRecord;
-  /** Until it was started. */
-  readonly spec?: ExecSpec | undefined;
-  /** While it is being started: its pid file. */
-  readonly pidFile?: string | undefined;
-}
-
 export class Container {
   readonly id: string;
   readonly bundle: string;
   readonly init: Process;
+  readonly controls: Controls;
   cgroup: Cgroup | undefined;
   readonly #context: ShimContext;
   readonly #options: RuntimeOptions;
   readonly #runc: Runc;
-  readonly #execs = new Map<string, Process>();
-  /** The processes of execs that were not started yet, as JSON. */
-  readonly #execSpecs = new Map<Process, ExecSpec>();
-  /** Where the runtime writes the pid of an exec that is being started. */
-  readonly #pidFiles = new Map<Process, string>();
   readonly #spec: Spec;
   readonly #launcher: Launcher;
   readonly #exits: Exits;
+  readonly #execs: Execs;
   readonly #queue = new Queue();
   /** How Start makes the container, where it comes from a checkpoint: until then the runtime does not know it, and it has no process. */
   readonly #restoring: CriuRun | undefined;
-  #execCount = 0;
-
   #isMade = false;
 
   private constructor(context: ShimContext, config: ContainerConfig) {
@@ -106,15 +71,19 @@ export class Container {
     this.#spec = spec;
     this.#launcher = new Launcher(context, config, spec, options);
     this.#restoring = config.restoring;
-    this.#exits = new Exits(context, {
+    const execs = new Map<string, Process>();
+    const parts = {
       id,
+      bundle,
       init: this.init,
-      execs: this.#execs,
       runc: this.#runc,
+      launcher: this.#launcher,
       privatePidNamespace: spec.privatePidNamespace,
       cgroup: () => this.cgroup,
-      save: (exit) => this.#save(exit),
-    });
+    };
+    this.#exits = new Exits(context, { ...parts, execs, save: (exit) => this.#save(exit) });
+    this.#execs = new Execs(context, { ...parts, exits: this.#exits }, execs);
+    this.controls = new Controls(context, { ...parts, exits: this.#exits, queue: this.#queue });
   }
 
   /** Mounts the root file system and has the runtime make the container. A failure leaves nothing behind. */
@@ -172,28 +141,19 @@ export class Container {
 
   /** The init, or the exec of that id. Throws NOT_FOUND. */
   process(execId: string): Process {
-    if (execId === "") return this.init;
-    const exec = this.#execs.get(execId);
-    if (exec === undefined) throw new TtrpcError(Code.NOT_FOUND, `process does not exist ${execId}`);
-    return exec;
+    return execId === "" ? this.init : this.#execs.get(execId);
   }
 
   /** Registers an exec, to be started later. */
   addExec(request: ExecProcessRequest): void {
     this.init.request("exec");
-    if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
-    if (this.#execs.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
-    const { platform } = this.#context;
-    const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };
-    const exec = this.#newExec(request.execId, request);
-    this.#execSpecs.set(exec, spec);
-    this.#context.events.publish(topics.execAdded, { containerId: this.id, execId: exec.id });
+    this.#execs.add(request);
   }
 
   start(process: Process, caller: CancelSignal): Promise<void> {
     return process === this.init
       ? this.#queue.run(() => this.#startInit(caller))
-      : this.#startExec(process, caller);
+      : this.#execs.start(process, caller);
   }
 
   async kill(process: Process, signal: number, all: boolean): Promise<void> {
@@ -213,63 +173,9 @@ export class Container {
     }
   }
 
-  pause(): Promise<void> {
-    return this.#queue.run(async () => {
-      this.init.request("pause");
-      try {
-        await explain("OCI runtime pause failed", this.#runc.pause());
-      } catch (error) {
-        this.init.happened("pauseFailed");
-        throw error;
-      }
-      this.init.happened("paused");
-      this.#context.events.publish(topics.paused, { containerId: this.id });
-      // It has ended meanwhile: nobody else will thaw it.
-      if (this.init.state !== "paused") await this.#exits.thaw();
-    });
-  }
-
-  /** `again`: an earlier shim died over it, and may have come that far. */
-  resume(again: boolean): Promise<void> {
-    return this.#queue.run(async () => {
-      this.init.request("resume");
-      const isDone = again && (await this.#runc.status()) === "running";
-      if (!isDone) await explain("OCI runtime resume failed", this.#runc.resume());
-      this.init.happened("resumed");
-      this.#context.events.publish(topics.resumed, { containerId: this.id });
-    });
-  }
-
-  /** Writes the container's processes to the directory `path`. */
-  checkpoint(path: string, options: CheckpointOptions): Promise<void> {
-    return this.#queue.run(async () => {
-      this.init.request("checkpoint");
-      const run = checkpointRun(this.bundle, path, options);
-      const command = (): Promise<void> => this.#runc.checkpoint(run.flags);
-      await explain(
-        "OCI runtime checkpoint failed",
-        runCriu(this.#context.platform, this.bundle, run, command),
-      );
-      this.#context.events.publish(topics.checkpointed, { containerId: this.id, checkpoint: path });
-    });
-  }
-
-  /** Applies limits; `resources` is the JSON of an OCI LinuxResources. */
-  update(resources: string): Promise<void> {
-    return this.#queue.run(async () => {
-      this.init.request("update");
-      try {
-        JSON.parse(resources);
-      } catch (error) {
-        throw new TtrpcError(Code.INVALID_ARGUMENT, `resources: ${errorText(error)}`);
-      }
-      await this.#runc.update(resources);
-    });
-  }
-
   /** Every pid in the container, with the id of its exec where it is one. */
   async pids(): Promise<{ pid: number; execId: string | undefined }[]> {
-    const execIds = new Map([...this.#execs.values()].map((exec) => [exec.pid, exec.id]));
+    const execIds = this.#execs.idsByPid();
     return (await this.#livePids()).map((pid) => ({ pid, execId: execIds.get(pid) }));
   }
 
@@ -286,8 +192,7 @@ export class Container {
     } catch (error) {
       if (ended()) return [this.init.pid];
       if (!(error instanceof RuntimeError && error.hung)) throw error;
-      const execs = [...this.#execs.values()].filter((exec) => exec.state === "running");
-      return [this.init, ...execs].map((process) => process.pid);
+      return [this.init, ...this.#execs.running()].map((process) => process.pid);
     }
   }
 
@@ -295,14 +200,7 @@ export class Container {
   async deleteExec(exec: Process): Promise<void> {
     exec.request("delete");
     if (exec.state === "stopped") await this.#drain(exec);
-    this.#forgetExec(exec);
-    exec.deleted();
-  }
-
-  #forgetExec(exec: Process): void {
-    this.#execs.delete(exec.id);
-    this.#execSpecs.delete(exec);
-    this.#context.records.remove(this.#execKey(exec.id));
+    this.#execs.remove(exec);
   }
 
   /** Removes the container: waits for the last output, in bounds, frees the runtime's state and unmounts the root file system. */
@@ -315,10 +213,7 @@ export class Container {
       await this.#drain(this.init);
       await this.#deleteFromRuntime();
       unmountRootfs(this.#context.platform, this.bundle);
-      for (const exec of this.#execs.values()) {
-        this.#context.records.remove(this.#execKey(exec.id));
-        exec.deleted();
-      }
+      this.#execs.end();
       this.#context.records.remove(this.#key);
       this.init.deleted();
       this.cgroup?.close();
@@ -337,7 +232,7 @@ export class Container {
   }
 
   dump(): ContainerDump {
-    return { ...this.init.dump(), execs: [...this.#execs.values()].map((exec) => exec.dump()) };
+    return { ...this.init.dump(), execs: this.#execs.dump() };
   }
 
   // --- creating and starting
@@ -410,43 +305,6 @@ export class Container {
     this.#watch(await this.#launchInit("restore", restore, caller));
   }
 
-  async #startExec(exec: Process, caller: CancelSignal): Promise<void> {
-    this.init.request("execStart");
-    exec.request("start");
-    const spec = this.#execSpecs.get(exec);
-    if (spec === undefined) throw new Error(`internal error: exec ${exec.id} has no process to run`);
-    await this.#exits.track(() => this.#runExec(exec, spec, caller));
-  }
-
-  async #runExec(exec: Process, { process, user }: ExecSpec, caller: CancelSignal): Promise<void> {
-    const { files, clock } = this.#context.platform;
-    // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
-    const base = `${this.bundle}/exec-${this.#execCount++}`;
-    this.#pidFiles.set(exec, `${base}.pid`);
-    try {
-      files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
-      const command = (setup: ProcessSetup): Promise<void> => this.#runc.exec(`${base}.json`, setup);
-      const changed = (): void => this.#execChanged(exec);
-      const launch = { user, pidFile: `${base}.pid`, verb: "exec", command } as const;
-      const child = await this.#launcher.launch(exec, launch, caller, changed);
-      this.#execSpecs.delete(exec);
-      exec.happened("started");
-      this.#context.events.publish(topics.execStarted, {
-        containerId: this.id,
-        execId: exec.id,
-        pid: child.pid,
-      });
-      void child.exited.then((exit) => this.#exits.ofExec(exec, exit));
-    } catch (error) {
-      exec.startFailed({ status: 255, at: clock.realtimeNs() });
-      throw error;
-    } finally {
-      this.#pidFiles.delete(exec);
-      files.remove(`${base}.json`);
-      files.remove(`${base}.pid`);
-    }
-  }
-
   /** The way out when the runtime's kill hangs, or no process can be made for it: by the pidfds of what we know. */
   #killDirectly(signal: number, all: boolean, reason: unknown): void {
     this.#context.log.warning("the runtime cannot kill: sending the signal without it", {
@@ -455,7 +313,7 @@ export class Container {
       error: reason,
     });
     this.init.signal(signal);
-    if (all) for (const exec of this.#execs.values()) exec.signal(signal);
+    if (all) this.#execs.signal(signal);
   }
 
   // --- deleting
@@ -494,19 +352,14 @@ export class Container {
       return false;
     }
     this.#isMade = true;
-    this.#execCount = record.execCount;
     const { init } = record;
     this.#takeOver(this.init, init, (exit) => this.#exits.ofInit(exit));
     this.cgroup = findCgroup(platform, log, init.pid, () => this.#publishOom(), record.cgroup);
-    const unfinished: Promise<void>[] = [];
-    for (const { process, spec, pidFile } of execs) {
-      const exec = this.#newExec(process.id, process);
-      if (spec !== undefined) this.#execSpecs.set(exec, spec);
-      this.#takeOver(exec, process, (exit) => this.#exits.ofExec(exec, exit));
-      if (process.state === "starting") unfinished.push(this.#undoStart(exec, pidFile));
-    }
+    const unfinished = this.#execs.resume(record.execCount, execs, (exec, process) =>
+      this.#takeOver(exec, process, (exit) => this.#exits.ofExec(exec, exit)),
+    );
     if (init.state === "starting") unfinished.push(this.#finishStart());
-    if (init.state === "pausing") unfinished.push(this.#finishPause());
+    if (init.state === "pausing") unfinished.push(this.controls.finishPause());
     if (init.state === "ending" && this.init.death !== undefined) {
       void this.#exits.resumeInit(this.init.death, record.startIsDue);
     }
@@ -538,78 +391,32 @@ export class Container {
     );
   }
 
-  #finishPause(): Promise<void> {
-    return this.#queue.run(async () => {
-      const isPaused = (await this.#runc.status()) === "paused";
-      this.init.happened(isPaused ? "paused" : "pauseFailed");
-      if (isPaused) this.#context.events.publish(topics.paused, { containerId: this.id });
-    });
-  }
-
-  /** The runtime was killed while it started an exec: nobody has been told of what there is of it. */
-  #undoStart(exec: Process, pidFile: string | undefined): Promise<void> {
-    const { clock } = this.#context.platform;
-    return this.#exits.track(async () => {
-      const known = [this.init, ...this.#execs.values()].map(({ pid }) => pid);
-      await killUnfinishedExec(this.#context, {
-        pidFile,
-        known,
-        membership: this.#spec.privatePidNamespace ? this.cgroup?.record().membership : undefined,
-      });
-      exec.startFailed({ status: 255, at: clock.realtimeNs() });
-    });
-  }
-
   // --- bookkeeping
 
   get #key(): string {
-    return `container ${this.id}`;
-  }
-
-  #execKey(id: string): string {
-    return `exec ${JSON.stringify([this.id, id])}`;
+    return containerKey(this.id);
   }
 
   #changed(): void {
     this.#context.records.changed(this.#key);
   }
 
-  #execChanged(exec: Process): void {
-    this.#context.records.changed(this.#execKey(exec.id));
-  }
-
   #changedOf(process: Process): void {
     if (process === this.init) this.#changed();
-    else this.#execChanged(process);
-  }
-
-  #newExec(id: string, config: StdioConfig): Process {
-    const exec: Process = new Process("exec", id, config, () => this.#execChanged(exec));
-    this.#execs.set(id, exec);
-    this.#context.records.put(this.#execKey(id), () => JSON.stringify(this.#execRecord(exec)));
-    return exec;
+    else this.#execs.changed(process);
   }
 
   #record(): ContainerRecord {
     return {
       bundle: this.bundle,
       options: this.#options,
-      spec: { ...this.#spec, annotations: ownAnnotations(this.#spec) },
+      spec: recordedSpec(this.#spec),
       restoring: this.#restoring,
       isMade: this.#isMade,
       init: this.init.record(),
       startIsDue: this.#exits.startIsDue,
-      execCount: this.#execCount,
+      execCount: this.#execs.count,
       cgroup: this.cgroup?.record(),
-    };
-  }
-
-  #execRecord(exec: Process): ExecRecord {
-    return {
-      container: this.id,
-      process: exec.record(),
-      spec: this.#execSpecs.get(exec),
-      pidFile: this.#pidFiles.get(exec),
     };
   }
 
@@ -618,9 +425,4 @@ export class Container {
     const entry = { runtime: { binary, root, systemdCgroup }, pid: this.init.pid, ...(exit && { exit }) };
     writeJournal(this.#context.platform, this.bundle, entry);
   }
-}
-
-/** Pods have many, and long ones, that are none of the shim's business. */
-function ownAnnotations({ annotations }: Spec): Record<string, string> {
-  return Object.fromEntries(Object.entries(annotations).filter(([name]) => name.startsWith("io.holdfast.")));
 }

@@ -9,11 +9,11 @@ import { withOutput } from "../cgroup/metrics-writer.ts";
 import { SIGKILL } from "../platform/platform.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { Container, type ContainerRecord, type ExecRecord } from "./container.ts";
+import { Container } from "./container.ts";
 import type { ShimContext } from "./context.ts";
 import { exitFields } from "./exits.ts";
-
 import type { Process, ProcessExit } from "./process.ts";
+import type { ContainerRecord, ExecRecord } from "./records.ts";
 import { Watchdog, type Watched } from "./watchdog.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */
@@ -162,12 +162,12 @@ export class TaskService {
   async pause(request: api.PauseRequest, call: CallContext): Promise<Empty> {
     const container = this.#container(request.id);
     if (call.isResumed) await this.#settled;
-    if (!call.isResumed || container.init.state !== "paused") await container.pause();
+    if (!call.isResumed || container.init.state !== "paused") await container.controls.pause();
     return empty;
   }
 
   async resume(request: api.ResumeRequest, call: CallContext): Promise<Empty> {
-    await this.#container(request.id).resume(call.isResumed);
+    await this.#container(request.id).controls.resume(call.isResumed);
     return empty;
   }
 
@@ -185,7 +185,7 @@ export class TaskService {
 
   async update(request: api.UpdateTaskRequest): Promise<Empty> {
     const resources = this.#context.platform.text.decode(request.resources?.value ?? new Uint8Array(0));
-    await this.#container(request.id).update(resources);
+    await this.#container(request.id).controls.update(resources);
     return empty;
   }
 
@@ -228,7 +228,7 @@ export class TaskService {
     const options = checkpointOptions(request);
     const path = request.path || options.imagePath;
     if (path === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "checkpoint: no directory to write it to");
-    await container.checkpoint(path, options);
+    await container.controls.checkpoint(path, options);
     return empty;
   }
 

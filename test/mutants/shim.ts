@@ -4,7 +4,7 @@ import type { Mutant } from "./mutant.ts";
 export const mutants: readonly Mutant[] = [
   {
     what: "one signal more ends the shim",
-    file: "src/shim/serve.ts",
+    file: "src/shim/signals.ts",
     text: "const NOT_TAKEN = [4,",
     replacement: "const NOT_TAKEN = [4, 12,",
     tests: ["test/e2e/direct-signals.test.ts"],
@@ -12,7 +12,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "QUIT does not end the shim",
-    file: "src/shim/serve.ts",
+    file: "src/shim/signals.ts",
     text: "[SIGINT, SIGQUIT, SIGTERM]",
     replacement: "[SIGINT, SIGTERM]",
     tests: ["test/e2e/direct-signals.test.ts"],
@@ -20,7 +20,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "USR1 logs nothing",
-    file: "src/shim/serve.ts",
+    file: "src/shim/signals.ts",
     text: "[SIGUSR1, SIGQUIT]",
     replacement: "[SIGQUIT]",
     tests: ["test/e2e/direct-signals.test.ts"],
@@ -53,7 +53,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "the limit of open files is not raised",
-    file: "src/shim/serve.ts",
+    file: "src/shim/own-process.ts",
     text: "  self.raiseFileLimit();\n",
     replacement: "",
     tests: ["test/e2e/direct-descriptors.test.ts"],
@@ -255,7 +255,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a leaving shim removes another one's socket",
     file: "src/shim/serve.ts",
-    text: "if (platform.files.stat(config.socket)?.inode === inode) platform",
+    text: "if (platform.files.stat(config.socket)?.inode === this.#inode) platform",
     replacement: "platform",
     tests: ["test/e2e/direct-leaving.test.ts"],
     name: "leaves the socket alone that another",

@@ -371,7 +371,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "memory is not given back",
-    file: "src/shim/serve.ts",
+    file: "src/shim/idle.ts",
     text: "      this.#platform.self.trimMemory();",
     replacement: "",
     tests: [ends],

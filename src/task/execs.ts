@@ -1,0 +1,194 @@
+// The execs of one container: adding, starting and forgetting them, and undoing a start that died with an earlier shim. Used by container.ts.
+import type { ExecProcessRequest } from "../api/generated/task.ts";
+import type { Cgroup } from "../cgroup/cgroup.ts";
+import { topics } from "../events/topics.ts";
+import type { ProcessSetup, Runc } from "../runc/runc.ts";
+import type { StdioConfig } from "../stdio/stdio.ts";
+import type { CancelSignal } from "../ttrpc/cancel.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
+import type { ShimContext } from "./context.ts";
+import type { Exits } from "./exits.ts";
+import { type Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
+import { Process } from "./process.ts";
+import { type ExecRecord, type ExecSpec, execKey } from "./records.ts";
+import { killUnfinishedExec } from "./unfinished-exec.ts";
+
+/** What of a container its execs depend on. */
+export interface ExecOwner {
+  readonly id: string;
+  readonly bundle: string;
+  readonly init: Process;
+  readonly runc: Runc;
+  readonly launcher: Launcher;
+  readonly exits: Exits;
+  readonly privatePidNamespace: boolean;
+  cgroup(): Cgroup | undefined;
+}
+
+export class Execs {
+  readonly #context: ShimContext;
+  readonly #container: ExecOwner;
+  readonly #all: Map<string, Process>;
+  /** The processes of execs that were not started yet, as JSON. */
+  readonly #specs = new Map<Process, ExecSpec>();
+  /** Where the runtime writes the pid of an exec that is being started. */
+  readonly #pidFiles = new Map<Process, string>();
+  #count = 0;
+
+  /** `all` is filled here, and read by others. */
+  constructor(context: ShimContext, container: ExecOwner, all: Map<string, Process>) {
+    this.#context = context;
+    this.#container = container;
+    this.#all = all;
+  }
+
+  /** How many were started so far: their files are numbered. */
+  get count(): number {
+    return this.#count;
+  }
+
+  has(id: string): boolean {
+    return this.#all.has(id);
+  }
+
+  /** Throws NOT_FOUND. */
+  get(id: string): Process {
+    const exec = this.#all.get(id);
+    if (exec === undefined) throw new TtrpcError(Code.NOT_FOUND, `process does not exist ${id}`);
+    return exec;
+  }
+
+  /** Registers an exec, to be started later. */
+  add(request: ExecProcessRequest): void {
+    if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
+    if (this.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
+    const { platform } = this.#context;
+    const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };
+    const exec = this.#make(request.execId, request);
+    this.#specs.set(exec, spec);
+    this.#context.events.publish(topics.execAdded, { containerId: this.#container.id, execId: exec.id });
+  }
+
+  async start(exec: Process, caller: CancelSignal): Promise<void> {
+    this.#container.init.request("execStart");
+    exec.request("start");
+    const spec = this.#specs.get(exec);
+    if (spec === undefined) throw new Error(`internal error: exec ${exec.id} has no process to run`);
+    await this.#container.exits.track(() => this.#run(exec, spec, caller));
+  }
+
+  /** What is recorded of the exec has changed. */
+  changed(exec: Process): void {
+    this.#context.records.changed(this.#key(exec.id));
+  }
+
+  signal(signal: number): void {
+    for (const exec of this.#all.values()) exec.signal(signal);
+  }
+
+  running(): Process[] {
+    return [...this.#all.values()].filter((exec) => exec.state === "running");
+  }
+
+  /** The ids of those that have been started, by pid. */
+  idsByPid(): Map<number, string> {
+    return new Map([...this.#all.values()].map((exec) => [exec.pid, exec.id]));
+  }
+
+  /** To be called when it has been drained. */
+  remove(exec: Process): void {
+    this.#all.delete(exec.id);
+    this.#specs.delete(exec);
+    this.#context.records.remove(this.#key(exec.id));
+    exec.deleted();
+  }
+
+  /** Their container is deleted: whoever holds one of them still gets an answer. */
+  end(): void {
+    for (const exec of this.#all.values()) {
+      this.#context.records.remove(this.#key(exec.id));
+      exec.deleted();
+    }
+  }
+
+  dump(): ReturnType<Process["dump"]>[] {
+    return [...this.#all.values()].map((exec) => exec.dump());
+  }
+
+  /** Takes those of an earlier shim over, once its init is. `takeOver` does what is the same for an init. Returns what is being undone. */
+  resume(
+    count: number,
+    records: readonly ExecRecord[],
+    takeOver: (exec: Process, record: ExecRecord["process"]) => void,
+  ): Promise<void>[] {
+    this.#count = count;
+    const unfinished: Promise<void>[] = [];
+    for (const { process, spec, pidFile } of records) {
+      const exec = this.#make(process.id, process);
+      if (spec !== undefined) this.#specs.set(exec, spec);
+      takeOver(exec, process);
+      if (process.state === "starting") unfinished.push(this.#undoStart(exec, pidFile));
+    }
+    return unfinished;
+  }
+
+  async #run(exec: Process, { process, user }: ExecSpec, caller: CancelSignal): Promise<void> {
+    const { files, clock } = this.#context.platform;
+    const { id, bundle, runc, launcher, exits } = this.#container;
+    // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
+    const base = `${bundle}/exec-${this.#count++}`;
+    this.#pidFiles.set(exec, `${base}.pid`);
+    try {
+      files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
+      const command = (setup: ProcessSetup): Promise<void> => runc.exec(`${base}.json`, setup);
+      const launch = { user, pidFile: `${base}.pid`, verb: "exec", command } as const;
+      const child = await launcher.launch(exec, launch, caller, () => this.changed(exec));
+      this.#specs.delete(exec);
+      exec.happened("started");
+      this.#context.events.publish(topics.execStarted, { containerId: id, execId: exec.id, pid: child.pid });
+      void child.exited.then((exit) => exits.ofExec(exec, exit));
+    } catch (error) {
+      exec.startFailed({ status: 255, at: clock.realtimeNs() });
+      throw error;
+    } finally {
+      this.#pidFiles.delete(exec);
+      files.remove(`${base}.json`);
+      files.remove(`${base}.pid`);
+    }
+  }
+
+  /** The runtime was killed while it started an exec: nobody has been told of what there is of it. */
+  #undoStart(exec: Process, pidFile: string | undefined): Promise<void> {
+    const { clock } = this.#context.platform;
+    const { init, exits, privatePidNamespace, cgroup } = this.#container;
+    return exits.track(async () => {
+      const known = [init, ...this.#all.values()].map(({ pid }) => pid);
+      await killUnfinishedExec(this.#context, {
+        pidFile,
+        known,
+        membership: privatePidNamespace ? cgroup()?.record().membership : undefined,
+      });
+      exec.startFailed({ status: 255, at: clock.realtimeNs() });
+    });
+  }
+
+  #make(id: string, config: StdioConfig): Process {
+    const exec: Process = new Process("exec", id, config, () => this.changed(exec));
+    this.#all.set(id, exec);
+    this.#context.records.put(this.#key(id), () => JSON.stringify(this.#record(exec)));
+    return exec;
+  }
+
+  #record(exec: Process): ExecRecord {
+    return {
+      container: this.#container.id,
+      process: exec.record(),
+      spec: this.#specs.get(exec),
+      pidFile: this.#pidFiles.get(exec),
+    };
+  }
+
+  #key(id: string): string {
+    return execKey(this.#container.id, id);
+  }
+}

@@ -1,0 +1,50 @@
+// What a successor of the shim needs to know of a container and its execs, and under which keys it stands (docs/state.md). Used by container.ts and execs.ts.
+import type { CgroupRecord } from "../cgroup/cgroup.ts";
+import type { Ids, Spec } from "../runc/bundle.ts";
+import type { RuntimeOptions } from "../runc/options.ts";
+import type { CriuRun } from "./checkpoint.ts";
+import type { ProcessRecord } from "./process.ts";
+
+/** Of a container, its execs aside. */
+export interface ContainerRecord {
+  readonly bundle: string;
+  readonly options: RuntimeOptions;
+  readonly spec: Spec;
+  readonly restoring?: CriuRun | undefined;
+  /** Whether its create is over. One that was not is undone. */
+  readonly isMade: boolean;
+  readonly init: ProcessRecord;
+  readonly startIsDue: boolean;
+  readonly execCount: number;
+  readonly cgroup?: CgroupRecord | undefined;
+}
+
+/** What an exec is to run: the runtime's JSON, and whom as. */
+export interface ExecSpec {
+  readonly process: string;
+  readonly user: Ids;
+}
+
+/** Of an exec. */
+export interface ExecRecord {
+  readonly container: string;
+  readonly process: ProcessRecord;
+  /** Until it was started. */
+  readonly spec?: ExecSpec | undefined;
+  /** While it is being started: its pid file. */
+  readonly pidFile?: string | undefined;
+}
+
+export function containerKey(id: string): string {
+  return `container ${id}`;
+}
+
+export function execKey(container: string, id: string): string {
+  return `exec ${JSON.stringify([container, id])}`;
+}
+
+/** The spec as it is recorded. Pods have many annotations, and long ones, that are none of the shim's business. */
+export function recordedSpec(spec: Spec): Spec {
+  const own = Object.entries(spec.annotations).filter(([name]) => name.startsWith("io.holdfast."));
+  return { ...spec, annotations: Object.fromEntries(own) };
+}
