@@ -1,4 +1,4 @@
-// On a containerd without a transfer service holdfast pulls and pushes by itself, by its other services, with the same outcome.
+// On a containerd whose transfer service is not there, or not whole (1.7), holdfast pulls and pushes by itself, by its other services, with the same outcome.
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";

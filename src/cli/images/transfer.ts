@@ -1,5 +1,5 @@
-// Pulls and pushes, asked of a daemon: by its transfer service, where the daemon does it and asks us for credentials; without one (containerd 1.6) we do it
-// ourselves, by its other services.
+// Pulls and pushes, asked of a daemon: by its transfer service, where the daemon does it and asks us for credentials; without one that is whole
+// (containerd 1.6 and 1.7) we do it ourselves, by its other services.
 import { randomBytes } from "node:crypto";
 import { bareTypeUrl, type Codec, pack, unpack } from "../../api/any.ts";
 import type { Any } from "../../api/generated/google/protobuf/any.ts";
@@ -64,6 +64,12 @@ function protoPlatform({ os, architecture, variant = "" }: Platform): ImageStore
   return { os, architecture, variant };
 }
 
+/** The service of containerd 1.7 cannot be told the scheme, and asks a registry of this machine by TLS only: its own ctr does not use it. */
+async function hasWholeService(daemon: DaemonClient): Promise<boolean> {
+  const { version } = await daemon.version.version({});
+  return !/^v?1\.7\./.test(version);
+}
+
 /** false if the daemon has no such service. */
 async function askDaemon(
   daemon: DaemonClient,
@@ -71,6 +77,7 @@ async function askDaemon(
   view: ProgressView,
   ends: (registry: Any) => [source: Any, destination: Any],
 ): Promise<boolean> {
+  if (!(await hasWholeService(daemon))) return false;
   const streams: BidiStream[] = [];
   const open = async (kind: string): Promise<{ id: string; stream: BidiStream }> => {
     const id = `${kind}-${randomBytes(8).toString("hex")}`;
