@@ -5,10 +5,12 @@ import { pino } from "pino";
 import { parseCommandLine } from "../../src/manager/command-line.ts";
 import { ConfigError } from "../../src/manager/config.ts";
 import { Daemon } from "../../src/manager/daemon.ts";
+import { LogOutput } from "../../src/manager/log-output.ts";
 import { notifySystemd } from "../../src/manager/notify.ts";
 import { onSignal } from "../../src/manager/signals.ts";
 import { nameProcess, userArguments } from "../../src/platform/node-launch.ts";
 
+const STDERR = 2;
 const USAGE = 2;
 const USUAL_UMASK = 0o022;
 
@@ -20,7 +22,11 @@ async function main(): Promise<number | undefined> {
     process.stdout.write(command.text);
     return 0;
   }
-  const log = pino({ level: command.config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+  const output = new LogOutput(STDERR, (lines) =>
+    log.warn({ lines }, "log lines were dropped: nobody has read the log for long"),
+  );
+  process.once("exit", () => output.flush());
+  const log = pino({ level: command.config.logLevel, base: null }, output);
   // lmdb leaves promises of its own behind when a disk is full; whoever called has got an error. Containers need us more than a clean exit.
   process.on("unhandledRejection", (reason) =>
     log.error({ error: reason instanceof Error ? reason.stack : reason }, "unhandled rejection"),

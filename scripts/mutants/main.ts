@@ -32,6 +32,12 @@ class Baseline {
     return (await this.#run(file, own, env)) === "passed";
   }
 
+  /** The same of this one's tests alone, and now: with the machine as busy as it was for the fault. */
+  async passesNow(file: string, { name, env, tests }: Mutant): Promise<boolean> {
+    const names = file === tests[0] && name !== undefined ? [name] : [];
+    return (await runTests(this.#tree, file, names, env)) === "passed";
+  }
+
   #run(file: string, names: readonly string[], env: Mutant["env"]): Promise<Outcome> {
     const key = JSON.stringify([file, names, env]);
     const known = this.#known.get(key) ?? runTests(this.#tree, file, names, env);
@@ -52,7 +58,7 @@ async function tryMutant(tree: Tree, baseline: Baseline, mutant: Mutant): Promis
       const outcome = await runTests(tree, test, test === mutant.tests[0] ? names : [], mutant.env);
       if (outcome === "ran nothing") return ["fails anyway", test];
       if (outcome === "out of time" && mutant.hangs === undefined) late = test;
-      else if (outcome !== "passed") return await confirm(test);
+      else if (outcome !== "passed") return await confirm(test, outcome);
     }
   } finally {
     tree.restore(mutant);
@@ -60,9 +66,11 @@ async function tryMutant(tree: Tree, baseline: Baseline, mutant: Mutant): Promis
   return late === "" ? ["SURVIVED", ""] : ["OUT OF TIME", late];
 
   /** A failure counts if the same test passes without the fault. */
-  async function confirm(test: string): Promise<[Verdict, string]> {
+  async function confirm(test: string, outcome: Outcome): Promise<[Verdict, string]> {
     tree.restore(mutant);
-    return (await baseline.passes(test, mutant)) ? ["caught", test] : ["fails anyway", test];
+    const isFault =
+      outcome === "failed" ? await baseline.passes(test, mutant) : await baseline.passesNow(test, mutant);
+    return isFault ? ["caught", test] : ["fails anyway", test];
   }
 }
 

@@ -1,5 +1,6 @@
 // What a process becomes that is to serve as the shim: its session, its standard descriptors, its log, its limits. Used by serve.ts.
 import { createLog, errorText, type Log } from "../log/log.ts";
+import { lossyLines } from "../log/lossy-lines.ts";
 import type { Platform } from "../platform/platform.ts";
 import { recordCrash } from "./crash.ts";
 
@@ -51,9 +52,7 @@ function openLogFifo({ fds, files, text }: Platform, bundle: string): (line: str
   fds.openRead(path);
   const fd = fds.openWrite(path);
   fds.duplicateTo(fd, 2);
-  return (line) => {
-    fds.write(fd, text.encode(line));
-  };
+  return lossyLines((bytes) => fds.write(fd, bytes), text.encode);
 }
 
 /** The shim goes before its daemon when memory runs out (docs/shim-protocol.md). */

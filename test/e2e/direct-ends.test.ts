@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { Code } from "../../src/ttrpc/status.ts";
+import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 import { addressFile, Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
@@ -251,20 +251,28 @@ test("orphans are reaped while a start hangs, and the start still learns of its 
 
 // --- leaving
 
-test("the last events reach the daemon when Shutdown follows Delete at once, and the daemon refuses them at first", {
+test("the last events reach the daemon when Shutdown follows Delete at once, and the daemon loses them at first", {
   skip: failsOnGoShim("it does not wait"),
 }, async () => {
   const shim = await running("last");
   await shim.kill("last", 9);
   await shim.wait("last");
   await place.events.arrived("/tasks/exit", "last");
-  // Not at the first time: a shim that only sends it, and goes, has lost it.
-  let refusals = 1;
-  place.events.before = () => {
-    if (refusals-- > 0) throw new Error("not now");
+  // Not at the first time, and not before Shutdown is answered: a shim that only sends it, and goes, has lost it.
+  let shutdownAnswered = (): void => {};
+  const answered = new Promise<void>((resolve) => {
+    shutdownAnswered = resolve;
+  });
+  let isFirst = true;
+  place.events.before = async (topic) => {
+    if (topic !== "/tasks/delete" || !isFirst) return;
+    isFirst = false;
+    await answered;
+    throw new TtrpcError(Code.UNAVAILABLE, "the daemon restarts");
   };
   await shim.delete("last");
   await shim.shutdown("last");
+  shutdownAnswered();
   await place.events.arrived("/tasks/delete", "last");
   place.events.before = () => {};
   shim.close();

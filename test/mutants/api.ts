@@ -59,6 +59,14 @@ export const mutants: readonly Mutant[] = [
     name: "a line quotes what is not plain",
   },
   {
+    what: "what was dropped of the shim's log is not said",
+    file: "src/log/lossy-lines.ts",
+    text: "dropped++;",
+    replacement: "",
+    tests: ["test/shim/log.test.ts"],
+    name: "lines that find no room",
+  },
+  {
     what: "the timer of a wait that has ended stays",
     file: "src/platform/deadline.ts",
     text: "timer.cancel();",

@@ -438,12 +438,13 @@ export const mutants: readonly Mutant[] = [
     name: "containers' figures included",
   },
   {
-    what: "a bundle is removed through what is mounted on its rootfs",
+    what: "a bundle is removed through what is in its rootfs",
     file: "src/manager/bundle.ts",
     text: "await rmdir(rootfs);",
     replacement: "await rm(rootfs, { recursive: true });",
     tests: ["test/manager/live-mounts.test.ts"],
-    name: "files of the user's that are still mounted",
+    // A mount in there stays all the same: Node's rm gives up at a directory that is busy.
+    name: "a rootfs that has files and no mount",
   },
   {
     what: "a bundle is removed through what is mounted elsewhere in it",
@@ -500,5 +501,37 @@ export const mutants: readonly Mutant[] = [
     replacement: "return false;",
     tests: ["test/manager/process-identity.test.ts"],
     name: "another process of the same number",
+  },
+  {
+    what: "a log that nobody reads stops the daemon",
+    file: "src/manager/log-output.ts",
+    text: "O_WRONLY | O_NONBLOCK | O_NOCTTY",
+    replacement: "O_WRONLY | O_NOCTTY",
+    tests: ["test/manager/log-output.test.ts"],
+    name: "a daemon whose log's pipe is full",
+  },
+  {
+    what: "lines for a log that nobody reads have no bound",
+    file: "src/manager/log-output.ts",
+    text: "if (this.#bytes + bytes.length > ROOM) this.#dropped++; else this",
+    replacement: "this",
+    tests: ["test/manager/log-output.test.ts"],
+    name: "lines wait for a reader in bounds",
+  },
+  {
+    what: "dropped lines of the log are not said",
+    file: "src/manager/log-output.ts",
+    text: "if (lines > 0) this.#lost(lines);",
+    replacement: "",
+    tests: ["test/manager/log-output.test.ts"],
+    name: "a fifo whose reader goes away",
+  },
+  {
+    what: "the rest of a line that was written in part is lost",
+    file: "src/manager/log-output.ts",
+    text: "this.#putBack(chunk.subarray(sent));",
+    replacement: "if (sent === 0) this.#putBack(chunk);",
+    tests: ["test/manager/log-output.test.ts"],
+    name: "lines wait for a reader in bounds",
   },
 ];

@@ -335,9 +335,17 @@ export const mutants: readonly Mutant[] = [
     what: "the container gets the daemon's OOM score",
     file: "src/runc/runc.ts",
     text: "        oomScoreAdj: PLAIN_OOM_SCORE,",
-    replacement: "        oomScoreAdj: PLAIN_OOM_SCORE + 1,",
+    replacement: "",
     tests: [inheritance],
     name: "init and exec of a daemon",
+  },
+  {
+    what: "the container's OOM score is nobody's",
+    file: "src/runc/runc.ts",
+    text: "        oomScoreAdj: PLAIN_OOM_SCORE,",
+    replacement: "        oomScoreAdj: PLAIN_OOM_SCORE + 1,",
+    tests: [inheritance],
+    name: "they are what the runtime gives them that is run by hand",
   },
   {
     what: "the runtime gets what a service manager said to the daemon",

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { createLog, timestamp } from "../../src/log/log.ts";
+import { lossyLines } from "../../src/log/lossy-lines.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 
 test("a timestamp is the one that Date gives, with nanoseconds", () => {
@@ -32,4 +33,24 @@ test("a line quotes what is not plain, and debug lines come only when asked for"
   assert.deepEqual(lines, [
     'time="1970-01-01T00:00:00.000000000Z" level=error msg="it \\"broke\\"" id=c1 name="a\\"b" error="no such\\nfile" path="" runtime=io.containerd.holdfast.v2\n',
   ]);
+});
+
+test("lines that find no room are counted, and said when there is room again; a line that was cut ends there", () => {
+  let room = 8;
+  let text = "";
+  const write = (bytes: Uint8Array): number => {
+    if (room === 0) return -1;
+    const taken = bytes.subarray(0, room);
+    room -= taken.length;
+    text += Buffer.from(taken).toString();
+    return taken.length;
+  };
+  const line = lossyLines(write, (words) => Buffer.from(words));
+  for (const words of ["one\n", "two and more\n", "three\n", "four\n"]) line(words);
+  assert.equal(text, "one\ntwo ");
+  room = 1000;
+  text = "";
+  for (const words of ["five\n", "six\n"]) line(words);
+  const loss = 'level=warning msg="lines were dropped" lines=2 runtime=io.containerd.holdfast.v2';
+  assert.equal(text, `\n${loss}\nfive\nsix\n`);
 });
