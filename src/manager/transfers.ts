@@ -23,7 +23,7 @@ import { exportImages } from "../transfer/export.ts";
 import { importImages } from "../transfer/import.ts";
 import { underLease } from "../transfer/lease.ts";
 import { HOST_PLATFORM } from "../transfer/platforms.ts";
-import type { Report } from "../transfer/progress.ts";
+import { type Report, warning } from "../transfer/progress.ts";
 import { nameImage, type PullRequest, pullImage } from "../transfer/pull.ts";
 import { pushImage } from "../transfer/push.ts";
 import type { ImageServices } from "../transfer/services.ts";
@@ -224,12 +224,14 @@ class Transfer {
     const parsed = parseReference(reference);
     const directories = resolver?.hostDir ? resolver.hostDir.split(":") : this.#options.hostsDirectories;
     const defaultScheme = resolver?.defaultScheme ?? "";
+    const notice = (text: string): void => this.#means.report(warning(text));
     const session = new RegistrySession(parsed, {
-      hosts: registryHosts(parsed.host, { directories, defaultScheme }),
+      hosts: registryHosts(parsed.host, { directories, defaultScheme, notice }),
       credentials: this.#credentials(reference, resolver?.authStream ?? ""),
       headers: resolver?.headers ?? {},
       idleMs: this.#options.idleMs,
       signal: this.#means.ending.signal,
+      notice,
     });
     try {
       return await act(session);

@@ -10,23 +10,27 @@ export class RegistryError extends TtrpcError {
   readonly retryAfterMs: number | undefined;
   /** Whether the host has answered at all. */
   readonly status: number | undefined;
+  /** It has given something else than it was asked for. */
+  readonly isLie: boolean;
 
   constructor(
     code: number,
     message: string,
     remedy: Remedy,
-    options: { cause?: unknown; retryAfterMs?: number | undefined; status?: number } = {},
+    options: { cause?: unknown; retryAfterMs?: number | undefined; status?: number; isLie?: boolean } = {},
   ) {
     super(code, message, { cause: options.cause });
     this.remedy = remedy;
     this.retryAfterMs = options.retryAfterMs;
     this.status = options.status;
+    this.isLie = options.isLie === true;
   }
 }
 
-/** What a registry gave is not what it should be: nothing of it is kept, and nobody else is asked. */
-export function lie(message: string): RegistryError {
-  return new RegistryError(Code.FAILED_PRECONDITION, `${message}: failed precondition`, "final");
+/** What a host gave is not what it should be: nothing of it is kept, and the transfer asks it no more. */
+export function lie(message: string, cause?: unknown): RegistryError {
+  const text = `${message}: failed precondition`;
+  return new RegistryError(Code.FAILED_PRECONDITION, text, "elsewhere", { isLie: true, cause });
 }
 
 const CODES: Readonly<Record<number, number>> = {

@@ -37,16 +37,18 @@ export interface HostOptions {
   readonly directories: readonly string[];
   /** "http" or "https" for a registry that no file is about; "" decides by its name. */
   readonly defaultScheme: string;
+  /** Gets what is wrong with a file. */
+  readonly notice: (text: string) => void;
 }
 
 const DOCKER_HUB = "docker.io";
 const DOCKER_HUB_HOST = "registry-1.docker.io";
 const NO_TLS: TlsSettings = { ca: [], client: [], skipVerify: false };
 
-/** The hosts in the order in which they are to be asked. Throws INVALID_ARGUMENT for a file that makes no sense, and names it. */
+/** The hosts in the order in which they are to be asked. Throws INVALID_ARGUMENT for a file that cannot be read, and names it. */
 export function registryHosts(registry: string, options: HostOptions): RegistryHost[] {
   const directory = directoryOf(registry, options.directories);
-  const found = directory === undefined ? undefined : readDirectory(directory);
+  const found = directory === undefined ? undefined : readDirectory(directory, options.notice);
   return (found ?? [EMPTY]).map((entry) => complete(registry, entry, options.defaultScheme));
 }
 
@@ -126,26 +128,26 @@ function directoryOf(registry: string, roots: readonly string[]): string | undef
     .find((path) => existsSync(path));
 }
 
-function readDirectory(directory: string): Entry[] {
+/** A file that makes no sense is passed over, as containerd does: the registry itself is asked then, with the certificates that lie beside the file. */
+function readDirectory(directory: string, notice: HostOptions["notice"]): Entry[] {
   const file = join(directory, "hosts.toml");
   let text = "";
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code !== "ENOENT" && code !== "ENOTDIR") throw refused(file, (error as Error).message);
+    if (code !== "ENOENT" && code !== "ENOTDIR") {
+      const text = `${file}: ${(error as Error).message}: invalid argument`;
+      throw new TtrpcError(Code.INVALID_ARGUMENT, text);
+    }
   }
   if (text.trim() === "") return [certificateFiles(directory)];
   try {
     return readHosts(directory, parse(text));
   } catch (error) {
-    throw refused(file, (error as Error).message);
+    notice(`${file} is passed over: ${(error as Error).message}`);
+    return [certificateFiles(directory)];
   }
-}
-
-/** It is not passed over: who has written it does not want the registry itself to be asked instead. */
-function refused(file: string, why: string): TtrpcError {
-  return new TtrpcError(Code.INVALID_ARGUMENT, `${file}: ${why}: invalid argument`);
 }
 
 type Table = Readonly<Record<string, unknown>>;

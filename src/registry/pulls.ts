@@ -1,6 +1,6 @@
 // What a registry gives: the descriptor that a reference stands for, manifests, and blobs from any byte on (the distribution specification, "Pull").
 import { createHash } from "node:crypto";
-import { Code } from "../ttrpc/status.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { type HttpAnswer, readBody } from "./connections.ts";
 import {
   ACCEPTED_MANIFESTS,
@@ -67,22 +67,41 @@ export class Pulls {
   #resolved(host: RegistryHost, name: string, answer: HttpAnswer, digest: string, size: number): Descriptor {
     const what = this.#what(host, `/manifests/${name}`);
     const mediaType = (answer.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
-    demandManifestType(what, mediaType);
+    this.#demandImage(what, mediaType);
     if (!Number.isSafeInteger(size) || size <= 0 || size > MAX_MANIFEST) throw tooLarge(what, size);
     if (name.includes(":") && name !== digest) throw lie(`${what}: the answer is ${digest}`);
     return { mediaType, digest, size };
   }
 
   /**
-   * Brings what is missing of a blob into `sink`; whether it has the right digest, the sink must know. Returns the host that has given the last of it.
-   * Rejects if it is not as long as the descriptor says.
+   * Brings what is missing of a blob into `sink`; whether it has the right digest, the sink must know. Returns the hosts that have given some of it, the
+   * last one at least. Rejects if no host gives as much as the descriptor says.
    */
-  async fetch(descriptor: Descriptor, sink: BlobSink): Promise<string> {
+  async fetch(descriptor: Descriptor, sink: BlobSink): Promise<readonly RegistryHost[]> {
     const progress = (): number => sink.offset;
-    return this.#session.withHost("pull", progress, async (host) => {
-      await this.#fetch(host, descriptor, sink);
-      return host.host;
+    const givers = new Set<RegistryHost>();
+    const last = await this.#session.withHost("pull", progress, async (host) => {
+      const before = sink.offset;
+      try {
+        await this.#fetch(host, descriptor, sink);
+      } catch (error) {
+        if (!(error instanceof RegistryError) || !error.isLie) throw error;
+        await sink.restart();
+        givers.clear();
+        throw error;
+      } finally {
+        if (sink.offset > before) givers.add(host);
+      }
+      return host;
     });
+    return givers.size === 0 ? [last] : [...givers];
+  }
+
+  /** Says that what a host gave of a blob has another digest. It is asked no more. */
+  distrust(host: RegistryHost, { digest }: Descriptor, cause: unknown): void {
+    const text = cause instanceof TtrpcError ? cause.rawMessage : String(cause);
+    const why = text.replace(/: failed precondition$/, "");
+    this.#session.distrust(host, lie(`${host.host} gives something else for ${digest}: ${why}`, cause));
   }
 
   async #fetch(host: RegistryHost, descriptor: Descriptor, sink: BlobSink): Promise<void> {
@@ -114,6 +133,16 @@ export class Pulls {
     }
   }
 
+  /** What is no image here may be one elsewhere: a portal in the way answers everything with a page. */
+  #demandImage(what: string, mediaType: string): void {
+    try {
+      demandManifestType(what, mediaType);
+    } catch (error) {
+      const { code, rawMessage } = TtrpcError.from(error);
+      throw new RegistryError(code, rawMessage, "elsewhere", { cause: error });
+    }
+  }
+
   #get(
     host: RegistryHost,
     path: string,
@@ -133,8 +162,8 @@ export class Pulls {
 const none = (): number => 0;
 
 function tooLarge(what: string, size: number): RegistryError {
-  const text = `${what}: a manifest of ${size} bytes; from 1 to ${MAX_MANIFEST} are taken: failed precondition`;
-  return new RegistryError(Code.FAILED_PRECONDITION, text, "final");
+  const text = `${what}: a manifest of ${size} bytes; from 1 to ${MAX_MANIFEST} are taken`;
+  return lie(text);
 }
 
 /** Where a part begins. What says nothing of that is not taken. */

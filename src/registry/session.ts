@@ -32,6 +32,8 @@ export interface SessionOptions {
   /** A host that sends nothing for so long is given up. */
   readonly idleMs: number;
   readonly signal: AbortSignal;
+  /** Gets what went wrong with a host in whose place another is asked. */
+  readonly notice?: ((text: string) => void) | undefined;
 }
 
 export interface Ask {
@@ -52,14 +54,19 @@ export class RegistrySession {
   readonly #headers: Readonly<Record<string, string>>;
   readonly #connections: Connections;
   readonly #authorizer: Authorizer;
+  readonly #notice: (text: string) => void;
+  /** Hosts that have lied, with the lie. */
+  readonly #liars = new Map<RegistryHost, RegistryError>();
   /** Hosts that speak no TLS, as they are asked now. */
   readonly #plain = new Map<RegistryHost, RegistryHost>();
 
-  constructor(reference: Reference, { hosts, credentials, headers, idleMs, signal }: SessionOptions) {
+  constructor(reference: Reference, options: SessionOptions) {
+    const { hosts, credentials, headers, idleMs, signal, notice = () => {} } = options;
     this.reference = reference;
     this.signal = signal;
     this.#hosts = hosts;
     this.#headers = headers;
+    this.#notice = notice;
     this.#connections = new Connections(idleMs, signal);
     this.#authorizer = new Authorizer(this.#connections, credentials);
   }
@@ -77,6 +84,14 @@ export class RegistrySession {
     throw new RegistryError(Code.FAILED_PRECONDITION, text, "final");
   }
 
+  /** Of a host that has given something wrong: the others are asked in its place from now on. */
+  distrust(host: RegistryHost, error: RegistryError): void {
+    if (this.#liars.has(host)) return;
+    this.#liars.set(host, error);
+    if (this.#hosts.some((each) => !this.#liars.has(each)))
+      this.#notice(`${error.rawMessage}: asking another host`);
+  }
+
   /** Does it with the first host with which it goes well. `progress` grows with what has been done, by whichever. */
   async withHost<T>(
     capability: Capability,
@@ -85,17 +100,20 @@ export class RegistrySession {
   ): Promise<T> {
     const failures: RegistryError[] = [];
     for (const host of this.hostsFor(capability)) {
+      const known = this.#liars.get(host);
+      if (known !== undefined) {
+        failures.push(known);
+        continue;
+      }
       try {
         return await persistently(this.signal, progress, () => act(host));
       } catch (error) {
         if (!(error instanceof RegistryError) || error.remedy === "final") throw error;
+        if (error.isLie) this.distrust(host, error);
         failures.push(error);
       }
     }
-    const last = failures.at(-1) as RegistryError;
-    if (failures.length === 1) throw last;
-    const text = failures.map(({ rawMessage }) => rawMessage).join("; ");
-    throw new RegistryError(last.code, text, last.remedy, { cause: last });
+    throw all(failures);
   }
 
   /** One request and the head of its answer, whatever its status. It must be read, or destroyed. */
@@ -178,6 +196,15 @@ export class RegistrySession {
     answer.destroy();
     throw answerError(what, answer.statusCode, answer.headers, body.toString());
   }
+}
+
+/** A lie counts for more than whatever else went wrong. */
+function all(failures: readonly RegistryError[]): RegistryError {
+  const main = (failures.find(({ isLie }) => isLie) ?? failures.at(-1)) as RegistryError;
+  if (failures.length === 1) return main;
+  const text = failures.map(({ rawMessage }) => rawMessage).join("; ");
+  const { code, remedy, isLie } = main;
+  return new RegistryError(code, text, remedy, { cause: main, isLie });
 }
 
 function redirected(from: URL, location: string): URL {

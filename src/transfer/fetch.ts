@@ -31,8 +31,11 @@ export async function fetchBlob(
     try {
       if (isAnew) await sink.restart();
       const resumed = sink.offset > 0;
-      const host = await pulls.fetch(descriptor, sink);
-      if ((await sink.commit(host, resumed)) === "done") return "fetched";
+      const [first] = await pulls.fetch(descriptor, sink);
+      const wrong = await sink.commit();
+      if (wrong === undefined) return "fetched";
+      // Of what is from here and from there, nobody knows which is wrong: the rest of it goes, and whoever gave its beginning.
+      if (!resumed && first !== undefined) pulls.distrust(first, descriptor, wrong);
     } catch (error) {
       await sink.giveUp(error);
       throw error;
@@ -130,8 +133,8 @@ class ContentSink implements BlobSink {
     this.#written += data.length;
   }
 
-  /** "again" if what an earlier attempt had left is wrong. */
-  async commit(host: string, resumed: boolean): Promise<"done" | "again"> {
+  /** What is wrong with its digest; undefined if nothing is. */
+  async commit(): Promise<unknown> {
     const { digest, size } = this.#descriptor;
     await this.#flush();
     try {
@@ -142,13 +145,11 @@ class ContentSink implements BlobSink {
         total: BigInt(size),
         expected: digest,
       });
-      return "done";
+      return undefined;
     } catch (error) {
-      if (codeOf(error) === Code.ALREADY_EXISTS) return "done";
+      if (codeOf(error) === Code.ALREADY_EXISTS) return undefined;
       if (codeOf(error) !== Code.FAILED_PRECONDITION) throw error;
-      if (resumed) return "again";
-      const text = `${host} gives something else for ${digest}: ${rawText(error)}`;
-      throw new RegistryError(Code.FAILED_PRECONDITION, text, "final", { cause: error });
+      return TtrpcError.from(rawText(error));
     } finally {
       await this.#stream.end();
     }

@@ -22,6 +22,13 @@ function kindOf(mediaType: string): string {
   return "unknown";
 }
 
+/** What is before something that a person should know, though the transfer goes on. */
+export const WARNING = "warning: ";
+
+export function warning(text: string): Progress {
+  return { event: `${WARNING}${text}`, name: "", parents: [], progress: 0n, total: 0n, desc: undefined };
+}
+
 export class Progresses {
   readonly #report: Report;
   readonly #root: string;

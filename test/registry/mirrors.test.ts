@@ -83,20 +83,99 @@ test("a mirror that may not resolve is asked for content alone", async () => {
   assert.ok(mirror.asked(/GET .*blobs/).length > 0);
 });
 
-test("a mirror that lies is not believed, nothing is kept, and nobody else is asked in its place", async () => {
-  hostsToml(both('capabilities = ["pull"]'));
+/** The mirror gives rubbish for a layer. */
+function lie(): void {
   const [, layer] = image.layers;
   mirror.fault = ({ method, path }, response, body = Buffer.alloc(0)) => {
     if (method !== "GET" || !path.includes(layer?.digest ?? "none")) return false;
     response.end(randomBytes(body.length));
     return true;
   };
-  const output = await pull();
-  assert.equal(output.status, 1);
-  assert.match(output.stderr, new RegExp(`${mirror.host} gives something else for ${layer?.digest}`));
-  assert.equal(server.asked(/blobs/).length, 0);
+}
+
+async function nothingIsKept(): Promise<void> {
   assert.equal((await daemon.ctr.do(["content", "ls", "-q"])).trim(), "");
   assert.equal((await daemon.ctr.do(["leases", "ls", "-q"])).trim(), "");
+  assert.deepEqual((await daemon.ctr.do(["content", "active"])).trim().split("\n").slice(1), []);
+}
+
+test("a mirror that lies is not believed nor asked any more, and the next host is asked in its place", async () => {
+  hostsToml(both('capabilities = ["pull"]'));
+  const [, layer] = image.layers;
+  lie();
+  const output = await pull();
+  assert.equal(output.status, 0, output.stderr);
+  assert.match(
+    output.stdout,
+    new RegExp(`warning: ${mirror.host} gives something else for ${layer?.digest}: .*asking another host`),
+  );
+  assert.equal(mirror.asked(new RegExp(`GET .*${layer?.digest}`)).length, 1);
+  assert.equal(server.asked(new RegExp(`GET .*${layer?.digest}`)).length, 1);
+  assert.equal((await cli.run(["run", "--rm", "--pull", "never", NAME])).stdout, "pulled\n");
+});
+
+test("where all hosts lie, or what is right is not elsewhere, the error names who lied, and nothing is kept", async () => {
+  hostsToml(both());
+  const [, layer] = image.layers;
+  lie();
+  server.fault = mirror.fault;
+  const everywhere = await pull();
+  assert.equal(everywhere.status, 1);
+  for (const { host } of [mirror, server])
+    assert.match(everywhere.stderr, new RegExp(`${host} gives something else for ${layer?.digest}`));
+  await nothingIsKept();
+  server.fault = (_request, response) => {
+    response.writeHead(404).end();
+    return true;
+  };
+  const alone = await pull();
+  assert.equal(alone.status, 1);
+  assert.match(alone.stderr, new RegExp(`${mirror.host} gives something else for .*not found \\(404\\)`));
+  await nothingIsKept();
+});
+
+test("a layer that a lying mirror has begun and another host ended is fetched anew", async () => {
+  hostsToml(both());
+  const [, layer] = image.layers;
+  let isFirst = true;
+  mirror.fault = ({ method, path }, response, body = Buffer.alloc(0)) => {
+    if (method !== "GET" || !path.includes(layer?.digest ?? "none")) return false;
+    if (!isFirst) response.writeHead(404).end();
+    else {
+      response.writeHead(200, { "content-length": body.length });
+      response.write(randomBytes(body.length / 2), () => response.destroy());
+    }
+    isFirst = false;
+    return true;
+  };
+  const output = await pull();
+  assert.equal(output.status, 0, output.stderr);
+  const ranges = server.asked(new RegExp(`GET .*${layer?.digest}`)).map(({ headers }) => headers.range);
+  assert.equal(ranges.length, 2);
+  assert.notEqual(ranges[0], undefined);
+  assert.equal(ranges[1], undefined);
+});
+
+test("a mirror that answers everything with a page, or with a manifest that is too large, sends us on", async () => {
+  hostsToml(both());
+  for (const headers of [
+    { "content-type": "text/html" },
+    {
+      "content-type": "application/vnd.oci.image.manifest.v1+json",
+      "content-length": 9_000_000,
+      "docker-content-digest": `sha256:${"0".repeat(64)}`,
+    },
+  ]) {
+    mirror.fault = ({ method }, response) => {
+      response.writeHead(200, headers);
+      response.end(method === "HEAD" ? undefined : "<html>");
+      return true;
+    };
+    await succeeds();
+    assert.ok(server.asked(/HEAD .*manifests\/1/).length > 0);
+    await cli.do(["rmi", NAME]);
+    server.reset();
+  }
 });
 
 test("paths and headers are as the file has them", async () => {
@@ -110,26 +189,34 @@ test("paths and headers are as the file has them", async () => {
   assert.equal(first?.headers["x-two"], "2, 3");
 });
 
-test("a file that makes no sense ends the pull: nobody is asked in place of those whom it may have meant", async () => {
+test("a file that makes no sense is passed over with a word, as by containerd; the registry itself is asked", async () => {
+  const registry = server.host;
   for (const [text, says] of [
-    ["server = [", /hosts\.toml/],
-    [both('capabilities = ["fly"]'), /unknown capability fly/],
-    [both('skip_verify = "yes"'), /skip_verify/],
-    ['server = "ftp://x"', /hosts\.toml/],
+    ["server = [", /hosts\.toml is passed over/],
+    [both('capabilities = ["fly"]'), /hosts\.toml is passed over: unknown capability fly/],
+    [both('skip_verify = "yes"'), /hosts\.toml is passed over: skip_verify/],
+    ['server = "ftp://x"', /hosts\.toml is passed over/],
   ] as const) {
-    hostsToml(text);
-    const output = await pull();
-    assert.equal(output.status, 1, text);
-    assert.match(output.stderr, says);
+    hostsToml(text, registry);
+    const name = `${registry}/team/app:1`;
+    const output = await cli.run(["pull", "--hosts-dir", hostsDir, name]);
+    assert.equal(output.status, 0, output.stderr);
+    assert.match(output.stdout, says);
+    assert.equal(mirror.seen.length, 0, text);
+    await cli.do(["rmi", name]);
   }
-  assert.equal(server.seen.length + mirror.seen.length, 0);
+  rmSync(join(hostsDir, registry), { recursive: true });
+  mkdirSync(join(hostsDir, registry, "hosts.toml"), { recursive: true });
+  const unreadable = await cli.run(["pull", "--hosts-dir", hostsDir, `${registry}/team/app:1`]);
+  assert.equal(unreadable.status, 1);
+  assert.match(unreadable.stderr, /hosts\.toml: EISDIR/);
 });
 
 test("_default stands for registries without a directory; a port has two spellings", async () => {
   hostsToml(`server = "http://${server.host}"\n`, "_default");
   await succeeds();
   const hosts = (registry: string): string | undefined =>
-    registryHosts(registry, { directories: [hostsDir], defaultScheme: "" })[0]?.host;
+    registryHosts(registry, { directories: [hostsDir], defaultScheme: "", notice: assert.fail })[0]?.host;
   hostsToml('server = "https://under.test"\n', "with.test_5000_");
   hostsToml('server = "https://colon.test"\n', "other.test:5000");
   assert.equal(hosts("with.test:5000"), "under.test");
@@ -139,7 +226,7 @@ test("_default stands for registries without a directory; a port has two spellin
 
 test("registries that no file is about", () => {
   const scheme = (registry: string, defaultScheme = ""): string => {
-    const [host] = registryHosts(registry, { directories: [], defaultScheme });
+    const [host] = registryHosts(registry, { directories: [], defaultScheme, notice: assert.fail });
     return `${host?.scheme}://${host?.host}${host?.path}${host?.mayBePlain === true ? " or plain" : ""}`;
   };
   assert.equal(scheme("docker.io"), "https://registry-1.docker.io/v2");

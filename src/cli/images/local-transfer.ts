@@ -6,7 +6,7 @@ import { Pushes } from "../../registry/pushes.ts";
 import { parseReference } from "../../registry/reference.ts";
 import { RegistrySession } from "../../registry/session.ts";
 import { underLease } from "../../transfer/lease.ts";
-import type { Progress } from "../../transfer/progress.ts";
+import { type Progress, warning } from "../../transfer/progress.ts";
 import { pullImage } from "../../transfer/pull.ts";
 import { pushImage } from "../../transfer/push.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
@@ -30,7 +30,7 @@ export async function pullByOurselves(
 ): Promise<void> {
   const { reference, platforms } = wish;
   const snapshotter = await snapshotterOf(daemon);
-  await withSession(wish, login, (session, ending) =>
+  await withSession(wish, login, view, (session, ending) =>
     underLease(daemon, reference, (services) =>
       pullImage(
         {
@@ -63,7 +63,7 @@ export async function pushByOurselves(
   const { image } = await daemon.images.get({ name: wish.image });
   if (image?.target === undefined) throw new Problem(`${wish.image}: no such image`);
   const target = { ...image.target, size: Number(image.target.size) };
-  await withSession(wish, login, async (session, ending) => {
+  await withSession(wish, login, view, async (session, ending) => {
     const report = (progress: Progress): void => view.take(progress);
     const context = { services: daemon, pushes: new Pushes(session), report, ending };
     await pushImage(context, target, { reference: session.reference, platforms: wish.platforms });
@@ -73,13 +73,15 @@ export async function pushByOurselves(
 async function withSession<T>(
   { reference, plainHttp, hostsDir }: RegistryAccess,
   login: FindLogin,
+  view: ProgressView,
   act: (session: RegistrySession, ending: AbortController) => Promise<T>,
 ): Promise<T> {
   const parsed = parseReference(reference);
   const ending = new AbortController();
   const directories = hostsDir === "" ? HOSTS_DIRS.filter((path) => existsSync(path)) : hostsDir.split(":");
+  const notice = (text: string): void => view.take(warning(text));
   const session = new RegistrySession(parsed, {
-    hosts: registryHosts(parsed.host, { directories, defaultScheme: plainHttp ? "http" : "" }),
+    hosts: registryHosts(parsed.host, { directories, defaultScheme: plainHttp ? "http" : "", notice }),
     credentials: async (host) => {
       const found = await login(host);
       return found && { ...found, header: "" };
@@ -87,6 +89,7 @@ async function withSession<T>(
     headers: {},
     idleMs: IDLE_MS,
     signal: ending.signal,
+    notice,
   });
   try {
     return await act(session, ending);

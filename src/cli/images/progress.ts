@@ -1,5 +1,6 @@
 // How far a transfer is, for a person: a bar for every layer on a terminal, a line for every step in a pipe. Used by pull, push and run.
 import type { Progress } from "../../api/generated/transfer_types.ts";
+import { WARNING } from "../../transfer/progress.ts";
 import { printableLines, widthOf } from "../text/printable.ts";
 import { bytes } from "../text/units.ts";
 
@@ -61,6 +62,7 @@ class Lines implements ProgressView {
 class Bars implements ProgressView {
   readonly #output: NodeJS.WriteStream;
   readonly #jobs = new Map<string, Progress>();
+  readonly #warnings: string[] = [];
   #status = "";
   #drawn = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -71,7 +73,8 @@ class Bars implements ProgressView {
 
   take(progress: Progress): void {
     if (blobOf(progress) === undefined) {
-      if (progress.name === "") this.#status = progress.event;
+      if (progress.event.startsWith(WARNING)) this.#warnings.push(printableLines(progress.event));
+      else if (progress.name === "") this.#status = progress.event;
     } else if (isLarge(progress)) {
       const before = this.#jobs.get(progress.name);
       // A layer that waits again has been cut off; what it had is still there.
@@ -91,7 +94,12 @@ class Bars implements ProgressView {
     const lines = [...this.#jobs.values()].map(barLine);
     // What does not fit above the status line is what has ended longest ago.
     const shown = [...lines.slice(Math.max(0, lines.length - (rows - 2))), printableLines(this.#status)];
-    const back = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
+    const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
+    // They stay above the picture.
+    const back = `${up}${this.#warnings
+      .splice(0)
+      .map((line) => `\r${line}\x1b[K\n`)
+      .join("")}`;
     this.#output.write(`${back}\r${shown.map((line) => `${cut(line, columns - 1)}\x1b[K\n`).join("")}\x1b[J`);
     this.#drawn = shown.length;
   }

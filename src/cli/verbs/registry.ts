@@ -8,6 +8,7 @@ import { checkLogin } from "../../registry/login.ts";
 import { eraseLogin, storeLogin } from "../images/credentials.ts";
 import { type PullFlags, pullImage, pushImage, type RegistryFlags } from "../images/pull.ts";
 import { Problem, USAGE } from "../text/problem.ts";
+import { complain } from "../text/screen.ts";
 import { daemonVerb, type Visit } from "./daemon-verb.ts";
 import { collect, commonFlags, examples, settingsOf } from "./options.ts";
 
@@ -88,7 +89,8 @@ async function loginVerb(command: Command): Promise<void> {
   const secret = await passwordOf(flags);
   if (username === "" || secret === "") throw new Problem("give a user and a password", USAGE);
   const directories = flags.hostsDir?.split(":") ?? HOSTS_DIRS.filter((path) => existsSync(path));
-  const hosts = registryHosts(host, { directories, defaultScheme: flags.plainHttp === true ? "http" : "" });
+  const defaultScheme = flags.plainHttp === true ? "http" : "";
+  const hosts = registryHosts(host, { directories, defaultScheme, notice: complain });
   await checkLogin(host, hosts, { username, secret, header: "" }, IDLE_MS);
   const place = await storeLogin(host, { username, secret });
   if (screen.json) screen.value({ registry: host, username, kept: place });
