@@ -1,9 +1,11 @@
 // The events that daemons tell: their types by URL, and reading one of any type. Used by the daemon and the CLI.
 import * as any from "./any.ts";
 import { ContainerCreate, ContainerDelete, ContainerUpdate } from "./generated/container_events.ts";
+import { ContentDelete } from "./generated/content_events.ts";
 import type { Any } from "./generated/google/protobuf/any.ts";
 import { ImageCreate, ImageDelete, ImageUpdate } from "./generated/image_events.ts";
 import { NamespaceCreate, NamespaceDelete, NamespaceUpdate } from "./generated/namespace_events.ts";
+import { SnapshotCommit, SnapshotPrepare, SnapshotRemove } from "./generated/snapshot_events.ts";
 import * as task from "./generated/task_events.ts";
 
 export const CONTAINER_CREATE = "containerd.events.ContainerCreate";
@@ -15,6 +17,10 @@ export const NAMESPACE_DELETE = "containerd.events.NamespaceDelete";
 export const IMAGE_CREATE = "containerd.services.images.v1.ImageCreate";
 export const IMAGE_UPDATE = "containerd.services.images.v1.ImageUpdate";
 export const IMAGE_DELETE = "containerd.services.images.v1.ImageDelete";
+export const CONTENT_DELETE = "containerd.events.ContentDelete";
+export const SNAPSHOT_PREPARE = "containerd.events.SnapshotPrepare";
+export const SNAPSHOT_COMMIT = "containerd.events.SnapshotCommit";
+export const SNAPSHOT_REMOVE = "containerd.events.SnapshotRemove";
 
 const DECODERS: Readonly<Record<string, { decode(bytes: Uint8Array): object }>> = {
   [any.TASK_CREATE]: task.TaskCreate,
@@ -36,6 +42,10 @@ const DECODERS: Readonly<Record<string, { decode(bytes: Uint8Array): object }>> 
   [IMAGE_CREATE]: ImageCreate,
   [IMAGE_UPDATE]: ImageUpdate,
   [IMAGE_DELETE]: ImageDelete,
+  [CONTENT_DELETE]: ContentDelete,
+  [SNAPSHOT_PREPARE]: SnapshotPrepare,
+  [SNAPSHOT_COMMIT]: SnapshotCommit,
+  [SNAPSHOT_REMOVE]: SnapshotRemove,
 };
 
 export type EventFields = Readonly<Record<string, unknown>>;

@@ -54,6 +54,7 @@ export function contentService(images: Images, store: Store): Handlers<ContentDe
     async delete({ digest }, call) {
       known(store, call.namespace, digest);
       await contents.remove(call.namespace, digest);
+      images.publish.contentDeleted(call.namespace, digest);
       images.collectSoon();
       return {};
     },

@@ -61,7 +61,13 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
   };
 
   return {
-    prepare: async (request, call) => ({ mounts: await make("active", request, call) }),
+    async prepare(request, call) {
+      const mounts = await make("active", request, call);
+      const { key, parent, snapshotter } = request;
+      images.publish.snapshotPrepared(call.namespace, { key, parent, snapshotter });
+      return { mounts };
+    },
+
     view: async (request, call) => ({ mounts: await make("view", request, call) }),
 
     mounts({ snapshotter, key }, call) {
@@ -97,6 +103,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
         await images.keep(namespace, lease, { id: name, type: `snapshots/${snapshotter}` });
         await snapshots.insert(namespace, snapshotId(snapshotter, name), record);
         await snapshots.remove(namespace, snapshotId(snapshotter, key));
+        images.publish.snapshotCommitted(namespace, { key, name, snapshotter });
         return {};
       } finally {
         release();
@@ -105,6 +112,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
 
     async remove({ snapshotter, key }, call) {
       await images.removeSnapshot(call.namespace, snapshotter, key);
+      images.publish.snapshotRemoved(call.namespace, { key, snapshotter });
       images.collectSoon();
       return {};
     },
