@@ -60,20 +60,31 @@ export function namespacesService(store: Store, exchange: Exchange): Handlers<Na
 
     async delete({ name }) {
       namespaces.get(ALL, name);
-      const left = [
-        ...(store.containers.ids(name).length > 0 ? ["containers"] : []),
-        ...(store.leases.ids(name).length > 0 ? ["leases"] : []),
-      ];
+      const left = leftIn(store, name);
       if (left.length > 0) {
         const text = `namespace ${JSON.stringify(name)} must be empty, but it still has ${left.join(", ")}: failed precondition`;
         throw new TtrpcError(Code.FAILED_PRECONDITION, text);
       }
+      // They hold nothing any more.
+      for (const id of store.leases.ids(name)) await store.leases.remove(name, id);
       await namespaces.remove(ALL, name);
       // To the namespace's own subscribers, who are there until the last.
       exchange.publish(name, deleted, { name });
       return {};
     },
   };
+}
+
+/** What keeps a namespace from being deleted, in containerd's words and order. */
+function leftIn({ images, contents, containers, snapshots }: Store, name: string): string[] {
+  const kinds = { images, blobs: contents, containers };
+  const snapshotters = new Set(snapshots.ids(name).map((id) => id.slice(0, id.indexOf("/"))));
+  return [
+    ...Object.entries(kinds)
+      .filter(([, table]) => table.ids(name).length > 0)
+      .map(([kind]) => kind),
+    ...[...snapshotters].map((each) => `snapshots on ${JSON.stringify(each)} snapshotter`),
+  ];
 }
 
 /** Makes a namespace that somebody puts something into, unless it is there. */
