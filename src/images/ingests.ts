@@ -28,6 +28,8 @@ export interface IngestAbout {
   readonly total: number;
   /** "" if nobody has said. */
   readonly expected: string;
+  /** A commit has found that it is not what was expected. */
+  readonly isRefused?: boolean;
 }
 
 export interface IngestStatus extends IngestAbout {
@@ -84,7 +86,7 @@ export class Ingests {
   }
 
   /** Begins a write, or goes on with one. Rejects with UNAVAILABLE while somebody else does. */
-  async open(about: Omit<IngestAbout, "startedAtMs">): Promise<Writer> {
+  async open(about: Omit<IngestAbout, "startedAtMs" | "isRefused">): Promise<Writer> {
     const { namespace, ref } = about;
     if (ref === "" || Buffer.byteLength(ref) > MAX_REF_BYTES) {
       throw new TtrpcError(
@@ -96,7 +98,9 @@ export class Ingests {
     if (this.#held.has(path)) throw locked(ref);
     this.#held.add(path);
     try {
-      const known = this.#status(path);
+      const found = this.#status(path);
+      // What has been found to be wrong is of no use to who knows what is right.
+      const known = found?.isRefused === true && about.expected !== "" ? undefined : found;
       if (known === undefined) {
         rmSync(path, { recursive: true, force: true });
         mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -109,8 +113,7 @@ export class Ingests {
         expected: about.expected || (known?.expected ?? ""),
       };
       writeFileSync(join(path, "data"), "", { flag: "a", mode: 0o600 });
-      writeFileSync(join(path, "about.new"), JSON.stringify(now), { mode: 0o600 });
-      renameSync(join(path, "about.new"), join(path, "about"));
+      writeAbout(path, now);
       return await Writer.open(this.#blobs, path, now, () => this.#held.delete(path));
     } catch (error) {
       this.#held.delete(path);
@@ -142,6 +145,11 @@ export class Ingests {
       return undefined;
     }
   }
+}
+
+function writeAbout(path: string, about: IngestAbout): void {
+  writeFileSync(join(path, "about.new"), JSON.stringify(about), { mode: 0o600 });
+  renameSync(join(path, "about.new"), join(path, "about"));
 }
 
 function locked(ref: string): TtrpcError {
@@ -210,7 +218,7 @@ export class Writer {
 
   /**
    * Makes it a blob and returns its digest. Rejects with FAILED_PRECONDITION if size or digest are not those that are expected: what was written
-   * goes then, as it can only be wrong. A blob that is there already is left, and `isNew` is false.
+   * stays for who says something else of it, as with containerd. A blob that is there already is left, and `isNew` is false.
    */
   async commit(size: number, expected: string): Promise<{ digest: string; isNew: boolean }> {
     const digest = this.digest;
@@ -221,7 +229,8 @@ export class Writer {
           ? `unexpected commit digest ${digest}, expected ${expected}`
           : undefined;
     if (mismatch !== undefined) {
-      await this.discard();
+      writeAbout(this.#path, { ...this.about, isRefused: true });
+      await this.close();
       throw new TtrpcError(Code.FAILED_PRECONDITION, `${mismatch}: failed precondition`);
     }
     await this.#file.sync();

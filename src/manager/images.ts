@@ -333,8 +333,9 @@ export class Images {
         ]),
     );
     const ingests = this.ingests.sweep(
-      ({ namespace, ref, updatedAtMs }) =>
-        Date.now() - updatedAtMs < INGEST_REST_MS || leased.get(namespace)?.has(ref) === true,
+      ({ namespace, ref, updatedAtMs, isRefused }) =>
+        (Date.now() - updatedAtMs < INGEST_REST_MS && isRefused !== true) ||
+        leased.get(namespace)?.has(ref) === true,
     );
     return { blobs: stale.length, ingests };
   }
