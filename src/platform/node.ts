@@ -7,9 +7,22 @@ import type { ByteStream, Clock, Listener, Net, PeerCredentials, StreamHandler, 
 /** Longest delay that setTimeout keeps; it turns a longer one into 1 ms. */
 const MAX_DELAY_MS = 0x7fffffff;
 
+let steadyStartMs = performance.timeOrigin;
+
+/** Date's time, with the parts of a millisecond that the steady clock has: what was made after something else has a later time. */
+function realtimeMs(): number {
+  const wall = Date.now();
+  const fine = steadyStartMs + performance.now();
+  if (fine >= wall && fine < wall + 1) return fine;
+  // The clock was set, or the two have drifted apart.
+  const right = fine < wall ? wall : wall + 0.999;
+  steadyStartMs += right - fine;
+  return right;
+}
+
 export const nodeClock: Clock = {
   monotonicMs: () => performance.now(),
-  realtimeNs: () => BigInt(Date.now()) * 1_000_000n,
+  realtimeNs: () => BigInt(Math.floor(realtimeMs() * 1000)) * 1000n,
   after(ms: number, fire: () => void): Timer {
     let timeout: NodeJS.Timeout;
     const arm = (left: number) => {

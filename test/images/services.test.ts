@@ -9,7 +9,9 @@ import { ContentDefinition, WriteAction } from "../../src/api/generated/content.
 import { DiffDefinition } from "../../src/api/generated/diff.ts";
 import { ImagesDefinition } from "../../src/api/generated/images.ts";
 import { LeasesDefinition } from "../../src/api/generated/leases.ts";
+import { NamespacesDefinition } from "../../src/api/generated/namespaces.ts";
 import { SnapshotsDefinition } from "../../src/api/generated/snapshots.ts";
+import { nsFromTimestamp } from "../../src/api/timestamp.ts";
 import { Code } from "../../src/ttrpc/status.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { IMAGE, importImage } from "../harness/image.ts";
@@ -138,6 +140,60 @@ test("what is not what was expected is not kept", async () => {
     hasCode(Code.FAILED_PRECONDITION, /failed size validation: 5 != 10/),
   );
   assert.equal(await exists(digestOf(Buffer.from("this"))), false);
+});
+
+test("a write of which a commit was refused stays for who says something else of it, and begins anew for who says the same", async () => {
+  const data = randomBytes(100);
+  const ref = name();
+  const refused = async (message: { expected?: string; total?: bigint }): Promise<void> => {
+    const call = client.write(lease);
+    const { offset } = await call.send({ action: WriteAction.STAT, ref });
+    if (offset === 0n) await call.send({ action: WriteAction.WRITE, ref, data });
+    await assert.rejects(
+      call.send({ action: WriteAction.COMMIT, offset: 100n, ...message }),
+      hasCode(Code.FAILED_PRECONDITION),
+    );
+    call.end();
+  };
+  const expected = digestOf(Buffer.from("other"));
+  await refused({ expected });
+  await refused({ total: 99n });
+  if (kind === "holdfastd") {
+    const again = client.write(lease);
+    assert.equal((await again.send({ action: WriteAction.STAT, ref, expected })).offset, 0n);
+    again.end();
+    await until(() => refused({ expected }));
+  }
+  const call = client.write(lease);
+  assert.equal((await call.send({ action: WriteAction.STAT, ref })).offset, 100n);
+  const { digest } = await call.send({ action: WriteAction.COMMIT, offset: 100n, total: 100n });
+  assert.equal(digest, digestOf(data));
+  call.end();
+});
+
+test("a write that has been refused goes with the next collection", async () => {
+  const ref = name();
+  const call = client.write();
+  const expected = digestOf(Buffer.from("other"));
+  await assert.rejects(call.send({ action: WriteAction.COMMIT, ref, data: Buffer.from("x"), expected }));
+  call.end();
+  if (kind === "containerd") return;
+  await collect();
+  await assert.rejects(client.call(ContentDefinition, content.status, { ref }), hasCode(Code.NOT_FOUND));
+});
+
+test("times are finer than a millisecond", async () => {
+  const times: bigint[] = [];
+  for (let count = 0; count < 5; count++) {
+    const digest = await client.put(name(), randomBytes(100), { lease });
+    const { info } = await client.call(ContentDefinition, content.info, { digest });
+    times.push(nsFromTimestamp(info?.createdAt ?? { seconds: 0n, nanos: 0 }));
+  }
+  assert.ok(
+    times.some((each) => each % 1_000_000n !== 0n),
+    times.join(", "),
+  );
+  assert.deepEqual([...times].sort(), times);
 });
 
 test("what is there already is said to be so", async () => {
@@ -366,6 +422,70 @@ test("a flat lease keeps what it names, and nothing that this points at; an expi
   const gone = await client.put(name(), randomBytes(20), { lease: late });
   await collect();
   assert.equal(await exists(gone), false);
+});
+
+test("a namespace in which something is left is not deleted, and the error says what", async () => {
+  const own = await ImagesClient.connect(daemon.address, `${daemon.namespace}-left`);
+  try {
+    const namespace = `${daemon.namespace}-left`;
+    const remove = (): Promise<unknown> =>
+      own.call(NamespacesDefinition, NamespacesDefinition.methods.delete, { name: namespace });
+    await own.call(LeasesDefinition, leases.create, { id: "l", labels: {} });
+    const digest = await own.put(name(), randomBytes(100), { lease: "l" });
+    const target = { mediaType: "text/plain", digest, size: 100n, annotations: {} };
+    const image = { name: "left", labels: {}, target, createdAt: undefined, updatedAt: undefined };
+    await own.call(ImagesDefinition, images.create, { image });
+    const snapshot = { snapshotter: SNAPSHOTTER, key: "left" };
+    await own.call(SnapshotsDefinition, snapshots.prepare, { ...snapshot, parent: "", labels: {} }, "l");
+    const still = 'must be empty, but it still has images, blobs, snapshots on "overlayfs" snapshotter';
+    await assert.rejects(remove(), hasCode(Code.FAILED_PRECONDITION, new RegExp(still)));
+    await own.call(ImagesDefinition, images.delete, { name: "left", sync: false, target: undefined });
+    await own.call(SnapshotsDefinition, snapshots.remove, snapshot);
+    await assert.rejects(remove(), hasCode(Code.FAILED_PRECONDITION, /it still has blobs/));
+    await own.call(ContentDefinition, content.delete, { digest });
+    // A lease that holds nothing goes along.
+    await remove();
+    await own.call(LeasesDefinition, leases.create, { id: "l", labels: {} });
+    await own.call(LeasesDefinition, leases.delete, { id: "l", sync: false });
+    await remove();
+  } finally {
+    own.close();
+  }
+});
+
+test("what clients do with images, blobs and snapshots is published", async () => {
+  const events = await daemon.events();
+  const digest = await client.put(name(), randomBytes(100), { lease });
+  const key = name();
+  await client.call(
+    SnapshotsDefinition,
+    snapshots.prepare,
+    { snapshotter: SNAPSHOTTER, key, parent: "", labels: {} },
+    lease,
+  );
+  const layer = `${key}-layer`;
+  await client.call(
+    SnapshotsDefinition,
+    snapshots.commit,
+    { snapshotter: SNAPSHOTTER, name: layer, key, labels: {}, parent: "" },
+    lease,
+  );
+  await client.call(SnapshotsDefinition, snapshots.remove, { snapshotter: SNAPSHOTTER, key: layer });
+  await client.call(ContentDefinition, content.delete, { digest });
+  await events.first(
+    "the last event",
+    ({ topic, body }) => topic === "/content/delete" && body.digest === digest,
+  );
+  assert.deepEqual(
+    events.all
+      .filter(({ body }) => body.key === key || body.key === layer)
+      .map(({ topic, body }) => [topic, body.name]),
+    [
+      ["/snapshot/prepare", undefined],
+      ["/snapshot/commit", layer],
+      ["/snapshot/remove", undefined],
+    ],
+  );
 });
 
 test("an image is imported, run, exported, imported again under its name, and removed with all that it was", async () => {
