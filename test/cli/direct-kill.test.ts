@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { ownGroupOf } from "../../src/cli/shims/control-group.ts";
+import type { Running } from "../harness/command.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
@@ -55,29 +56,31 @@ function allGone(pids: readonly number[]): boolean {
 
 test("a container whose runtime hangs at kill ends, and dump shows where the runtime is", async () => {
   const pids = await start("stuck");
-  gate.hold("kill");
-  const hung = cli.spawn(["kill", "-s", "KILL", "--all", "stuck"]);
+  const hung: Running[] = [];
   try {
-    await gate.held("kill");
-    // The runtime is a script that looks again and again: at times it runs.
     const runtime = await eventually("the runtime asleep", async () => {
-      const { children } = (await cli.json(["shim", "stuck", "dump"])) as { children: Child[] };
+      // The shim waits for it for seconds only, so this one may be over before it is looked at.
+      gate.hold("kill");
+      hung.push(cli.spawn(["kill", "-s", "TERM", "--all", "stuck"]));
+      await gate.held("kill");
+      const dump = ["shim", "stuck", "dump"];
+      const [{ children }, words] = await Promise.all([
+        cli.json(dump) as Promise<{ children: Child[] }>,
+        cli.do(dump),
+      ]);
       const found = children.find(({ command }) => command.includes(gate.program));
-      return found?.sleepsIn !== undefined && found.stacks.length > 0 ? found : undefined;
+      const isInWords = /Where \d+ is in the kernel, in system call \d+: .*runc .*kill/.test(words);
+      // The runtime is a script that looks again and again: at times it runs.
+      return found?.sleepsIn !== undefined && found.stacks.length > 0 && isInWords ? found : undefined;
     });
     assert.match(runtime.command, / kill /);
     assert.ok(runtime.stacks.every(({ frames }) => frames.length > 0));
-    await eventually("its place in words", async () =>
-      /Where \d+ is in the kernel, in system call \d+: .*runc .*kill/.test(
-        await cli.do(["shim", "stuck", "dump"]),
-      ),
-    );
     assert.equal(allGone(pids), false);
     await cli.do(["kill", "--direct", "stuck"]);
     assert.ok(allGone(pids));
   } finally {
     gate.release("kill");
-    await hung.exited;
+    for (const one of hung) await one.exited;
   }
   assert.equal(await cli.do(["wait", "stuck"]), "137\n");
 });
