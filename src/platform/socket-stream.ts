@@ -1,6 +1,6 @@
 // A unix socket of the native host as a ByteStream. Used by quickjs.ts.
 import * as host from "holdfast:host";
-import { effects } from "./effects.ts";
+import { beforeEffect } from "./effects.ts";
 import type { ByteStream, PeerCredentials, StreamHandler } from "./platform.ts";
 
 const READ_CHUNK = 16 << 10;
@@ -59,7 +59,7 @@ export class SocketStream implements ByteStream {
     host.unwatch(this.fd);
     this.#handler?.closed(error);
     // The number may be another's from here on: nobody may know it as this one's any more.
-    effects.before();
+    beforeEffect();
     host.close(this.fd);
   }
 
@@ -105,7 +105,7 @@ export class SocketStream implements ByteStream {
       const taken = this.#handler?.take?.(seen) ?? 0;
       if (!this.#open) return true;
       if (taken > 0) {
-        effects.before();
+        beforeEffect();
         host.read(this.fd, taken);
         this.#window = READ_CHUNK;
       } else if (this.#reading) {
@@ -117,7 +117,7 @@ export class SocketStream implements ByteStream {
   }
 
   #flush(): void {
-    effects.before();
+    beforeEffect();
     try {
       for (let first = this.#backlog[0]; first !== undefined; first = this.#backlog[0]) {
         const count = host.send(this.fd, first, this.#sent);
