@@ -61,8 +61,9 @@ export class Reaper {
     this.#platform = platform;
   }
 
-  /** Takes a process over that an earlier shim had claimed, by its pidfd, which is ours from here on. */
+  /** Takes a process over that an earlier shim had claimed, by its pidfd, which is ours from here on; -1 for one whose end is written down. */
   adopt(pid: number, pidfd: number): Child {
+    if (pidfd < 0) return deadChild({ pid, status: UNKNOWN_STATUS, signal: 0 });
     const parent = this.#parentOf(pid);
     if (parent === this.#platform.self.pid()) return this.#watch(pid, pidfd);
     // One that is gone without having a parent left may have been handed on already.
