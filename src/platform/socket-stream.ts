@@ -1,6 +1,7 @@
 // A unix socket of the native host as a ByteStream. Used by quickjs.ts.
 import * as host from "holdfast:host";
 import { beforeEffect } from "./effects.ts";
+import { failpoint } from "./failpoint.ts";
 import type { ByteStream, PeerCredentials, StreamHandler } from "./platform.ts";
 
 const READ_CHUNK = 16 << 10;
@@ -106,7 +107,9 @@ export class SocketStream implements ByteStream {
       if (!this.#open) return true;
       if (taken > 0) {
         beforeEffect();
+        failpoint("request:recorded");
         host.read(this.fd, taken);
+        failpoint("request:taken");
         this.#window = READ_CHUNK;
       } else if (this.#reading) {
         if (seen.length < this.#window || this.#window === MOST_SEEN) return false;
@@ -122,6 +125,7 @@ export class SocketStream implements ByteStream {
       for (let first = this.#backlog[0]; first !== undefined; first = this.#backlog[0]) {
         const count = host.send(this.fd, first, this.#sent);
         if (count < 0) break;
+        failpoint("answer:sent");
         this.#sent += count;
         this.queued -= count;
         if (this.#sent < first.length) continue;

@@ -1,7 +1,7 @@
 // One container's life from the start of its shim to its shutdown, by a client that asks again what a death of the shim has cut and knows how everything
 // must end: statuses, output, order of events. Used by the tests and campaigns that kill the shim at a named place.
 import assert from "node:assert/strict";
-import { closeSync, constants, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readlinkSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
@@ -19,7 +19,7 @@ const EXEC_LINES = 3000;
 const TRIES = 5;
 
 export interface LifeReport {
-  /** How many shims have died before the one that was there at the end of the container. */
+  /** How many shims have died before the one that was there when all was over but the shutdown. */
   readonly deaths: number;
   /** How many calls a death has cut. */
   readonly cut: number;
@@ -42,6 +42,14 @@ export async function liveWhole(
 /** The numbers of two runs of seq, a line each. */
 function lines(count: number): string {
   return Array.from({ length: count }, (_, n) => `${n + 1}\n`).join("");
+}
+
+/** What a process has open of containers: pipes, and files of the directory that are no log of a shim's. */
+function containersDescriptors(pid: number, directory: string): string[] {
+  const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+  const isOf = (path: string): boolean =>
+    path.startsWith("pipe:") || path.includes("ptmx") || (path.startsWith(directory) && !path.endsWith("/log"));
+  return open.filter(isOf);
 }
 
 class WholeLife {
@@ -81,12 +89,13 @@ class WholeLife {
     writeSync(input, "go on\n");
     closeSync(input);
     assert.equal((await ended).exitStatus, STATUS, "the status that Wait tells");
-    const { deaths = 0 } = await this.#ask("dump", (shim) => shim.dump());
     const { exitStatus } = await this.#ask("delete", (shim) => shim.delete(id));
     assert.equal(exitStatus, STATUS, "the status that Delete tells");
     await output.ended;
     assert.equal(output.text, lines(2 * LINES), "the output");
     await place.events.arrived("/tasks/delete", id);
+    const { pid, deaths = 0 } = await this.#ask("dump", (shim) => shim.dump());
+    assert.deepEqual(containersDescriptors(pid, place.directory), [], "descriptors of a container that is gone");
     this.#compareEvents();
     assert.equal(this.#client.connection.closed, false, "the connection is the first one still");
     await place.forget(this.#client, id);
