@@ -43,10 +43,7 @@ const TWICE = [
   ]),
 ];
 /** The keeper, which has an exit to hand on. */
-const KEEPER = [
-  "runc create:done,keeper:handed-on",
-  "runc create:done,keeper:reaped",
-];
+const KEEPER = ["runc create:done,keeper:handed-on", "runc create:done,keeper:reaped"];
 /** When nobody can ask any more how often it has died. */
 const LAST = ["leave:unnamed", "leave:done"];
 /** In tests of their own: what comes after the first of these is no whole life. */
@@ -72,7 +69,9 @@ test("every place that the code names is in one of these lists", () => {
       for (const [, name = ""] of text.matchAll(/\bfailpoint\(["`]([^"`$]+)["`]\)/g)) named.add(name);
     }
   }
-  const listed = [...EVERYWHERE, ...ELSEWHERE].flatMap((each) => each.split(",")).map((each) => each.split("#")[0]);
+  const listed = [...EVERYWHERE, ...ELSEWHERE]
+    .flatMap((each) => each.split(","))
+    .map((each) => each.split("#")[0]);
   const always = ["state", "effect"];
   assert.deepEqual(
     [...named].filter((name) => !listed.includes(name) && !always.includes(name)),

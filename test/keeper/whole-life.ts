@@ -48,7 +48,9 @@ function lines(count: number): string {
 function containersDescriptors(pid: number, directory: string): string[] {
   const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
   const isOf = (path: string): boolean =>
-    path.startsWith("pipe:") || path.includes("ptmx") || (path.startsWith(directory) && !path.endsWith("/log"));
+    path.startsWith("pipe:") ||
+    path.includes("ptmx") ||
+    (path.startsWith(directory) && !path.endsWith("/log"));
   return open.filter(isOf);
 }
 
@@ -95,7 +97,11 @@ class WholeLife {
     assert.equal(output.text, lines(2 * LINES), "the output");
     await place.events.arrived("/tasks/delete", id);
     const { pid, deaths = 0 } = await this.#ask("dump", (shim) => shim.dump());
-    assert.deepEqual(containersDescriptors(pid, place.directory), [], "descriptors of a container that is gone");
+    assert.deepEqual(
+      containersDescriptors(pid, place.directory),
+      [],
+      "descriptors of a container that is gone",
+    );
     this.#compareEvents();
     assert.equal(this.#client.connection.closed, false, "the connection is the first one still");
     await place.forget(this.#client, id);
