@@ -253,7 +253,7 @@ static HOST_EXPORTS(engine_exports, engine_entries);
 static const struct host_exports *const all_exports[] = {
     &engine_exports, &loop_exports,  &timer_exports,   &self_exports,   &bytes_exports, &fd_exports,
     &files_exports,  &spawn_exports, &process_exports, &socket_exports, &mount_exports, &relay_exports,
-    &keeper_exports,
+    &keeper_exports, &failpoint_exports,
 };
 enum { EXPORT_LISTS = sizeof all_exports / sizeof all_exports[0] };
 

@@ -18,8 +18,8 @@ struct host_exports {
   const JSCFunctionListEntry *list;
   int count;
 };
-extern const struct host_exports bytes_exports, files_exports, fd_exports, keeper_exports, loop_exports, mount_exports, process_exports,
-    relay_exports, self_exports, socket_exports, spawn_exports, timer_exports;
+extern const struct host_exports bytes_exports, failpoint_exports, files_exports, fd_exports, keeper_exports, loop_exports, mount_exports,
+    process_exports, relay_exports, self_exports, socket_exports, spawn_exports, timer_exports;
 
 #define HOST_EXPORTS(name, entries) \
   const struct host_exports name = {.list = (entries), .count = (int)(sizeof(entries) / sizeof((entries)[0]))}
@@ -111,6 +111,15 @@ bool relay_uses(int fd);
 void process_start(bool keep_mask);
 // Blocks the signals whose bits (1 << number - 1) are set.
 void block_signals(uint64_t signals);
+
+// --- failpoint.c: places where tests let a process die ------------------------------------------------------------------
+
+// Which place the environment has for the process that serves after so many others.
+void failpoint_choose(unsigned generation);
+// The keeper's. Its environment must be whole still.
+void failpoint_choose_keepers(void);
+// Ends or stops this process if it was chosen for that here. Returns true if it is to fail.
+bool failpoint(const char *name);
 
 // --- sha256.c ---------------------------------------------------------------------------------------------------------
 

@@ -113,6 +113,11 @@ static pid_t clone_engine(void)
   return (pid_t)pid;
 }
 
+unsigned keeper_generation(void)
+{
+  return keeper.kept == NULL ? 0 : keeper.kept->generation;
+}
+
 // --- in the keeper ----------------------------------------------------------------------------------------------------
 
 static void write_all(int fd, const char *text)
@@ -212,7 +217,9 @@ static bool engine_ended(int status)
     give_up(status);
     return false;
   }
+  failpoint("keeper:before-engine");
   for (;;) {
+    kept->generation++;
     engine = clone_engine();
     if (engine >= 0) return engine == 0;
     // No process to be had now: everything else waits too.
@@ -233,6 +240,7 @@ static void hand_on(const siginfo_t *info)
       .at = now(CLOCK_REALTIME),
   };
   __atomic_store_n(&kept->written, kept->written + 1, __ATOMIC_RELEASE);
+  failpoint("keeper:handed-on");
 }
 
 // There is no engine any more to take it: whoever cleans up finds it in the bundle.
@@ -270,6 +278,7 @@ static bool take_ended(void)
       handed_on = true;
     }
     waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
+    failpoint("keeper:reaped");
   }
   uint64_t one = 1;
   if (handed_on && write(keeper.poke, &one, sizeof one) < 0) errno = 0;
@@ -322,6 +331,7 @@ static void launch_keeper(void)
     close(ends[1]);
     await_start(ends[0]);
   }
+  failpoint_choose_keepers();
   close(ends[0]);
   launch = ends[1];
   block_all();
@@ -357,6 +367,7 @@ static void resume(const char *text)
   keeper.program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   if (map_page() < 0) _exit(1);
   keeper.resumed = true;
+  keeper.kept->generation++;
   block_all();
   if (strcmp(kind, "keeper") != 0) return;
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

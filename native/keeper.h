@@ -23,6 +23,7 @@ struct kept {
   int32_t executable; // what EXIT_EXECUTE is about: a descriptor
   uint32_t deaths; // of engines, since the keeper began
   uint32_t failed_executions;
+  uint32_t generation; // how many processes have served before the one that does
   int64_t died_at[3]; // monotonic ns, the latest first
   uint64_t written, taken; // exits so far; the keeper writes one, the engine takes them
   struct kept_exit exits[KEPT_EXITS];
@@ -37,6 +38,9 @@ struct keeper {
   struct kept *kept;
 };
 extern struct keeper keeper;
+
+// How many processes have served before this one.
+unsigned keeper_generation(void);
 
 // Who ran the program.
 extern pid_t starter;

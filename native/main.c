@@ -34,6 +34,7 @@ int main(int argc, char **argv)
   mallopt(M_TOP_PAD, 16 << 10);
   process_start(keeper_goes_on());
   keeper_start(argc, argv);
+  failpoint_choose(keeper_generation());
   engine_start(argc, argv);
   loop_run();
   relay_stop_all();

@@ -170,6 +170,7 @@ static enum step copy_step(struct relay *relay, int *error)
   if (n < 0 && errno == EIO && relay->from_terminal) n = read_some(relay->from, relay->pending, COPY_CHUNK);
   if (n > 0) {
     relay->pending_length = (size_t)n;
+    failpoint("relay:read");
     return write_pending(relay, error);
   }
   if (n == 0) return END_OF_INPUT;
@@ -228,7 +229,10 @@ static enum step move(struct relay *relay, int *error)
   uint64_t moved = relay->moved;
   for (int i = 0; i < MOVES_A_TURN && step == MOVED; i++) step = next_step(relay, error);
   free_pending(relay);
-  if (relay->moved != moved) relay->moved_at = monotonic_ns();
+  if (relay->moved != moved) {
+    relay->moved_at = monotonic_ns();
+    failpoint("relay:moved");
+  }
   return step;
 }
 

@@ -8,6 +8,7 @@ import { Daemon } from "../../src/manager/daemon.ts";
 import { LogOutput } from "../../src/manager/log-output.ts";
 import { notifySystemd } from "../../src/manager/notify.ts";
 import { onSignal } from "../../src/manager/signals.ts";
+import { useNodeFailpoint } from "../../src/platform/node-failpoint.ts";
 import { nameProcess, userArguments } from "../../src/platform/node-launch.ts";
 
 const STDERR = 2;
@@ -17,6 +18,7 @@ const USUAL_UMASK = 0o022;
 async function main(): Promise<number | undefined> {
   const words = userArguments();
   nameProcess("holdfastd", words);
+  useNodeFailpoint(process.env.HOLDFAST_FAILPOINT);
   const command = parseCommandLine(words, process.env);
   if (command.action === "print") {
     process.stdout.write(command.text);

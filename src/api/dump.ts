@@ -3,6 +3,8 @@
 /** All durations are in ms. */
 export interface ShimDump {
   readonly pid: number;
+  /** How many shims have died before this one, and been started again. Older shims do not tell. */
+  readonly deaths?: number;
   /** The last calls that have ended, the oldest first. `error` is empty for a call that was answered. */
   readonly calls: readonly { method: string; ms: number; ago: number; error: string }[];
   readonly running: readonly { method: string; ms: number }[];

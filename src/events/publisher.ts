@@ -4,6 +4,7 @@ import { pack } from "../api/any.ts";
 import { EventsDefinition, ForwardRequest } from "../api/generated/forward.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import { errorText, type Log } from "../log/log.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import type { Clock, Descriptors, Files, Net, Text, Timer } from "../platform/platform.ts";
 import { noRecords, type Records } from "../platform/state-log.ts";
 import { TtrpcClient } from "../ttrpc/client.ts";
@@ -96,6 +97,7 @@ export class Publisher implements EventSink {
       this.#log.error("event is too large for any daemon", { topic, bytes: bytes.length });
       return;
     }
+    failpoint(`publish${topic}`);
     this.#queue.push({ topic, key: key?.(event) ?? "", lasting, bytes, unanswered: 0, refusals: 0 });
     void this.#send();
   }
@@ -174,6 +176,7 @@ export class Publisher implements EventSink {
       return "away";
     }
     try {
+      failpoint(`Forward${event.topic}:request`);
       await client.call(EventsDefinition.fullName, forward, event.bytes, {
         timeoutMs:
           event.unanswered < UNANSWERED_BEFORE_PROBE || event.refusals > 0
@@ -181,6 +184,7 @@ export class Publisher implements EventSink {
             : FORWARD_TIMEOUT_LATER,
         metadata: new Map([["containerd-namespace-ttrpc", [this.#namespace]]]),
       });
+      failpoint(`Forward${event.topic}:response`);
       this.#queue.remove(event);
       return "acknowledged";
     } catch (error) {

@@ -16,11 +16,11 @@ import {
   type ServerWritableStream,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { failpoint } from "../platform/failpoint.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Cancellation } from "../ttrpc/cancel.ts";
 import type { MethodDefinition, RequestOf, ResponseOf, ServiceDefinition } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { failpoint } from "./failpoint.ts";
 import { validateIdentifier } from "./identifiers.ts";
 
 const NAMESPACE_HEADER = "containerd-namespace";

@@ -10,10 +10,10 @@ import { DiffDefinition } from "../api/generated/diff.ts";
 import { ImagesDefinition } from "../api/generated/images.ts";
 import { LeasesDefinition } from "../api/generated/leases.ts";
 import { SnapshotsDefinition } from "../api/generated/snapshots.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import type { Calls, ContentWrite, ImageServices } from "../transfer/services.ts";
 import type { ServiceDefinition } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { failpoint } from "./failpoint.ts";
 import type { Call, Handlers } from "./grpc-server.ts";
 
 /** The services of which a transfer is made. */

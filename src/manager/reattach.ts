@@ -2,13 +2,13 @@
 import type { Container } from "../api/generated/containers.ts";
 import { Status } from "../api/generated/process.ts";
 import { topics } from "../events/topics.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { isSystemError } from "../platform/platform.ts";
 import type { ShimAddress } from "../shims/address.ts";
 import { saysDead } from "../shims/connect.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { type Bundle, findBundles, removeRemains } from "./bundle.ts";
 import { errorText, pause } from "./deferred.ts";
-import { failpoint } from "./failpoint.ts";
 import type { ShimBinary } from "./shim-binary.ts";
 import { ShimLink } from "./shim-link.ts";
 import { Task, type TaskPhase } from "./task.ts";

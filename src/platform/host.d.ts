@@ -98,6 +98,13 @@ declare module "holdfast:host" {
   /** Ends this process and has the keeper execute the program. */
   export function haveExecuted(program: number): never;
 
+  // --- failpoints: see native/failpoint.c -----------------------------------------------------------------------------
+
+  /** Whether the environment has one for this process. */
+  export function hasFailpoint(): boolean;
+  /** Ends, stops or fails this process, by an Error, if it is to be so at the place of that name. */
+  export function failpoint(name: string): void;
+
   // --- bytes --------------------------------------------------------------------------------------------------------
 
   export function encodeUtf8(text: string): Uint8Array;

@@ -1,6 +1,7 @@
 // Platform over the native host: the shim's only way to the outside. Called once, by cmd/shim/main.ts.
 import * as host from "holdfast:host";
-import { effects } from "./effects.ts";
+import { beforeEffect, useBeforeEffects } from "./effects.ts";
+import { useFailpoints } from "./failpoint.ts";
 import {
   type Descriptors,
   type Files,
@@ -21,6 +22,7 @@ const READ_CHUNK = 16 << 10;
 
 /** Everything the shim may do to the outside world. */
 export function quickjsPlatform(): Platform {
+  if (host.hasFailpoint()) useFailpoints(host.failpoint);
   return {
     clock: {
       monotonicMs: host.monotonicMs,
@@ -39,7 +41,7 @@ export function quickjsPlatform(): Platform {
       openPidfd: host.openPidfd,
       reapPidfd(pidfd, leave) {
         // Who reaps takes the last trace of the exit away.
-        if (!leave) effects.before();
+        if (!leave) beforeEffect();
         return host.reapPidfd(pidfd, leave);
       },
       reapAny: host.reapAny,
@@ -67,15 +69,13 @@ const keeping: Keeping = {
   started: host.started,
   exit: host.keptExit,
   takeExits(count) {
-    effects.before();
+    beforeEffect();
     host.takeKeptExits(count);
   },
   prepareState: host.prepareState,
   execute: host.execute,
   haveExecuted: host.haveExecuted,
-  beforeEffects(hook) {
-    effects.before = hook;
-  },
+  beforeEffects: useBeforeEffects,
 };
 
 const files: Files = {
@@ -121,7 +121,7 @@ const files: Files = {
 
 /** What a child gets is made blocking: few programs expect anything else of their stdio, and those that do not lose what they write. */
 function spawn(request: SpawnRequest): { pid: number; pidfd: number } {
-  effects.before();
+  beforeEffect();
   for (const fd of request.fds) if (fd >= 0) host.setNonBlocking(fd, false);
   return host.spawn(request);
 }
@@ -147,7 +147,7 @@ const descriptors: Descriptors = {
   openProgram: (path) => host.open(path, host.O_RDONLY),
   openDirectory: (path) => host.open(path, host.O_RDONLY | host.O_DIRECTORY),
   close(fd) {
-    effects.before();
+    beforeEffect();
     host.close(fd);
   },
   read: host.read,

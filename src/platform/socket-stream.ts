@@ -1,6 +1,7 @@
 // A unix socket of the native host as a ByteStream. Used by quickjs.ts.
 import * as host from "holdfast:host";
-import { effects } from "./effects.ts";
+import { beforeEffect } from "./effects.ts";
+import { failpoint } from "./failpoint.ts";
 import type { ByteStream, PeerCredentials, StreamHandler } from "./platform.ts";
 
 const READ_CHUNK = 16 << 10;
@@ -59,7 +60,7 @@ export class SocketStream implements ByteStream {
     host.unwatch(this.fd);
     this.#handler?.closed(error);
     // The number may be another's from here on: nobody may know it as this one's any more.
-    effects.before();
+    beforeEffect();
     host.close(this.fd);
   }
 
@@ -105,8 +106,10 @@ export class SocketStream implements ByteStream {
       const taken = this.#handler?.take?.(seen) ?? 0;
       if (!this.#open) return true;
       if (taken > 0) {
-        effects.before();
+        beforeEffect();
+        failpoint("request:recorded");
         host.read(this.fd, taken);
+        failpoint("request:taken");
         this.#window = READ_CHUNK;
       } else if (this.#reading) {
         if (seen.length < this.#window || this.#window === MOST_SEEN) return false;
@@ -117,11 +120,12 @@ export class SocketStream implements ByteStream {
   }
 
   #flush(): void {
-    effects.before();
+    beforeEffect();
     try {
       for (let first = this.#backlog[0]; first !== undefined; first = this.#backlog[0]) {
         const count = host.send(this.fd, first, this.#sent);
         if (count < 0) break;
+        failpoint("answer:sent");
         this.#sent += count;
         this.queued -= count;
         if (this.#sent < first.length) continue;

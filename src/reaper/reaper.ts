@@ -48,6 +48,8 @@ export class Reaper {
   readonly #kept = new Map<number, Claim>();
   /** Claims whose exit is known, and is not written down yet. */
   readonly #ended = new Set<Claim>();
+  /** Those of them that a start may be about which has not come to write anything down, with the newest hold that was out when they ended. */
+  readonly #unreaped = new Map<Claim, number>();
   /** The holds that are out, by number, the oldest first. */
   readonly #holds = new Set<number>();
   /** How many of the keeper's exits were told of, and not taken yet. */
@@ -61,8 +63,9 @@ export class Reaper {
     this.#platform = platform;
   }
 
-  /** Takes a process over that an earlier shim had claimed, by its pidfd, which is ours from here on. */
+  /** Takes a process over that an earlier shim had claimed, by its pidfd, which is ours from here on; -1 for one whose end is written down. */
   adopt(pid: number, pidfd: number): Child {
+    if (pidfd < 0) return deadChild({ pid, status: UNKNOWN_STATUS, signal: 0 });
     const parent = this.#parentOf(pid);
     if (parent === this.#platform.self.pid()) return this.#watch(pid, pidfd);
     // One that is gone without having a parent left may have been handed on already.
@@ -137,6 +140,7 @@ export class Reaper {
     return () => {
       if (!this.#holds.delete(hold)) return;
       this.#forgetSwept();
+      this.#reapReleased();
       if (this.#holds.size > 0) return;
       this.#overdue?.cancel();
       this.#overdue = undefined;
@@ -197,6 +201,9 @@ export class Reaper {
   }
 
   #sweepOverdue(): void {
+    // They stand in front of the orphans.
+    for (const claim of this.#unreaped.keys()) this.#reapSoon(claim);
+    this.#unreaped.clear();
     this.#sweep();
     this.#overdue = this.#platform.clock.after(SWEEP_AT_LATEST, () => this.#sweepOverdue());
   }
@@ -285,17 +292,34 @@ export class Reaper {
     }
   }
 
-  /** Tells of a child's exit, and reaps it when what follows from it is written down: a shim that dies in between leaves it to the keeper. */
+  /**
+   * Tells of a child's exit, and reaps it when what follows from it is written down: a shim that dies in between leaves it to the keeper. While a hold
+   * is out, whoever claimed it may not have come so far.
+   */
   #end(claim: Claim, exit: Exit): void {
     if (this.#ended.has(claim)) return;
     this.#ended.add(claim);
     this.#platform.fds.unwatch(claim.pidfd);
     claim.settle(exit);
+    if (this.#holds.size === 0) this.#reapSoon(claim);
+    else this.#unreaped.set(claim, this.#holdCount);
+  }
+
+  #reapSoon(claim: Claim): void {
     this.#platform.clock.after(0, () => {
       this.#reap(claim);
       this.#release(claim, this.#claims);
       this.childChanged();
     });
+  }
+
+  #reapReleased(): void {
+    const [oldest = Number.POSITIVE_INFINITY] = this.#holds;
+    for (const [claim, hold] of this.#unreaped) {
+      if (hold >= oldest) return;
+      this.#unreaped.delete(claim);
+      this.#reapSoon(claim);
+    }
   }
 
   #reap(claim: Claim): void {

@@ -1,5 +1,6 @@
 // Runs the OCI runtime's commands (runc, or any other with its command line) for one container. Used by src/task and src/shim.
 import { within } from "../platform/deadline.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child, Reaper } from "../reaper/reaper.ts";
 import { collect } from "./collect.ts";
@@ -236,7 +237,9 @@ export class Runc {
       this.#running.add(child);
       void child.exited.then(() => this.#running.delete(child));
       command.running?.(child);
+      failpoint(`runc ${command.args[0]}:running`);
       const status = await this.#statusOf(child, argv, command.bound);
+      failpoint(`runc ${command.args[0]}:done`);
       if (status !== 0) throw new RuntimeError(argv, status, this.#lastError(log) || (output?.soFar() ?? ""));
     } finally {
       output?.cancel();

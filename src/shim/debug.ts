@@ -60,6 +60,7 @@ export class Debug {
     const now = this.#platform.clock.monotonicMs();
     const dump: ShimDump = {
       pid: this.#platform.self.pid(),
+      deaths: this.#platform.keeping.keeper()?.deaths ?? 0,
       calls: this.#calls.map(({ method, ms, at, error }) => ({ method, ms, ago: now - at, error })),
       running: this.#sources.runningCalls().map(({ method, startedMs }) => ({ method, ms: now - startedMs })),
       containers: this.#sources.containers(),

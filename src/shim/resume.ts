@@ -2,6 +2,7 @@
 // cmd/shim/main.ts in a process that the keeper has made.
 import { isSystemError, type Keeper, type Platform } from "../platform/platform.ts";
 import { readState } from "../platform/state-log.ts";
+import type { ContainerRecord, ExecRecord } from "../task/records.ts";
 import { recordCrash } from "./crash.ts";
 import { type ServeConfig, serve } from "./serve.ts";
 import { STATE_IS_READABLE } from "./succession.ts";
@@ -52,10 +53,16 @@ function knownDescriptors({ text }: Platform, records: ReadonlyMap<string, Uint8
       const [fd, , isInDoubt] = JSON.parse(text.decode(content));
       if (!isInDoubt) found.push(fd);
     } else if (key === "shim" || key === "spill" || key.startsWith("container ") || key.startsWith("exec ")) {
-      collect(JSON.parse(text.decode(content)), found);
+      const record = JSON.parse(text.decode(content));
+      if (!isUndone(record)) collect(record, found);
     }
   }
   return found;
+}
+
+/** What was being made when the shim died is made again, with descriptors of its own. */
+function isUndone(record: Partial<ContainerRecord & ExecRecord>): boolean {
+  return record.isMade === false || (record.container !== undefined && record.process?.state === "starting");
 }
 
 function collect(value: unknown, found: number[]): void {

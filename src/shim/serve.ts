@@ -6,6 +6,7 @@ import { TaskV3Definition } from "../api/task-v3.ts";
 import { Publisher } from "../events/publisher.ts";
 import { errorText, type Log } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { type Keeper, type Platform, SIGCHLD, SIGUSR1 } from "../platform/platform.ts";
 import { StateLog } from "../platform/state-log.ts";
 import { Reaper } from "../reaper/reaper.ts";
@@ -15,6 +16,7 @@ import { CallRecords, keptConnections } from "../ttrpc/connection-record.ts";
 import type { CallInfo } from "../ttrpc/definition.ts";
 import { type ServerOptions, TtrpcServer } from "../ttrpc/server.ts";
 import type { TtrpcError } from "../ttrpc/status.ts";
+import { withFailpoints } from "./call-failpoints.ts";
 import { Debug } from "./debug.ts";
 import { Idle } from "./idle.ts";
 import { Lifetime } from "./lifetime.ts";
@@ -91,7 +93,7 @@ class Shim {
     this.#lifetime = new Lifetime(clock, () => this.#leave());
     this.#service = this.#makeService(records);
     this.#debug = this.#makeDebug(records, keeper);
-    const tasks = withErrorClasses(TaskDefinition, this.#service);
+    const tasks = withFailpoints(TaskDefinition, withErrorClasses(TaskDefinition, this.#service));
     this.#server.register(TaskDefinition, tasks, [TaskV3Definition.fullName]);
     this.#server.register(DebugDefinition, this.#debug);
     this.#idle.touch();
@@ -116,8 +118,10 @@ class Shim {
 
   takeOver(kept: Kept): void {
     const { net, text } = this.#platform;
+    failpoint("resume:begun");
     this.#events.takeOver(kept);
     this.#service.takeOver(kept);
+    failpoint("resume:containers");
     this.#reaper.takeKept();
     for (const connection of keptConnections(kept, text.decode)) {
       if (!connection.isInDoubt) this.#server.accept(net.adopt(connection.fd), connection);
@@ -186,13 +190,11 @@ class Shim {
   }
 
   #signalled(signal: number): void {
-    const { environment } = this.#platform.self;
     this.#idle.touch();
     if (signal === SIGCHLD) this.#reaper.childChanged();
     if (DUMPING.includes(signal)) this.#log.info("dump", { signal, dump: this.#debug.dump().json });
     if (ENDING.includes(signal)) void this.#leave();
-    if (signal === SIGUSR1 && environment.HOLDFAST_FAILPOINT === "dump")
-      throw new Error("a test's failpoint");
+    if (signal === SIGUSR1) failpoint("dump");
   }
 
   /** Takes no more calls, answers those that it has, waits for the last events, all in bounds, and ends the process. */
@@ -204,6 +206,7 @@ class Shim {
     const events = this.#events;
     // First the name: whoever starts a shim from here on makes a socket of its own, and must find this one's place free, or keep its own.
     if (platform.files.stat(config.socket)?.inode === this.#inode) platform.files.remove(config.socket);
+    failpoint("leave:unnamed");
     this.#listener?.close();
     events.hurry();
     // A daemon's Wait may go on for ever: who leaves does not wait for it.
@@ -213,6 +216,7 @@ class Shim {
       FLUSH_TIMEOUT,
       answered.then(() => events.flushed()),
     );
+    failpoint("leave:done");
     platform.self.exit(0);
   }
 }

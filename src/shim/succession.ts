@@ -1,6 +1,7 @@
 // How a shim lets another process go on in its place, with everything that is open: the next version of its program, or itself as the keeper when the
 // keeper was killed. Used by serve.ts; the other side is resume.ts.
 import { errorText, type Log } from "../log/log.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { StateLog } from "../platform/state-log.ts";
 import type { Reaper } from "../reaper/reaper.ts";
@@ -50,6 +51,7 @@ export class Succession {
     await this.#probe(path, state);
     const program = platform.fds.openProgram(path);
     await this.#settle();
+    failpoint("upgrade:settled");
     if (this.#keeper > 0) platform.keeping.haveExecuted(program);
     try {
       return platform.keeping.execute(program, false);
@@ -80,6 +82,7 @@ export class Succession {
     const { platform, log } = this.#parts;
     log.warning("the keeper was killed: another one takes its place");
     await this.#settle();
+    failpoint("keeper:gone");
     try {
       platform.keeping.execute(platform.fds.openProgram("/proc/self/exe"), true);
     } catch (error) {

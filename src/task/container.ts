@@ -196,15 +196,18 @@ export class Container {
     }
   }
 
-  /** Removes an exec that is not running. Waits for its last output, in bounds. */
-  async deleteExec(exec: Process): Promise<void> {
+  /** Removes an exec that is not running. Waits for its last output, in bounds. `gone` as for delete(). */
+  async deleteExec(exec: Process, gone: () => void): Promise<void> {
     exec.request("delete");
     if (exec.state === "stopped") await this.#drain(exec);
-    this.#execs.remove(exec);
+    this.#execs.remove(exec, gone);
   }
 
-  /** Removes the container: waits for the last output, in bounds, frees the runtime's state and unmounts the root file system. */
-  delete(): Promise<void> {
+  /**
+   * Removes the container: waits for the last output, in bounds, frees the runtime's state and unmounts the root file system. `gone` is called when
+   * it is done, and what that writes down is written as one with the container's end.
+   */
+  delete(gone: () => void = () => {}): Promise<void> {
     return this.#queue.run(async () => {
       this.init.request("delete");
       if (this.init.state === "created") await this.#killCreated();
@@ -215,14 +218,15 @@ export class Container {
       unmountRootfs(this.#context.platform, this.bundle);
       this.#execs.end();
       this.#context.records.remove(this.#key);
-      this.init.deleted();
-      this.cgroup?.close();
+      gone();
       this.#context.events.publish(topics.delete, {
         containerId: this.id,
         id: "",
         pid: this.init.pid,
         ...exitFields(this.init.exit),
       });
+      this.init.deleted();
+      this.cgroup?.close();
     });
   }
 

@@ -95,11 +95,12 @@ export class Execs {
     return new Map([...this.#all.values()].map((exec) => [exec.pid, exec.id]));
   }
 
-  /** To be called when it has been drained. */
-  remove(exec: Process): void {
+  /** To be called when it has been drained. `gone` is called before anything of that can be seen elsewhere. */
+  remove(exec: Process, gone: () => void): void {
     this.#all.delete(exec.id);
     this.#specs.delete(exec);
     this.#context.records.remove(this.#key(exec.id));
+    gone();
     exec.deleted();
   }
 

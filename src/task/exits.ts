@@ -78,8 +78,7 @@ export class Exits {
   }
 
   ofExec(exec: Process, { status, at }: Ended): void {
-    exec.exited({ status, at: at ?? this.#now() });
-    this.#publish(exec);
+    this.#publish(exec, { status, at: at ?? this.#now() });
   }
 
   /** Whether the init's start has still to be published. */
@@ -112,8 +111,7 @@ export class Exits {
       });
     }
     if (startWasDue) this.#publishStart();
-    init.exited(exit);
-    this.#publish(init);
+    this.#publish(init, exit);
     // A start or a pause that still hangs would hold up the Delete that comes now.
     runc.endWithin(EXECS_TIMEOUT);
   }
@@ -164,14 +162,16 @@ export class Exits {
     }
   }
 
-  #publish(process: Process): void {
+  /** That it has ended and the event of it are written down as one: nothing that could be seen elsewhere comes between. */
+  #publish(process: Process, exit: ProcessExit): void {
     const { id, cgroup } = this.#container;
     cgroup()?.checkOom();
+    process.exited(exit);
     this.#context.events.publish(topics.exit, {
       containerId: id,
       id: process.id,
       pid: process.pid,
-      ...exitFields(process.exit),
+      ...exitFields(exit),
     });
   }
 

@@ -114,18 +114,17 @@ export class TaskService {
     const again = this.#deletes.get(key);
     if (again !== undefined) return deleteAnswer(again);
     const [container, process] = this.#find(request);
+    const gone = (): void => this.#remember(key, { pid: process.pid, exit: process.exit });
     try {
-      await (request.execId === "" ? container.delete() : container.deleteExec(process));
+      await (request.execId === "" ? container.delete(gone) : container.deleteExec(process, gone));
     } catch (error) {
       // Two Deletes at once: the one that came second found it done.
       const answer = this.#deletes.get(key);
       if (answer !== undefined) return deleteAnswer(answer);
       throw error;
     }
-    const deleted = { pid: process.pid, exit: process.exit };
-    this.#remember(key, deleted);
     if (request.execId === "") this.#remove(request.id);
-    return deleteAnswer(deleted);
+    return deleteAnswer({ pid: process.pid, exit: process.exit });
   }
 
   async exec(request: api.ExecProcessRequest, call: CallContext): Promise<Empty> {

@@ -1,8 +1,8 @@
 // What a server keeps of its connections and calls, so that a successor of its process can answer them: the descriptor of each connection, its last stream,
 // and every request that has no answer yet. Kept with the state (state-log.ts); used by server.ts.
 //
-// A request is written down before its bytes are taken from the kernel, and forgotten after its answer was handed over. So a successor that finds the last
-// written request at the front of the connection takes it for the one it knows, and one that answers a call twice is ignored: a client knows no such
+// A request is written down before its bytes are taken from the kernel, and forgotten after its answer was handed over. So a successor that finds
+// requests at the front of the connection that are written down, or older than one that is, takes them for those it knows, and one that answers a call twice is ignored: a client knows no such
 // stream any more. A frame that is too long to be taken or handed over in one piece puts the connection in doubt meanwhile: a successor closes it.
 import type { Records } from "../platform/state-log.ts";
 

@@ -211,7 +211,7 @@ class ServerConnection implements CallHost {
   readonly #channel: Channel;
   readonly #record: ConnectionRecord | undefined;
   #lastId = 0;
-  /** The last request that an earlier process took, which may stand in the kernel still; 0 once that is known. */
+  /** The last request that an earlier process took: it, and some before it, may stand in the kernel still. 0 once a later one has come. */
   #keptId = 0;
   /** Calls whose answers the kernel has not taken. */
   readonly #unsent = new Set<number>();
@@ -317,9 +317,8 @@ class ServerConnection implements CallHost {
   }
 
   #request(id: number, flags: number, data: Uint8Array): void {
-    const kept = this.#keptId;
+    if (id <= this.#keptId) return;
     this.#keptId = 0;
-    if (id === kept) return;
     if (id <= this.#lastId) {
       this.#refuse(id, "was used: stream ids have to rise");
       return;

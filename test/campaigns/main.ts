@@ -1,12 +1,14 @@
-// npm run campaign -- [NAME...] [--seed N] [--lives N] [--report FILE]: runs campaigns at full length and says what came of it; without a name, all of
-// them. HOLDFAST_TEST_DAEMON=holdfastd has our daemon in containerd's place, HOLDFAST_TEST_RUNTIME=io.containerd.runc.v2 the Go shim in ours.
+// npm run campaign -- [NAME...] [--seed N] [--lives N] [--report FILE] [--pieces FILE]: runs campaigns at full length and says what came of it; without a
+// name, all of them. With --pieces they are done in pieces that add up in the file, and go on where an earlier run ended; --sum FILE says what they come to.
+// HOLDFAST_TEST_DAEMON=holdfastd has our daemon in containerd's place, HOLDFAST_TEST_RUNTIME=io.containerd.runc.v2 the Go shim in ours.
 import { spawnSync } from "node:child_process";
-import { appendFileSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { daemonKind, runtimeName } from "../harness/runtime.ts";
 import { type Campaign, CampaignRun, type Report, reportText } from "./campaign.ts";
 import { campaigns } from "./catalogue.ts";
+import { appendReport, piecesToCome, readReports, sumOf } from "./pieces.ts";
 
 /** The tests of test/failures at their full size: no seed, and no report of their own. */
 const FAILURES = "failures";
@@ -16,7 +18,8 @@ function usage(reason: string): never {
   console.error(
     [
       reason,
-      "usage: npm run campaign -- [NAME...] [--seed N] [--lives N] [--report FILE]",
+      "usage: npm run campaign -- [NAME...] [--seed N] [--lives N] [--report FILE] [--pieces FILE]",
+      "       npm run campaign -- --sum FILE",
       ...list,
       `  ${FAILURES.padEnd(12)} what has gone wrong elsewhere, at its full size`,
     ].join("\n"),
@@ -31,8 +34,8 @@ function numberOf(flag: string, value: string | undefined): number | undefined {
   return number;
 }
 
-async function runOne(campaign: Campaign, seed: number, lives: number | undefined): Promise<Report> {
-  const run = new CampaignRun(campaign.name, { seed, lives: lives ?? campaign.lives.full });
+async function runOne(campaign: Campaign, seed: number, lives: number): Promise<Report> {
+  const run = new CampaignRun(campaign.name, { seed, lives });
   try {
     await campaign.run(run);
   } catch (error) {
@@ -57,22 +60,39 @@ function runFailures(): boolean {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seed: { type: "string" }, lives: { type: "string" }, report: { type: "string" } },
+  options: {
+    seed: { type: "string" },
+    lives: { type: "string" },
+    report: { type: "string" },
+    pieces: { type: "string" },
+    sum: { type: "string" },
+  },
 });
 const unknown = positionals.find(
   (name) => name !== FAILURES && !campaigns.some((each) => each.name === name),
 );
 if (unknown !== undefined) usage(`${unknown}: no such campaign`);
+if (values.sum !== undefined) {
+  const sums = sumOf(readReports(values.sum));
+  for (const sum of sums) console.log(reportText(sum));
+  process.exit(sums.some(({ failed }) => failed.length > 0) ? 1 : 0);
+}
 const seed = numberOf("seed", values.seed) ?? Date.now() % 2 ** 31;
 const lives = numberOf("lives", values.lives);
 const wanted = (name: string): boolean => positionals.length === 0 || positionals.includes(name);
 
 let failed = false;
 for (const campaign of campaigns.filter(({ name }) => wanted(name))) {
-  const report = await runOne(campaign, seed, lives);
-  console.log(reportText(report));
-  if (values.report !== undefined) appendFileSync(values.report, `${JSON.stringify(report)}\n`);
-  failed ||= report.failed.length > 0;
+  const whole = { seed, lives: lives ?? campaign.lives.full };
+  const kind = { campaign: campaign.name, daemon: daemonKind, runtime: runtimeName };
+  const pieces =
+    values.pieces === undefined ? [whole] : piecesToCome(readReports(values.pieces), kind, whole);
+  for (const piece of pieces) {
+    const report = await runOne(campaign, piece.seed, piece.lives);
+    console.log(reportText(report));
+    for (const file of [values.report, values.pieces]) if (file !== undefined) appendReport(file, report);
+    failed ||= report.failed.length > 0;
+  }
 }
 if (wanted(FAILURES) && !runFailures()) failed = true;
 process.exit(failed ? 1 : 0);

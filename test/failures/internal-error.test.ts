@@ -15,7 +15,7 @@ after(() => place.close());
 test("an internal error ends no container, and its text survives the shim and is handed to the daemon (4274)", {
   skip: failsOnGoShim("the text goes to a fifo that nobody reads"),
 }, async () => {
-  const env = { HOLDFAST_FAILPOINT: "dump" };
+  const env = { HOLDFAST_FAILPOINT: "dump=throw" };
   const shim = await place.shim("pod", { args: ["sleep", "100000"] }, { env });
   await shim.create("pod", place.bundle("pod"));
   await shim.start("pod");

@@ -6,8 +6,13 @@ import { patience } from "./eventually.ts";
 
 /** Makes a named pipe and returns its path. */
 export function makeFifo(path: string): string {
-  execFileSync("mkfifo", ["-m", "600", path]);
+  makeFifos([path]);
   return path;
+}
+
+/** Several at the price of one. */
+export function makeFifos(paths: readonly string[]): void {
+  execFileSync("mkfifo", ["-m", "600", ...paths]);
 }
 
 /** Reads a fifo as text. Open it when somebody holds its other end: before that it is at its end at once. */

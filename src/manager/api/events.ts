@@ -1,9 +1,9 @@
 // The events service for clients, and its little sister for shims (ttrpc).
 import type { EventsDefinition } from "../../api/generated/events.ts";
 import type { EventsDefinition as ShimEventsDefinition } from "../../api/generated/forward.ts";
+import { failpoint } from "../../platform/failpoint.ts";
 import type { ServiceImplementation } from "../../ttrpc/definition.ts";
 import type { Exchange } from "../exchange.ts";
-import { failpoint } from "../failpoint.ts";
 import type { Handlers } from "../grpc-server.ts";
 
 export function eventsService(exchange: Exchange): Handlers<EventsDefinition> {

@@ -2,8 +2,8 @@
 import { type Info, Kind, type SnapshotsDefinition } from "../../api/generated/snapshots.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
 import type { SnapshotMount } from "../../images/mount.ts";
+import { failpoint } from "../../platform/failpoint.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { failpoint } from "../failpoint.ts";
 import { parseFilters } from "../filters.ts";
 import type { Call, Handlers } from "../grpc-server.ts";
 import { validateLabels } from "../identifiers.ts";

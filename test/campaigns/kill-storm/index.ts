@@ -1,4 +1,5 @@
 // The kill storm: eight clients live containers' lives while everybody around them is killed and stopped; each knows how its containers truly end.
+import { ShimClient } from "../../harness/shim-client.ts";
 import type { Campaign } from "../campaign.ts";
 import { Killer } from "./killer.ts";
 import { Life } from "./life.ts";
@@ -25,17 +26,31 @@ export const killStorm: Campaign = {
       };
       await Promise.all(Array.from({ length: WORKERS }, worker));
       isOver = true;
+      storm.calm();
       await rage;
       const left = (await storm.end())
         .split("\n")
         .filter((line) => !isOthers(storm, line))
         .join("\n");
       run.check("what is left of all", left === "", left);
+      for (const socket of left.matchAll(/^socket (.+)$/gm)) run.fail(await dumpOf(socket[1] ?? ""));
     } finally {
       await storm.daemon.close();
     }
   },
 };
+
+/** Why a shim is still there. */
+async function dumpOf(socket: string): Promise<string> {
+  try {
+    const shim = await ShimClient.connect(socket);
+    const dump = JSON.stringify(await shim.dump());
+    shim.close();
+    return dump;
+  } catch (error) {
+    return `${socket}: ${describe(error)}`;
+  }
+}
 
 /** What a killed runc has made and nobody was told of, and what containerd has renamed and not removed when it was killed: counted, as neither is ours. */
 function isOthers(storm: Storm, line: string): boolean {

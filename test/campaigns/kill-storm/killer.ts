@@ -7,25 +7,27 @@ import type { Hit, Storm } from "./storm.ts";
 
 const SHIM = "/containerd-shim-";
 const KEEPER = "holdfast-keeper";
-/** Between two deeds, in ms. */
-const PAUSE: readonly [number, number] = [20, 200];
+/** So many steps of lives come between two deeds: a slow machine has as many of them as a fast one. */
+const STEPS: readonly [number, number] = [0, 12];
+/** How far into a step a deed is done, in ms. */
+const INTO: readonly [number, number] = [0, 40];
 /** How long somebody is stopped, in ms. */
-const STOPPED: readonly [number, number] = [30, 500];
+const STOPPED: readonly [number, number] = [10, 300];
 
 export type Deed = readonly [victim: Hit | "daemon", signal: "SIGKILL" | "SIGSTOP", weight: number];
 
 /** With a keeper beside each shim nothing may be lost by a shim's death, so that is tried more often then. */
 export const DEEDS: readonly Deed[] = [
-  ["daemon", "SIGKILL", 8],
-  ["daemon", "SIGSTOP", 8],
-  ["shim", "SIGKILL", 12],
-  ["shim", "SIGSTOP", 20],
-  ["keeper", "SIGKILL", 6],
-  ["keeper", "SIGSTOP", 6],
+  ["daemon", "SIGKILL", 4],
+  ["daemon", "SIGSTOP", 3],
+  ["shim", "SIGKILL", 24],
+  ["shim", "SIGSTOP", 10],
+  ["keeper", "SIGKILL", 10],
+  ["keeper", "SIGSTOP", 4],
   ["runc", "SIGKILL", 20],
-  ["runc", "SIGSTOP", 12],
-  ["logger", "SIGKILL", 10],
-  ["logger", "SIGSTOP", 8],
+  ["runc", "SIGSTOP", 5],
+  ["logger", "SIGKILL", 12],
+  ["logger", "SIGSTOP", 5],
 ];
 
 interface Candidate {
@@ -50,7 +52,8 @@ export class Killer {
   /** Until the storm is over; settles when nobody is stopped any more. */
   async rage(isOver: () => boolean): Promise<void> {
     while (!isOver()) {
-      await sleep(this.#random.between(...PAUSE));
+      await this.#storm.steps(this.#random.between(...STEPS));
+      await sleep(this.#random.between(...INTO));
       if (!isOver()) this.#strike(this.#random.pick(this.#deeds));
     }
     for (const pid of [...this.#stopped]) this.#release(pid);

@@ -1,12 +1,12 @@
 // One container of a storm from its record to its removal, by a client that asks again whenever the daemon has died, and that knows its true end.
-import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SPEC_PROCESS } from "../../../src/api/any.ts";
 import { Status } from "../../../src/api/generated/process.ts";
 import { createContainer } from "../../../src/cli/containers/record.ts";
 import { Code } from "../../../src/ttrpc/status.ts";
-import { FifoReader, makeFifo } from "../../harness/fifo.ts";
+import { FifoReader, makeFifos } from "../../harness/fifo.ts";
 import { ociSpec } from "../../harness/rootfs.ts";
 import { json } from "../../harness/shim-client.ts";
 import { type ExecPlan, execScriptOf, type LifePlan, numbers, outputOf, scriptOf } from "./plan.ts";
@@ -30,6 +30,8 @@ export class Life {
   readonly #plan: LifePlan;
   #output: FifoReader | undefined;
   #held: number | undefined;
+  /** The fifo in which the container waits for its go. */
+  #go = -1;
   /** Whether it was ended by force, because a step could not be done after the runtime was killed in it. */
   #isCut = false;
 
@@ -43,6 +45,7 @@ export class Life {
     const { id } = this.#plan;
     daemon.ctr.ids.add(id);
     run.did("lives");
+    this.#makeFifos();
     let status: number | undefined;
     try {
       await this.#begin();
@@ -67,7 +70,27 @@ export class Life {
     if (status !== undefined) await this.#compare(status);
     if (this.#held !== undefined) closeSync(this.#held);
     this.#output?.close();
-    for (const file of [`go-${id}`, `waits-${id}`]) rmSync(join(daemon.rootfs, "tmp", file), { force: true });
+    closeSync(this.#go);
+    rmSync(join(daemon.rootfs, "tmp", `waits-${id}`), { force: true });
+    for (const fifo of this.#fifos) rmSync(fifo, { force: true });
+  }
+
+  get #goPath(): string {
+    return join(this.#storm.daemon.rootfs, "tmp", `go-${this.#plan.id}`);
+  }
+
+  get #fifos(): string[] {
+    const { execs } = this.#plan;
+    return [this.#outputPath, this.#goPath, ...execs.map((exec) => this.#execPath(exec.id))];
+  }
+
+  #execPath(execId: string): string {
+    return join(this.#storm.daemon.directory, "fifo", `${this.#plan.id}-${execId}`);
+  }
+
+  #makeFifos(): void {
+    makeFifos(this.#fifos);
+    this.#go = openSync(this.#goPath, constants.O_RDWR | constants.O_NONBLOCK);
   }
 
   /** What its daemon has said of it since it was started. */
@@ -149,7 +172,7 @@ export class Life {
   async #exec(plan: ExecPlan): Promise<void> {
     const { run, client, deaths } = this.#storm;
     const { id: containerId } = this.#plan;
-    const path = makeFifo(join(this.#storm.daemon.directory, "fifo", `${containerId}-${plan.id}`));
+    const path = this.#execPath(plan.id);
     const held = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     const named = { containerId, execId: plan.id };
     try {
@@ -206,7 +229,7 @@ export class Life {
           .kill({ containerId: id, execId: "", signal: SIGKILL, all: false })
           .catch(unless(Code.NOT_FOUND));
       });
-    } else writeFileSync(join(daemon.rootfs, "tmp", `go-${id}`), "");
+    } else writeSync(this.#go, "go\n");
     const { exitStatus } = await this.#ask("wait", (client) =>
       client.tasks.wait({ containerId: id, execId: "" }),
     );
@@ -260,7 +283,7 @@ export class Life {
 
   #openOutput(): string {
     const path = this.#outputPath;
-    this.#held ??= openSync(makeFifo(path), constants.O_RDWR | constants.O_NONBLOCK);
+    this.#held ??= openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     return path;
   }
 

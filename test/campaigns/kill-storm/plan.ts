@@ -52,9 +52,10 @@ export function outputOf({ before, after, isKilled }: LifePlan): string {
   return numbers(1, isKilled ? before : after);
 }
 
+/** It waits in a fifo of that name for its go. */
 export function scriptOf({ id, before, after, status }: LifePlan): string {
   const quiet = "stty -opost 2>/dev/null";
-  return `${quiet}; seq 1 ${before}; echo >/tmp/waits-${id}; until [ -e /tmp/go-${id} ]; do sleep 0.02; done; seq ${before + 1} ${after}; exit ${status}`;
+  return `${quiet}; seq 1 ${before}; echo >/tmp/waits-${id}; read go </tmp/go-${id}; seq ${before + 1} ${after}; exit ${status}`;
 }
 
 export function execScriptOf({ lines, status }: ExecPlan): string {

@@ -47,6 +47,8 @@ export class Storm {
   #deaths = 0;
   #earlierLogs = "";
   #isOver = false;
+  /** What waits for steps of the lives, and how many it waits for. */
+  #waiting: { left: number; readonly done: () => void } | undefined;
 
   private constructor(run: CampaignRun, daemon: Daemon) {
     this.run = run;
@@ -107,6 +109,7 @@ export class Storm {
   /** Calls until somebody answers, whatever becomes of the daemon. Rejects with the first other error. */
   async steadily<T>(what: string, call: (client: DaemonClient) => Promise<T>): Promise<T> {
     const deadline = performance.now() + STEP_TIMEOUT;
+    this.#stepped();
     for (;;) {
       try {
         return await call(this.client);
@@ -117,9 +120,26 @@ export class Storm {
             cause: error,
           });
         }
-        await sleep(50);
+        await sleep(20);
       }
     }
+  }
+
+  /** Resolves when the lives have done so many steps more, or are over. */
+  steps(count: number): Promise<void> {
+    if (count === 0 || this.#isOver) return Promise.resolve();
+    return new Promise((done) => {
+      this.#waiting = { left: count, done };
+    });
+  }
+
+  /** To be called when all lives are over: nobody waits for further steps. */
+  calm(): void {
+    this.#waiting?.done();
+  }
+
+  #stepped(): void {
+    if (this.#waiting !== undefined && --this.#waiting.left === 0) this.#waiting.done();
   }
 
   /** Ends the storm and tells what is left of it. */

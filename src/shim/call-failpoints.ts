@@ -1,0 +1,20 @@
+// The failpoints that every call has: METHOD:request when it was taken up, METHOD:response when its answer is known and not sent. Used by serve.ts.
+import { failpoint } from "../platform/failpoint.ts";
+import type { CallContext, ServiceDefinition, ServiceImplementation } from "../ttrpc/definition.ts";
+
+export function withFailpoints<D extends ServiceDefinition>(
+  definition: D,
+  service: ServiceImplementation<D>,
+): ServiceImplementation<D> {
+  const handlers = service as Record<string, (request: unknown, call: CallContext) => unknown>;
+  const wrapped = Object.entries(definition.methods).map(([key, { name }]) => {
+    const handler = async (request: unknown, call: CallContext): Promise<unknown> => {
+      failpoint(`${name}:request`);
+      const answer = await handlers[key]?.call(service, request, call);
+      failpoint(`${name}:response`);
+      return answer;
+    };
+    return [key, handler] as const;
+  });
+  return Object.fromEntries(wrapped) as unknown as ServiceImplementation<D>;
+}

@@ -1,0 +1,85 @@
+// The shim, or its keeper, is killed at every named place of its code, in the middle of one container's whole life: the life goes on as if nothing had
+// been. Where these places are is told by HOLDFAST_FAILPOINT (docs/reliability.md).
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { Playground } from "../harness/direct-shim.ts";
+import { liveWhole } from "./whole-life.ts";
+
+const place = await Playground.create();
+after(() => place.close());
+
+const CALLS = [
+  ...["Create", "Start", "Exec", "Delete", "Wait"].flatMap((call) => [`${call}:request`, `${call}:response`]),
+  // Of the exec, of the one with a terminal, and of the container.
+  ...["Start", "Delete"].flatMap((call) => [2, 3].map((turn) => `${call}:request#${turn}`)),
+  ...["Start", "Delete"].flatMap((call) => [2, 3].map((turn) => `${call}:response#${turn}`)),
+];
+const TOPICS = ["create", "start", "exec-added", "exec-started", "exit", "exit#3", "delete"];
+const EVENTS = TOPICS.flatMap((topic) => {
+  const [name, turn] = topic.split("#");
+  const which = turn === undefined ? "" : `#${turn}`;
+  return [
+    `publish/tasks/${topic}`,
+    `Forward/tasks/${name}:request${which}`,
+    `Forward/tasks/${name}:response${which}`,
+  ];
+});
+const RUNTIME = ["create", "start", "exec", "exec#2", "delete"].flatMap((command) => {
+  const [name, turn] = command.split("#");
+  return ["running", "done"].map((when) => `runc ${name}:${when}${turn === undefined ? "" : `#${turn}`}`);
+});
+const CONNECTION = ["request:recorded", "request:taken", "answer:sent"].flatMap((name) =>
+  [1, 4, 9].map((turn) => `${name}#${turn}`),
+);
+const RELAYS = ["relay:moved", "relay:moved#3"];
+/** The second shim dies where it takes over from the first. */
+const TWICE = [
+  ...["Create:response", "Start:request", "runc exec:running", "publish/tasks/exit"].flatMap((first) => [
+    `${first},resume:begun`,
+    `${first},resume:containers`,
+    `${first},effect#2`,
+  ]),
+];
+/** The keeper, which has an exit to hand on. */
+const KEEPER = ["runc create:done,keeper:handed-on", "runc create:done,keeper:reaped"];
+/** When nobody can ask any more how often it has died. */
+const LAST = ["leave:unnamed", "leave:done"];
+/** In tests of their own: what comes after the first of these is no whole life. */
+const ELSEWHERE = ["keeper:before-engine", "dump", "upgrade:settled", "keeper:gone", "relay:read"];
+
+const EVERYWHERE = [...CALLS, ...EVENTS, ...RUNTIME, ...CONNECTION, ...RELAYS, ...TWICE, ...KEEPER, ...LAST];
+
+for (const [index, failpoint] of EVERYWHERE.entries()) {
+  test(`killed at ${failpoint}`, async () => {
+    const { deaths } = await liveWhole(place, `dies-${index}`, { HOLDFAST_FAILPOINT: failpoint });
+    const wanted = failpoint.includes("keeper:") ? 1 : failpoint.split(",").length;
+    if (!LAST.includes(failpoint)) assert.ok(deaths >= wanted, `${deaths} deaths: the place was not come to`);
+  });
+}
+
+test("every place that the code names is in one of these lists", () => {
+  const root = join(import.meta.dirname, "../..");
+  const sources = ["src/shim", "src/task", "src/runc", "src/events", "src/stdio", "src/platform", "native"];
+  const named = new Set<string>();
+  for (const directory of sources) {
+    for (const file of readdirSync(join(root, directory)).filter((name) => /\.(ts|c)$/.test(name))) {
+      const text = readFileSync(join(root, directory, file), "utf8");
+      for (const [, name = ""] of text.matchAll(/\bfailpoint\(["`]([^"`$]+)["`]\)/g)) named.add(name);
+    }
+  }
+  const listed = [...EVERYWHERE, ...ELSEWHERE]
+    .flatMap((each) => each.split(","))
+    .map((each) => each.split("#")[0]);
+  const always = ["state", "effect"];
+  assert.deepEqual(
+    [...named].filter((name) => !listed.includes(name) && !always.includes(name)),
+    [],
+  );
+  assert.ok(named.size > 10);
+});
+
+test("nothing is left behind", async () => {
+  assert.equal(await place.leftovers(), "");
+});
