@@ -1,11 +1,10 @@
 // Finds every shim on this host through /proc: ours, Go's, whoever's daemon started them. Used by `shims`, `shim`, `doctor`.
 import { basename, dirname } from "node:path";
 import { Bundles, isBundle, isBundlePath, namedSocket } from "./bundle.ts";
-import { isKeeper, KEEPER_COMMAND, shimKind } from "./keeper.ts";
+import { KEEPER_COMMAND, shimKind } from "./keeper.ts";
 import {
   allPids,
   argumentsOf,
-  childrenOf,
   directoryOf,
   executableOf,
   isOfOurs,
@@ -49,33 +48,54 @@ function host(): Host {
   return { sockets: listeningSockets(), bundles: new Bundles() };
 }
 
+/** A process of our user whose program is a shim's: a shim, its keeper, or one of the short-lived. */
+interface ShimProgram {
+  readonly pid: number;
+  readonly kind: string;
+  readonly executable: string;
+  readonly argv: readonly string[];
+  readonly stat: ProcessStat;
+}
+
 /** Every shim of our user that is running, or that its keeper has given up, by namespace and id. */
 export function findShims(): ShimProcess[] {
   const seen = host();
-  const found = allPids()
-    .map((pid) => shimProcess(pid, seen) ?? givenUp(pid, seen))
-    .filter((shim) => shim !== undefined);
+  const programs = allPids()
+    .map(shimProgram)
+    .filter((program) => program !== undefined);
+  const running = programs.filter(serves).map((program) => serving(program, seen));
+  const parents = new Set(running.map(({ stat }) => stat.parent));
+  const found = [...running, ...programs.filter(({ pid }) => !parents.has(pid)).flatMap(givenUp)];
   return found.sort((a, b) => order(a.namespace, b.namespace) || order(a.id, b.id) || a.pid - b.pid);
 }
 
-/** The shim of that pid, undefined if it is none. A name is not enough: containers and other users may choose theirs. */
-export function shimProcess(pid: number, { sockets, bundles }: Host = host()): ShimProcess | undefined {
+/** The shim of that pid, undefined if it is none. */
+export function shimProcess(pid: number): ShimProcess | undefined {
+  const program = shimProgram(pid);
+  return program !== undefined && serves(program) ? serving(program, host()) : undefined;
+}
+
+/** A name is not enough: containers and other users may choose theirs. */
+function shimProgram(pid: number): ShimProgram | undefined {
   const executable = executableOf(pid);
   const kind = shimKind(executable ?? "");
   if (executable === undefined || kind === undefined || !isOfOurs(pid)) return undefined;
-  const argv = argumentsOf(pid);
   const stat = statOf(pid);
-  if (stat === undefined || argv.some((word) => SHORT_LIVED.includes(word))) return undefined;
-  const held = socketsOf(pid, sockets);
-  const { bundle, bundleRemoved } = bundleOf(pid);
+  return stat === undefined ? undefined : { pid, kind, executable, argv: argumentsOf(pid), stat };
+}
+
+function serves({ argv }: ShimProgram): boolean {
+  return !argv.some((word) => SHORT_LIVED.includes(word));
+}
+
+function serving({ argv, ...program }: ShimProgram, { sockets, bundles }: Host): ShimProcess {
+  const held = socketsOf(program.pid, sockets);
+  const { bundle, bundleRemoved } = bundleOf(program.pid);
   return {
-    pid,
-    kind,
-    executable,
+    ...program,
     id: flag(argv, "id"),
     namespace: flag(argv, "namespace"),
     daemon: flag(argv, "address"),
-    stat,
     bundle,
     bundleRemoved,
     sockets: held,
@@ -83,28 +103,23 @@ export function shimProcess(pid: number, { sockets, bundles }: Host = host()): S
   };
 }
 
-/** The keeper of a shim that has died too often: it holds what the shim held, and takes no calls. */
-function givenUp(pid: number, seen: Host): ShimProcess | undefined {
-  if (!isKeeper(pid) || childrenOf(pid).some((child) => shimProcess(child, seen) !== undefined))
-    return undefined;
-  const stat = statOf(pid);
-  const executable = executableOf(pid) ?? "";
-  const kind = shimKind(executable);
-  const { bundle, bundleRemoved } = bundleOf(pid);
-  if (stat === undefined || kind === undefined || bundle === "") return undefined;
-  return {
-    pid,
-    kind,
-    executable,
-    id: basename(bundle),
-    namespace: basename(dirname(bundle)),
-    daemon: "",
-    stat,
-    bundle,
-    bundleRemoved,
-    sockets: [],
-    containers: [basename(bundle)],
-  };
+/** The keeper of a shim that has died too often: it holds what the shim held, and takes no calls. Nothing for others. */
+function givenUp({ argv, ...program }: ShimProgram): ShimProcess[] {
+  if (argv[0] !== KEEPER_COMMAND) return [];
+  const { bundle, bundleRemoved } = bundleOf(program.pid);
+  if (bundle === "") return [];
+  return [
+    {
+      ...program,
+      id: basename(bundle),
+      namespace: basename(dirname(bundle)),
+      daemon: "",
+      bundle,
+      bundleRemoved,
+      sockets: [],
+      containers: [basename(bundle)],
+    },
+  ];
 }
 
 /** A shim works in its bundle. What looks otherwise is not taken for one. */
