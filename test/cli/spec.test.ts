@@ -76,6 +76,38 @@ test("scores, limits, capabilities and the mask for files are Docker's, not the 
   ]);
 });
 
+test("capabilities are added and dropped as with Docker, and with them the calls that they are for", async () => {
+  const masks = async (name: string, ...flags: string[]): Promise<(string | undefined)[]> => {
+    const status = fieldsOf(await cli.do(args(name, ...flags, "--", "cat", "/proc/self/status")));
+    return [status.get("CapBnd"), status.get("CapEff")];
+  };
+  const both = (mask: string): string[] => [mask, mask];
+  assert.deepEqual(
+    await masks("less", "--cap-drop", "chown", "--cap-drop", "CAP_KILL"),
+    both("00000000a80425da"),
+  );
+  assert.deepEqual(await masks("none", "--cap-drop", "ALL"), both("0000000000000000"));
+  assert.deepEqual(await masks("one", "--cap-drop", "all", "--cap-add", "KILL"), both("0000000000000020"));
+  // Dropped and added: as Docker adds after it has dropped.
+  assert.deepEqual(await masks("again", "--cap-drop", "KILL", "--cap-add", "KILL"), both("00000000a80425fb"));
+  const all = (await masks("privileged", "--privileged"))[0] ?? "";
+  assert.deepEqual(await masks("all", "--cap-add", "ALL"), both(all));
+});
+
+test("--ulimit and --pids-limit hold, and what they do not name is as it was", async () => {
+  const limits = "ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Ss";
+  const flags = ["--ulimit", "nofile=333:444", "--ulimit", "core=0"];
+  const output = await cli.do([...args("limited", ...flags), "--", "sh", "-c", limits]);
+  assert.deepEqual(output.trim().split("\n").slice(0, 3), ["333", "444", "0"]);
+  if (raises) assert.equal(output.trim().split("\n")[3], "8192");
+  const forks = "for n in $(seq 60); do sleep 1000 & done; echo forked";
+  assert.match(
+    (await cli.run(args("few", "--pids-limit", "40", "--", "sh", "-c", forks))).stderr,
+    /can't fork/,
+  );
+  assert.equal(await cli.do(args("many", "--pids-limit", "100", "--", "sh", "-c", forks)), "forked\n");
+});
+
 test("calls that Docker's profile refuses are refused, and unconfined and privileged containers may make them", async () => {
   // Of its own namespaces a process may have more with unshare; mount fails for want of a capability as well.
   const unshare = ["--", "unshare", "-U", "true"];

@@ -256,16 +256,16 @@ test("with --json a command line that makes no sense is told in JSON, and in pla
     const { error, ...rest } = JSON.parse(output.stderr) as { error: string };
     assert.match(error, says);
     assert.deepEqual(rest, {});
-    assert.match((await cli.run(words)).stderr, /^(error:|holdfast:|Usage:) /);
+    assert.match((await cli.run(words)).stderr, /^(holdfast:|Usage:) /);
   }
   // What follows is a container's.
   const other = await cli.run(["exec", "--nosuch", "web", "--", "sh", "--json"]);
-  assert.match(other.stderr, /^error: unknown option '--nosuch'/);
+  assert.match(other.stderr, /^holdfast: unknown option '--nosuch'/);
 });
 
 test("a shim's verbs too repeat the command line so that a terminal takes no harm", async () => {
   const output = await cli.run(["shim", "web", "no\x1b[31msuch"]);
-  assert.match(output.stderr, /^error: unknown command 'no\\x1b\[31msuch'/);
+  assert.match(output.stderr, /^holdfast: unknown command 'no\\x1b\[31msuch'/);
 });
 
 test("with --json what goes wrong is JSON too, a line each", async () => {

@@ -15,16 +15,22 @@ export interface Visit {
   readonly command: Command;
 }
 
+/** What can be said of a command line without a daemon: throws a Problem if it makes no sense. */
+export type Check = (call: Pick<Visit, "command" | "words">) => void;
+
+const NO_CHECK: Check = () => {};
+
 /** Adds a verb with the common flags; `run` gets a connection for as long as it takes. */
 export function daemonVerb(
   program: Command,
   usage: string,
   description: string,
   run: (visit: Visit) => Promise<void>,
+  check: Check = NO_CHECK,
 ): Command {
   const command = program.command(usage).description(description);
   commonFlags(command);
-  return command.action(() => connected(command, run));
+  return command.action(() => connected(command, run, check));
 }
 
 /** The same for a verb that exits with the status of a process. */
@@ -33,12 +39,13 @@ export function processVerb(
   usage: string,
   description: string,
   run: (visit: Visit) => Promise<void>,
+  check: Check = NO_CHECK,
 ): Command {
   const command = program.command(usage).description(description);
   commonFlags(exitsLikeProcess(command));
   return command.action(async () => {
     try {
-      await connected(command, run);
+      await connected(command, run, check);
     } catch (error) {
       throw notStarted(error);
     }
@@ -46,7 +53,12 @@ export function processVerb(
 }
 
 /** Runs a verb with a connection to the daemon for as long as it takes. */
-export async function connected(command: Command, run: (visit: Visit) => Promise<void>): Promise<void> {
+export async function connected(
+  command: Command,
+  run: (visit: Visit) => Promise<void>,
+  check: Check = NO_CHECK,
+): Promise<void> {
+  check({ command, words: command.args });
   const settings = settingsOf(command);
   const { address, namespace, daemonTimeoutMs } = settings;
   const daemon = await DaemonClient.connect(address, namespace, daemonTimeoutMs);

@@ -22,7 +22,6 @@ export function programOption(): Option {
 export function shimUpgrade(parent: Command): Command {
   const verb = new Command("holdfast shim upgrade")
     .configureOutput(parent.configureOutput())
-    .showHelpAfterError("(--help tells more)")
     .description(`${UPGRADE[0]?.toUpperCase()}${UPGRADE.slice(1)}.`)
     .argument("[id|socket|pid...]")
     .option("--all", "every shim of ours on this host, or of the namespace of -n")

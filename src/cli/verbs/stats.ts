@@ -1,6 +1,6 @@
 // `holdfast stats` and `top`: what containers use, once or live.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { isAway } from "../containers/daemon-task.ts";
 import { askFigures, cpuPercent, type Figures } from "../containers/figures.ts";
 import { RawMode, terminalSize } from "../session/terminal.ts";
@@ -32,6 +32,7 @@ export function addStatsVerbs(program: Command): void {
     durationArgument,
     500,
   );
+  stats.addOption(new Option("--no-stream", "as always: once (top goes on)").hideHelp());
   examples(stats, ["holdfast stats", "all containers, once"], ["holdfast stats web --json", "for a program"]);
   const top = daemonVerb(program, "top [id...]", "watch what containers use; q quits", topVerb).option(
     "--interval <duration>",
