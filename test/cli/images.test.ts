@@ -3,19 +3,13 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fullName, shortName } from "../../src/cli/images/reference.ts";
 import { check } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { buildRootfs } from "../harness/rootfs.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-const daemon = await Daemon.start();
-const cli = new Cli(daemon);
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 const NAME = "docker.io/library/try:1";
 const directory = join(daemon.directory, "image");

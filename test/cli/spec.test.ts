@@ -4,24 +4,20 @@ import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { CAP_SYS_RESOURCE, hasCapability } from "../../src/cli/containers/security.ts";
 import { check } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { compiled, ociSpec } from "../harness/rootfs.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
 const UNLIMITED = 2n ** 64n - 1n;
 
 /** Whether limits can be raised here: they cannot in many containers. */
 const raises = hasCapability(CAP_SYS_RESOURCE);
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
   // Nothing of these may reach a container.
   writeFileSync(`/proc/${daemon.pid}/oom_score_adj`, "321");
   if (raises)
@@ -41,11 +37,6 @@ before(async () => {
     "root:x:0:0::/root:/bin/sh\nweb:x:7:8::/:/bin/sh\n5:x:50:51::/:/bin/sh\n",
   );
   writeFileSync(join(etc, "group"), "root:x:0:\nadm:x:4:web,other\nlog:x:9:root,web\n");
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
 });
 
 function args(name: string, ...rest: string[]): string[] {

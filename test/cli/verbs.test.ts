@@ -1,23 +1,14 @@
 // The verbs for containers that are there: pause, resume, update, kill, wait, ps, inspect, stats, events, timeline, ns, delete; tables and JSON.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { before, test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
 import { isHoldfastd, runtimeName } from "../harness/runtime.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
   await detached("web", "until-signal", "TERM=9");
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
 });
 
 async function detached(name: string, ...command: string[]): Promise<void> {

@@ -1,24 +1,12 @@
 // What may be said in place of an id, stop and restart, signals by name, wait with a limit, and the order and age that ps shows.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { signalName, signalNumber } from "../../src/cli/text/signals.ts";
 import { nearest } from "../../src/cli/verbs/unknown.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 async function detached(name: string, flags: readonly string[], ...command: string[]): Promise<void> {
   daemon.ctr.ids.add(name);
