@@ -1,6 +1,7 @@
 // What verbs that talk to a daemon have in common: the connection, and doing one thing to several containers.
 import type { Command } from "commander";
-import { DaemonClient } from "../containers/daemon-client.ts";
+import { connectDaemon } from "../containers/connect.ts";
+import type { DaemonClient } from "../containers/daemon-client.ts";
 import { containerId } from "../containers/names.ts";
 import { errorText, FAILED, notStarted, Problem } from "../text/problem.ts";
 import { complain } from "../text/screen.ts";
@@ -61,7 +62,7 @@ export async function connected(
   check({ command, words: command.args });
   const settings = settingsOf(command);
   const { address, namespace, daemonTimeoutMs } = settings;
-  const daemon = await DaemonClient.connect(address, namespace, daemonTimeoutMs);
+  const daemon = await connectDaemon(address, namespace, daemonTimeoutMs);
   try {
     await run({ settings, daemon, words: command.args, command });
   } finally {

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { Code } from "../../ttrpc/status.ts";
 import { ShimConnection } from "../shims/connection.ts";
-import { findShims, mainSocket } from "../shims/processes.ts";
+import { findShims } from "../shims/processes.ts";
 import { findTarget, type ShimTarget } from "../shims/target.ts";
 import { callCode, errorText, FAILED, Problem, USAGE } from "../text/problem.ts";
 import { commonFlags, examples, type Settings, settingsOf } from "./options.ts";
@@ -84,7 +84,7 @@ function everyShim(namespace: string | undefined): ShimTarget[] {
   return findShims()
     .filter((shim) => shim.kind === KIND && (namespace === undefined || shim.namespace === namespace))
     .flatMap((shim) => {
-      const socket = mainSocket(shim);
+      const socket = shim.socket;
       return socket === undefined ? [] : [{ shim, socket, container: undefined }];
     });
 }
