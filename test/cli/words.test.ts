@@ -54,9 +54,11 @@ test("the beginning of an id will do if it is only one's, and an id wins over wh
   const none = await cli.run(["kill", "prefix-three"]);
   assert.equal(none.status, 1);
   assert.match(none.stderr, /prefix-three/);
-  // Nobody is deleted by an empty word.
-  assert.notEqual((await cli.run(["delete", "-f", ""])).status, 0);
-  await cli.do(["delete", "-f", "prefix-o", "prefix"]);
+  await cli.do(["delete", "-f", "prefix"]);
+  // Nobody is deleted by an empty word, not the only one either.
+  assert.equal((await cli.run(["delete", "-f", ""])).status, 1);
+  assert.equal((await inspected("prefix-one"))?.id, "prefix-one");
+  await cli.do(["delete", "-f", "prefix-o"]);
   assert.deepEqual(await listed(), []);
 });
 
