@@ -69,6 +69,19 @@ async function makeArchive(): Promise<string> {
 mkdirSync(directory);
 const archive = await makeArchive();
 
+test("a file that is not there, and one that is a directory, are told in a line", async () => {
+  const nowhere = join(directory, "nosuch");
+  for (const words of [
+    ["load", "-i", nowhere],
+    ["import", nowhere, "x:1"],
+  ]) {
+    const { status, stderr } = await cli.run(words);
+    assert.deepEqual([status, stderr], [1, `holdfast: ${nowhere}: no such file\n`], words.join(" "));
+  }
+  const { status, stderr } = await cli.run(["load", "-i", directory]);
+  assert.deepEqual([status, stderr], [1, `holdfast: ${directory}: is a directory\n`]);
+});
+
 test("an archive of docker save is loaded, from a file and from a pipe", async () => {
   assert.equal((await cli.run(["load", "-i", archive])).stdout, `${NAME}\n`);
   const piped = await cli.run(["load"], { stdin: readFileSync(archive) });

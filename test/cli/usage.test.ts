@@ -23,6 +23,7 @@ const WRONG: readonly (readonly [status: number, says: RegExp, words: readonly s
   [USAGE, /^unknown command 'nosuch': /, ["help", "nosuch"]],
   [USAGE, /^unknown command 'unpause': "holdfast resume"$/, ["help", "unpause"]],
   [USAGE, /^unknown command 'psa': did you mean ps\?$/, ["help", "psa"]],
+  [USAGE, /^--namespace: a namespace has a name$/, ["ps", "-n", ""]],
   [USAGE, /^no signal is called NOSUCH$/, ["kill", "-s", "NOSUCH", "web"]],
   [USAGE, /^no signal is called NOSUCH$/, ["stop", "-s", "NOSUCH", "web"]],
   [USAGE, /^no signal is called NOSUCH$/, ["restart", "-s", "NOSUCH", "web"]],
