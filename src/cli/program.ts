@@ -21,7 +21,7 @@ import { addShims } from "./verbs/shims.ts";
 import { addStatsVerbs } from "./verbs/stats.ts";
 import { addStopVerbs } from "./verbs/stop.ts";
 import { addTaskVerbs } from "./verbs/task.ts";
-import { answerUnknown } from "./verbs/unknown.ts";
+import { addHelp, answerFlag, answerUnknown } from "./verbs/unknown.ts";
 import { addVersion } from "./verbs/version.ts";
 import { addWait } from "./verbs/wait.ts";
 
@@ -31,7 +31,6 @@ function buildProgram(wrong: (text: string) => void): Command {
     .description("See and poke containers and their shims, with or without a daemon.")
     .version(VERSION, "-V, --version")
     .enablePositionalOptions()
-    .showHelpAfterError("(--help tells more)")
     .configureOutput({ writeErr: wrong })
     .exitOverride();
   commonFlags(program);
@@ -59,6 +58,7 @@ function buildProgram(wrong: (text: string) => void): Command {
   addDoctor(program);
   addCompletion(program);
   addVersion(program);
+  addHelp(program);
   answerUnknown(program);
   return program;
 }
@@ -75,7 +75,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     await program.parseAsync([...argv], { from: "user" });
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (error) {
-    return error instanceof CommanderError ? misused(error, wrong, json) : report(error);
+    return error instanceof CommanderError
+      ? misused(error, wrong, verbOf(program, argv), json)
+      : report(error);
   }
 }
 
@@ -85,13 +87,31 @@ function asksForJson(argv: readonly string[]): boolean {
   return (end < 0 ? argv : argv.slice(0, end)).includes("--json");
 }
 
+/** The verb of a command line that makes no sense; "" if it has none. */
+function verbOf(program: Command, argv: readonly string[]): string {
+  const names = program.commands.flatMap((command) => [command.name(), ...command.aliases()]);
+  return argv.find((word) => names.includes(word)) ?? "";
+}
+
 /** `wrong` is what commander says of it: nothing if it was asked for help, and all the help if a verb is missing. */
-function misused({ code, exitCode }: CommanderError, wrong: string, json: boolean): number {
-  const said = code === "commander.help" ? "a verb is missing: --help tells them" : wrong.trim();
-  // It repeats words of the command line.
-  if (!json) process.stderr.write(printableLines(wrong));
-  else if (exitCode !== 0) complain(said.replace(/^error: /, "").replaceAll("\n", " "));
-  return exitCode <= 1 ? exitCode * USAGE : exitCode;
+function misused({ code, exitCode }: CommanderError, wrong: string, verb: string, json: boolean): number {
+  const status = exitCode <= 1 ? exitCode * USAGE : exitCode;
+  if (code === "commander.help") {
+    if (json) complain("a verb is missing: --help tells them");
+    else process.stderr.write(printableLines(wrong));
+  } else if (exitCode !== 0) {
+    const text = wrong
+      .trim()
+      .replace(/^error: /, "")
+      .replace(/\.$/, "")
+      .replaceAll("\n", " ");
+    const flag = /^unknown option '([^'=]+)/.exec(text)?.[1];
+    const answer = flag === undefined ? undefined : answerFlag(verb, flag);
+    const help = `"holdfast ${verb === "" ? "" : `${verb} `}--help" tells more`;
+    // It repeats words of the command line.
+    complain(`${text}: ${answer ?? help}`);
+  }
+  return status;
 }
 
 function report(error: unknown): number {

@@ -1,22 +1,10 @@
 // events and timeline -f across a restart of the daemon.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 for (const [how, end] of [
   ["crashes", () => daemon.kill()],

@@ -2,8 +2,9 @@
 import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { after } from "node:test";
 import { type CommandOptions, type Output, Running, run } from "../harness/command.ts";
-import type { Daemon } from "../harness/daemon.ts";
+import { Daemon, type DaemonOptions } from "../harness/daemon.ts";
 import { GO_RUNTIME, runtimeName } from "../harness/runtime.ts";
 import { Terminal, type TerminalSize } from "../harness/terminal.ts";
 
@@ -91,6 +92,17 @@ export class Cli {
   #with(options: CommandOptions): CommandOptions {
     return { ...options, env: { ...this.#env, ...options.env } };
   }
+}
+
+/** A daemon and its command line; both go when the tests of the file are done. */
+export async function onDaemon(options: DaemonOptions = {}): Promise<{ daemon: Daemon; cli: Cli }> {
+  const daemon = await Daemon.start(options);
+  const cli = new Cli(daemon);
+  after(async () => {
+    cli.close();
+    await daemon.close();
+  });
+  return { daemon, cli };
 }
 
 /** The arguments of ctr for a detached container behind Debian's Go shim, on a daemon that uses ours. */

@@ -12,18 +12,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { check } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 import { makeImage } from "./image-source.ts";
 
-const daemon = await Daemon.start();
-const cli = new Cli(daemon);
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 let count = 0;
 const fresh = (): string => {
   const path = join(daemon.directory, `host-${count++}`);

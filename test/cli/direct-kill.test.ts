@@ -3,33 +3,19 @@ import assert from "node:assert/strict";
 import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { ownGroupOf } from "../../src/cli/shims/control-group.ts";
 import type { Running } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
 import { killForGood } from "../harness/keeper.ts";
 import { isRunning, processInfo } from "../harness/processes.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-let gate: RuncGate;
-let directory: string;
-
-before(async () => {
-  directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-direct-kill-")));
-  gate = new RuncGate(directory);
-  daemon = await Daemon.start({ pathDirectories: [gate.directory] });
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-direct-kill-")));
+const gate = new RuncGate(directory);
+const { daemon, cli } = await onDaemon({ pathDirectories: [gate.directory] });
+after(() => rmSync(directory, { recursive: true, force: true }));
 
 /** A container of three processes, one of them in a session of its own; none minds SIGTERM. Resolves to their pids on the host. */
 async function start(id: string): Promise<number[]> {

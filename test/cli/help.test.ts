@@ -1,24 +1,15 @@
 // What `holdfast` says of itself: help with examples for every verb, completion for three shells, and doctor.
 import assert from "node:assert/strict";
 import { symlinkSync, unlinkSync } from "node:fs";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { check } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
   daemon.ctr.ids.add("web");
   await cli.do(["run", "-d", "--name", "web", "--rootfs", daemon.rootfs, "sleep", "1000"]);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
 });
 
 const VERBS = [

@@ -2,18 +2,12 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { check } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 import { makeImage } from "./image-source.ts";
 
-const daemon = await Daemon.start();
-const cli = new Cli(daemon);
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 const path = (name: string): string => join(daemon.directory, name);
 const config = { Cmd: ["echo", "by default"], Labels: { of: "base" } };
 await cli.do(["load", "-i", await makeImage(daemon.directory, "base:1", { config })]);

@@ -3,19 +3,13 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { fullName, shortName } from "../../src/cli/images/reference.ts";
 import { check } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { buildRootfs } from "../harness/rootfs.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-const daemon = await Daemon.start();
-const cli = new Cli(daemon);
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 const NAME = "docker.io/library/try:1";
 const directory = join(daemon.directory, "image");
@@ -74,6 +68,19 @@ async function makeArchive(): Promise<string> {
 
 mkdirSync(directory);
 const archive = await makeArchive();
+
+test("a file that is not there, and one that is a directory, are told in a line", async () => {
+  const nowhere = join(directory, "nosuch");
+  for (const words of [
+    ["load", "-i", nowhere],
+    ["import", nowhere, "x:1"],
+  ]) {
+    const { status, stderr } = await cli.run(words);
+    assert.deepEqual([status, stderr], [1, `holdfast: ${nowhere}: no such file\n`], words.join(" "));
+  }
+  const { status, stderr } = await cli.run(["load", "-i", directory]);
+  assert.deepEqual([status, stderr], [1, `holdfast: ${directory}: is a directory\n`]);
+});
 
 test("an archive of docker save is loaded, from a file and from a pipe", async () => {
   assert.equal((await cli.run(["load", "-i", archive])).stdout, `${NAME}\n`);

@@ -2,11 +2,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
 import { importImage } from "../harness/image.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
 interface Described {
   readonly types: readonly string[];
@@ -96,18 +95,7 @@ function lines(text: string): unknown[] {
     .map((line) => JSON.parse(line) as unknown);
 }
 
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 test("what verbs print of containers, tasks and their past is as docs/json.md has it", async () => {
   for (const id of ["jsonweb", "done", "never"]) daemon.ctr.ids.add(id);

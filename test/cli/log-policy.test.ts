@@ -2,11 +2,10 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
 import { isGoShim } from "../harness/runtime.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
 const skip = isGoShim ? "the Go shim knows no policy" : false;
 /** About 6.9 MB. */
@@ -22,18 +21,7 @@ interface Inspected {
   } | null;
 }
 
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 function args(name: string, ...flags: string[]): string[] {
   daemon.ctr.ids.add(name);

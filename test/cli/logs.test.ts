@@ -12,26 +12,14 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { Running } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 const directory = mkdtempSync(join(tmpdir(), "holdfast-logs-"));
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-  rmSync(directory, { recursive: true });
-});
+after(() => rmSync(directory, { recursive: true }));
 
 test("logs have the lines of all starts, and those of a new container begin anew", async () => {
   daemon.ctr.ids.add("starts");

@@ -1,14 +1,12 @@
 // `holdfast shims` and `shim` for a pod: one shim with several containers, ours and Debian's, answering and hung.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { before, test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
 import { processInfo } from "../harness/processes.ts";
 import { GO_RUNTIME, OUR_RUNTIME } from "../harness/runtime.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 
 const pods = [
   { name: "our", runtime: OUR_RUNTIME },
@@ -16,17 +14,10 @@ const pods = [
 ] as const;
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
   for (const { name, runtime } of pods) {
     await join(runtime, name, `${name}-pod`);
     await join(runtime, name, `${name}-member`);
   }
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
 });
 
 /** Starts a container in the pod that is called `<name>-pod`. */

@@ -2,27 +2,15 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { CLIENT_LABEL } from "../../src/api/labels.ts";
 import { processIdentity } from "../../src/platform/node-process.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { allPids, processInfo } from "../harness/processes.ts";
 import { isHoldfastd } from "../harness/runtime.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 function args(name: string, ...rest: string[]): string[] {
   daemon.ctr.ids.add(name);

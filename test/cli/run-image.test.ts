@@ -11,17 +11,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
-import { Cli } from "./cli.ts";
+import { before, test } from "node:test";
+import { onDaemon } from "./cli.ts";
 import { makeImage } from "./image-source.ts";
 
-const daemon = await Daemon.start();
-const cli = new Cli(daemon);
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 const path = (name: string): string => join(daemon.directory, name);
 const load = async (name: string, options: Parameters<typeof makeImage>[2]): Promise<void> => {
   await cli.do(["load", "-i", await makeImage(daemon.directory, name, options)]);

@@ -3,26 +3,13 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
 import { ociSpec } from "../harness/rootfs.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-let rootfs: string;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-  rootfs = daemon.rootfs;
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
+const { rootfs } = daemon;
 
 /** `run` of a named container, which the leak check knows of. */
 function args(name: string, ...rest: string[]): string[] {

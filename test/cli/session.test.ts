@@ -3,31 +3,19 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { Fifos } from "../../src/cli/session/fifos.ts";
 import { Running } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
 import { Terminal } from "../harness/terminal.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-session-"));
 const gate = new RuncGate(directory);
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start({ pathDirectories: [gate.directory] });
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  gate.releaseAll();
-  cli.close();
-  await daemon.close();
-  rmSync(directory, { recursive: true });
-});
+after(() => gate.releaseAll());
+const { daemon, cli } = await onDaemon({ pathDirectories: [gate.directory] });
+after(() => rmSync(directory, { recursive: true }));
 
 const DRIVER = [process.execPath, "--import", "tsx", join(import.meta.dirname, "session-driver.ts")];
 const env = { HOLDFAST_FIFOS: join(directory, "fifos") };

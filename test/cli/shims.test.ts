@@ -3,27 +3,18 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { copyFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { VERSION } from "../../src/api/version.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { isRunning, processInfo } from "../harness/processes.ts";
 import { OUR_RUNTIME, shimBinary } from "../harness/runtime.ts";
-import { Cli, goContainer } from "./cli.ts";
+import { goContainer, onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
   await daemon.ctr.start("ours", ["until-signal", "TERM=9"]);
   await daemon.ctr.do(goContainer(daemon, "theirs", ["until-signal", "TERM=9"]));
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
 });
 
 interface ShimRow {

@@ -4,24 +4,20 @@ import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { CAP_SYS_RESOURCE, hasCapability } from "../../src/cli/containers/security.ts";
 import { check } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { compiled, ociSpec } from "../harness/rootfs.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
 const UNLIMITED = 2n ** 64n - 1n;
 
 /** Whether limits can be raised here: they cannot in many containers. */
 const raises = hasCapability(CAP_SYS_RESOURCE);
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
   // Nothing of these may reach a container.
   writeFileSync(`/proc/${daemon.pid}/oom_score_adj`, "321");
   if (raises)
@@ -41,11 +37,6 @@ before(async () => {
     "root:x:0:0::/root:/bin/sh\nweb:x:7:8::/:/bin/sh\n5:x:50:51::/:/bin/sh\n",
   );
   writeFileSync(join(etc, "group"), "root:x:0:\nadm:x:4:web,other\nlog:x:9:root,web\n");
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
 });
 
 function args(name: string, ...rest: string[]): string[] {
@@ -74,6 +65,38 @@ test("scores, limits, capabilities and the mask for files are Docker's, not the 
     "1024",
     ...(raises ? ["524288", "unlimited", "8192", "unlimited"] : output.trim().split("\n").slice(-4)),
   ]);
+});
+
+test("capabilities are added and dropped as with Docker, and with them the calls that they are for", async () => {
+  const masks = async (name: string, ...flags: string[]): Promise<(string | undefined)[]> => {
+    const status = fieldsOf(await cli.do(args(name, ...flags, "--", "cat", "/proc/self/status")));
+    return [status.get("CapBnd"), status.get("CapEff")];
+  };
+  const both = (mask: string): string[] => [mask, mask];
+  assert.deepEqual(
+    await masks("less", "--cap-drop", "chown", "--cap-drop", "CAP_KILL"),
+    both("00000000a80425da"),
+  );
+  assert.deepEqual(await masks("none", "--cap-drop", "ALL"), both("0000000000000000"));
+  assert.deepEqual(await masks("one", "--cap-drop", "all", "--cap-add", "KILL"), both("0000000000000020"));
+  // Dropped and added: as Docker adds after it has dropped.
+  assert.deepEqual(await masks("again", "--cap-drop", "KILL", "--cap-add", "KILL"), both("00000000a80425fb"));
+  const all = (await masks("privileged", "--privileged"))[0] ?? "";
+  assert.deepEqual(await masks("all", "--cap-add", "ALL"), both(all));
+});
+
+test("--ulimit and --pids-limit hold, and what they do not name is as it was", async () => {
+  const limits = "ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Ss";
+  const flags = ["--ulimit", "nofile=333:444", "--ulimit", "core=0"];
+  const output = await cli.do([...args("limited", ...flags), "--", "sh", "-c", limits]);
+  assert.deepEqual(output.trim().split("\n").slice(0, 3), ["333", "444", "0"]);
+  if (raises) assert.equal(output.trim().split("\n")[3], "8192");
+  const forks = "for n in $(seq 60); do sleep 1000 & done; echo forked";
+  assert.match(
+    (await cli.run(args("few", "--pids-limit", "40", "--", "sh", "-c", forks))).stderr,
+    /can't fork/,
+  );
+  assert.equal(await cli.do(args("many", "--pids-limit", "100", "--", "sh", "-c", forks)), "forked\n");
 });
 
 test("calls that Docker's profile refuses are refused, and unconfined and privileged containers may make them", async () => {

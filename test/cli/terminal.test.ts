@@ -1,23 +1,11 @@
 // holdfast on a real terminal: raw while a container has it, and as before afterwards, however it ends.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
 import { allPids, processInfo } from "../harness/processes.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 const DETACH = "\x10\x11";
 

@@ -21,37 +21,28 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type Output, run } from "../harness/command.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { makeFifo } from "../harness/fifo.ts";
 import { allPids, isRunning } from "../harness/processes.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-/** Everybody may look into it. */
-let directory: string;
-let impostor: string;
 const started: ChildProcess[] = [];
+after(() => {
+  for (const child of started) child.kill("SIGKILL");
+});
+const { daemon, cli } = await onDaemon();
+/** Everybody may look into it. */
+const directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-trust-")));
+after(() => rmSync(directory, { recursive: true, force: true }));
+const impostor = join(directory, "containerd-shim-impostor-v2");
 const NOBODY = 65534;
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-  directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-trust-")));
   chmodSync(directory, 0o755);
-  impostor = join(directory, "containerd-shim-impostor-v2");
   copyFileSync("/usr/bin/busybox", impostor);
   chmodSync(impostor, 0o755);
   daemon.ctr.ids.add("web");
   await cli.do(["run", "-d", "--name", "web", "--rootfs", daemon.rootfs, "sleep", "1000"]);
-});
-
-after(async () => {
-  for (const child of started) child.kill("SIGKILL");
-  cli.close();
-  await daemon.close();
-  rmSync(directory, { recursive: true, force: true });
 });
 
 interface Row {

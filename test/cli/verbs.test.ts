@@ -1,23 +1,14 @@
 // The verbs for containers that are there: pause, resume, update, kill, wait, ps, inspect, stats, events, timeline, ns, delete; tables and JSON.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { Daemon } from "../harness/daemon.ts";
+import { before, test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
 import { isHoldfastd, runtimeName } from "../harness/runtime.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
+const { daemon, cli } = await onDaemon();
 
 before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
   await detached("web", "until-signal", "TERM=9");
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
 });
 
 async function detached(name: string, ...command: string[]): Promise<void> {
@@ -115,7 +106,16 @@ test("update changes the limits that stats shows", async () => {
   assert.equal((await cli.run(["update", "web"])).status, 2);
   const missing = await cli.run(["stats", "--interval", "50ms", "nosuch"]);
   assert.equal(missing.status, 1);
-  assert.match(missing.stderr, /nosuch: no figures/);
+  assert.match(missing.stderr, /^holdfast: container "nosuch" in namespace .* not found\n$/);
+  assert.equal(missing.stdout, "");
+  // The beginning of an id.
+  assert.match(await cli.do(["stats", "--interval", "50ms", "we"]), /^web +[\d.]+% /m);
+  await cli.do(["create", "--name", "idle", "--rootfs", daemon.rootfs, "true"]);
+  assert.match(
+    (await cli.run(["stats", "--interval", "50ms", "idle"])).stderr,
+    /^holdfast: idle: no figures: /,
+  );
+  await cli.do(["delete", "idle"]);
 });
 
 test("events tells of everything, of one namespace, of a topic, and stops after a count", async () => {

@@ -1,24 +1,12 @@
 // What may be said in place of an id, stop and restart, signals by name, wait with a limit, and the order and age that ps shows.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { signalName, signalNumber } from "../../src/cli/text/signals.ts";
 import { nearest } from "../../src/cli/verbs/unknown.ts";
-import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
-import { Cli } from "./cli.ts";
+import { onDaemon } from "./cli.ts";
 
-let daemon: Daemon;
-let cli: Cli;
-
-before(async () => {
-  daemon = await Daemon.start();
-  cli = new Cli(daemon);
-});
-
-after(async () => {
-  cli.close();
-  await daemon.close();
-});
+const { daemon, cli } = await onDaemon();
 
 async function detached(name: string, flags: readonly string[], ...command: string[]): Promise<void> {
   daemon.ctr.ids.add(name);
@@ -66,9 +54,11 @@ test("the beginning of an id will do if it is only one's, and an id wins over wh
   const none = await cli.run(["kill", "prefix-three"]);
   assert.equal(none.status, 1);
   assert.match(none.stderr, /prefix-three/);
-  // Nobody is deleted by an empty word.
-  assert.notEqual((await cli.run(["delete", "-f", ""])).status, 0);
-  await cli.do(["delete", "-f", "prefix-o", "prefix"]);
+  await cli.do(["delete", "-f", "prefix"]);
+  // Nobody is deleted by an empty word, not the only one either.
+  assert.equal((await cli.run(["delete", "-f", ""])).status, 1);
+  assert.equal((await inspected("prefix-one"))?.id, "prefix-one");
+  await cli.do(["delete", "-f", "prefix-o"]);
   assert.deepEqual(await listed(), []);
 });
 
@@ -256,16 +246,16 @@ test("with --json a command line that makes no sense is told in JSON, and in pla
     const { error, ...rest } = JSON.parse(output.stderr) as { error: string };
     assert.match(error, says);
     assert.deepEqual(rest, {});
-    assert.match((await cli.run(words)).stderr, /^(error:|holdfast:|Usage:) /);
+    assert.match((await cli.run(words)).stderr, /^(holdfast:|Usage:) /);
   }
   // What follows is a container's.
   const other = await cli.run(["exec", "--nosuch", "web", "--", "sh", "--json"]);
-  assert.match(other.stderr, /^error: unknown option '--nosuch'/);
+  assert.match(other.stderr, /^holdfast: unknown option '--nosuch'/);
 });
 
 test("a shim's verbs too repeat the command line so that a terminal takes no harm", async () => {
   const output = await cli.run(["shim", "web", "no\x1b[31msuch"]);
-  assert.match(output.stderr, /^error: unknown command 'no\\x1b\[31msuch'/);
+  assert.match(output.stderr, /^holdfast: unknown command 'no\\x1b\[31msuch'/);
 });
 
 test("with --json what goes wrong is JSON too, a line each", async () => {

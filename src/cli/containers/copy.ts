@@ -29,13 +29,17 @@ export async function placeOf(
   text: string,
   rootOf: (container: string) => Promise<FileRoot>,
 ): Promise<Place> {
+  if (!isInContainer(text)) return { text, path: keepEnd(text, resolve(text)), root: undefined };
   const colon = text.indexOf(":");
-  // As with Docker: what begins like a path is one, whatever is in it.
-  if (colon <= 0 || /^[./]/.test(text)) return { text, path: keepEnd(text, resolve(text)), root: undefined };
   const inside = text.slice(colon + 1);
   if (inside === "") throw new Problem(`${text}: give a path in the container`);
   const root = await rootOf(text.slice(0, colon));
   return { text, path: keepEnd(inside, posix.resolve("/", inside)), root };
+}
+
+/** As with Docker: what begins like a path is one, whatever is in it. */
+export function isInContainer(text: string): boolean {
+  return text.indexOf(":") > 0 && !/^[./]/.test(text);
 }
 
 /** "/" and "/." at the end mean something. */

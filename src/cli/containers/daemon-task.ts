@@ -4,7 +4,7 @@ import { Code } from "../../ttrpc/status.ts";
 import type { StdioPaths } from "../session/fifos.ts";
 import type { Exit, ProcessState, TaskPort } from "../session/task-port.ts";
 import { ShimConnection } from "../shims/connection.ts";
-import { findShims, mainSocket } from "../shims/processes.ts";
+import { findShims } from "../shims/processes.ts";
 import { exitOf, ShimTask } from "../shims/task.ts";
 import { stringifyExact } from "../text/exact-json.ts";
 import { callCode, Problem } from "../text/problem.ts";
@@ -98,7 +98,7 @@ export class DaemonTask implements TaskPort {
       const shim = findShims().find(
         ({ namespace, containers }) => namespace === this.#daemon.namespace && containers.includes(this.id),
       );
-      const socket = shim && mainSocket(shim);
+      const socket = shim?.socket;
       if (socket === undefined) throw error;
       const connection = await ShimConnection.open(socket, this.id, DAEMON_RETRY * 4).catch(() => undefined);
       if (connection === undefined) throw error;

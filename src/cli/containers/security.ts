@@ -6,6 +6,9 @@ import { defaultSeccomp, seccompFile } from "./seccomp.ts";
 export interface SecurityFlags {
   readonly privileged: boolean;
   readonly securityOpts: readonly string[];
+  /** Names as they were given, also "all". */
+  readonly addedCapabilities: readonly string[];
+  readonly droppedCapabilities: readonly string[];
 }
 
 export interface Security {
@@ -30,10 +33,9 @@ const DEFAULT =
   );
 
 /** Throws a Problem for what it does not know. */
-export function securityOf({ privileged, securityOpts }: SecurityFlags): Security {
-  const capabilities = (
-    privileged ? ALL.filter((_, number) => number <= lastCapability() && hasCapability(number)) : DEFAULT
-  ).map((name) => `CAP_${name}`);
+export function securityOf(flags: SecurityFlags): Security {
+  const { privileged, securityOpts } = flags;
+  const capabilities = capabilitiesOf(flags).map((name) => `CAP_${name}`);
   let seccomp = privileged ? undefined : defaultSeccomp(capabilities);
   let noNewPrivileges = !privileged;
   for (const option of securityOpts) {
@@ -48,6 +50,25 @@ export function securityOf({ privileged, securityOpts }: SecurityFlags): Securit
     }
   }
   return { privileged, capabilities, noNewPrivileges, seccomp };
+}
+
+/** As with Docker: what is dropped goes first, what is added comes back, and "all" is all that we have. */
+function capabilitiesOf({ privileged, addedCapabilities, droppedCapabilities }: SecurityFlags): string[] {
+  const ours = ALL.filter((_, number) => number <= lastCapability() && hasCapability(number));
+  const added = addedCapabilities.map(capabilityName);
+  const dropped = droppedCapabilities.map(capabilityName);
+  const base = privileged || added.includes("ALL") ? ours : DEFAULT;
+  const kept = dropped.includes("ALL") && !added.includes("ALL") ? [] : base;
+  const wanted = new Set([...kept.filter((name) => !dropped.includes(name)), ...added]);
+  return ALL.filter((name) => wanted.has(name));
+}
+
+/** "NET_ADMIN" for "net_admin" and "CAP_NET_ADMIN"; "ALL". Throws a Problem. */
+export function capabilityName(text: string): string {
+  const name = text.toUpperCase().replace(/^CAP_/, "");
+  if (name !== "ALL" && !ALL.includes(name))
+    throw new Problem(`no capability is called ${text}: they are as in NET_ADMIN, or ALL`, USAGE);
+  return name;
 }
 
 /** The highest number that this kernel knows. */

@@ -2,6 +2,7 @@
 import type { ImageConfig } from "../images/manifest.ts";
 import type { Mount } from "./mounts.ts";
 import type { SecurityFlags } from "./security.ts";
+import type { Ulimit } from "./ulimits.ts";
 
 /** What a container gets from its image. */
 export interface SpecImage {
@@ -29,6 +30,9 @@ export interface SpecFlags extends SecurityFlags {
   /** Bytes. */
   readonly memory: number | undefined;
   readonly cpus: number | undefined;
+  /** The most processes and threads; -1 for no bound. */
+  readonly pids: number | undefined;
+  readonly ulimits: readonly Ulimit[];
   readonly hostNetwork: boolean;
   readonly annotations: Readonly<Record<string, string>>;
 }

@@ -8,6 +8,7 @@ import { isTrap, type Root } from "./root-file.ts";
 import { securityOf } from "./security.ts";
 import type { Spec, SpecFlags } from "./spec-flags.ts";
 import { withEnvironment, withUser } from "./spec-process.ts";
+import { withLimits } from "./ulimits.ts";
 
 const CPU_PERIOD_US = 100_000;
 
@@ -16,9 +17,13 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
   if (flags.rootfs !== undefined && flags.bundle !== undefined) {
     throw new Problem("give either an image, or --rootfs DIR, or --bundle DIR", USAGE);
   }
-  if (flags.bundle !== undefined && (flags.privileged || flags.securityOpts.length > 0)) {
+  const { privileged, securityOpts, addedCapabilities, droppedCapabilities } = flags;
+  if (
+    flags.bundle !== undefined &&
+    (privileged || [...securityOpts, ...addedCapabilities, ...droppedCapabilities].length > 0)
+  ) {
     throw new Problem(
-      "--privileged and --security-opt are not for --bundle: a bundle says itself what it may",
+      "--privileged, --cap-add, --cap-drop and --security-opt are not for --bundle: a bundle says itself what it may",
       USAGE,
     );
   }
@@ -43,6 +48,7 @@ export function makeSpec(namespace: string, id: string, flags: SpecFlags): Spec 
       ...argsOf(flags),
       ...(flags.cwd !== undefined && { cwd: flags.cwd }),
       env: withEnvironment((process.env as string[] | undefined) ?? [], flags.env, terminal),
+      ...(flags.ulimits.length > 0 && { rlimits: withLimits(process.rlimits, flags.ulimits) }),
     },
     annotations: { ...(base.annotations as object | undefined), ...flags.annotations },
     linux: {
@@ -72,11 +78,20 @@ function argsOf({ command, image, entrypoint }: SpecFlags): { args?: readonly st
 /** OCI LinuxResources for the limits that flags give, over `base`. */
 export function limited(
   base: Record<string, unknown>,
-  { memory, cpus }: { readonly memory: number | undefined; readonly cpus: number | undefined },
+  {
+    memory,
+    cpus,
+    pids,
+  }: {
+    readonly memory: number | undefined;
+    readonly cpus: number | undefined;
+    readonly pids: number | undefined;
+  },
 ): Record<string, unknown> {
   return {
     ...base,
     ...(memory !== undefined && { memory: { ...(base.memory as object | undefined), limit: memory } }),
+    ...(pids !== undefined && { pids: { limit: pids } }),
     ...(cpus !== undefined && {
       cpu: {
         ...(base.cpu as object | undefined),

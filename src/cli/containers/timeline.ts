@@ -6,7 +6,7 @@ import type { GetHistoryResponse, Step as RememberedStep } from "../../api/gener
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import { ShimConnection } from "../shims/connection.ts";
 import { statOf } from "../shims/proc.ts";
-import { findShims, mainSocket, type ShimProcess } from "../shims/processes.ts";
+import { findShims, type ShimProcess } from "../shims/processes.ts";
 import { exitOf } from "../shims/task.ts";
 import { exitText } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
@@ -91,7 +91,7 @@ function ago(ms: number): bigint {
 }
 
 async function insideOf(shim: ShimProcess, timeoutMs: number): Promise<ShimDump | undefined> {
-  const socket = mainSocket(shim);
+  const socket = shim.socket;
   if (socket === undefined) return undefined;
   try {
     const connection = await ShimConnection.open(socket, shim.id, timeoutMs);

@@ -15,7 +15,7 @@ import { release } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { nodeNet } from "../../platform/node.ts";
-import { DaemonClient } from "../containers/daemon-client.ts";
+import { connectDaemon } from "../containers/connect.ts";
 import { allPids } from "../shims/proc.ts";
 import { shellWord } from "../text/printable.ts";
 import { errorText, systemText } from "../text/problem.ts";
@@ -227,7 +227,7 @@ async function daemonSocket(address: string, timeoutMs: number): Promise<Finding
 }
 
 async function daemonAnswer(check: string, address: string, timeoutMs: number): Promise<Finding> {
-  const daemon = await DaemonClient.connect(address, "default", timeoutMs);
+  const daemon = await connectDaemon(address, "default", timeoutMs);
   const asked = performance.now();
   try {
     const { version } = await daemon.version.version({});

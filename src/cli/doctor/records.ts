@@ -1,6 +1,6 @@
 // Which containers daemons have on record: what is on one is no leftover, however dead it looks. Used by `doctor`.
 import { existsSync } from "node:fs";
-import { DaemonClient } from "../containers/daemon-client.ts";
+import { connectDaemon } from "../containers/connect.ts";
 
 /** Daemons that a host may have, and where they keep their records while they do not run. */
 const DAEMONS = [
@@ -41,7 +41,7 @@ export async function askRecords(addresses: Iterable<string>, timeoutMs: number)
 }
 
 async function recordsOf(socket: string, timeoutMs: number): Promise<string[]> {
-  const daemon = await DaemonClient.connect(socket, "default", timeoutMs);
+  const daemon = await connectDaemon(socket, "default", timeoutMs);
   try {
     const { namespaces } = await daemon.namespaces.list({ filter: "" });
     const found = await Promise.all(

@@ -25,7 +25,7 @@ export function isBundle(path: string): boolean {
 }
 
 /** The socket in the file by which daemons find a shim again; undefined if there is none that makes sense (docs/shim-protocol.md). */
-export function namedSocket(bundle: string): string | undefined {
+function namedSocket(bundle: string): string | undefined {
   const text =
     readSmallFile(join(bundle, "address"), ADDRESS_LIMIT) ??
     readSmallFile(join(bundle, "bootstrap.json"), ADDRESS_LIMIT);
@@ -38,28 +38,42 @@ export function namedSocket(bundle: string): string | undefined {
 
 /** The containers of a namespace by the socket that their bundles name; each namespace is read once. */
 export class Bundles {
-  readonly #namespaces = new Map<string, ReadonlyMap<string, readonly string[]>>();
+  readonly #namespaces = new Map<string, Namespace>();
 
   /** Ids of the bundles beside `bundle` that name one of `sockets`: a pod's shim serves several. */
   servedBy(sockets: readonly string[], bundle: string): string[] {
+    const { ids } = this.#around(bundle);
+    return sockets.flatMap((socket) => ids.get(socket) ?? []).sort();
+  }
+
+  /** The socket that the bundle names; undefined if it names none. */
+  socketOf(bundle: string): string | undefined {
+    return this.#around(bundle).sockets.get(basename(bundle));
+  }
+
+  #around(bundle: string): Namespace {
     const directory = dirname(bundle);
-    let ids = this.#namespaces.get(directory);
-    if (ids === undefined) {
-      ids = idsBySocket(directory);
-      this.#namespaces.set(directory, ids);
-    }
-    const found = ids;
-    return sockets.flatMap((socket) => found.get(socket) ?? []).sort();
+    const found = this.#namespaces.get(directory) ?? readNamespace(directory);
+    this.#namespaces.set(directory, found);
+    return found;
   }
 }
 
-function idsBySocket(directory: string): Map<string, string[]> {
-  const found = new Map<string, string[]>();
+interface Namespace {
+  readonly sockets: ReadonlyMap<string, string>;
+  readonly ids: ReadonlyMap<string, readonly string[]>;
+}
+
+function readNamespace(directory: string): Namespace {
+  const sockets = new Map<string, string>();
+  const ids = new Map<string, string[]>();
   for (const id of list(directory)) {
     const socket = namedSocket(join(directory, id));
-    if (socket !== undefined) found.set(socket, [...(found.get(socket) ?? []), id]);
+    if (socket === undefined) continue;
+    sockets.set(id, socket);
+    ids.set(socket, [...(ids.get(socket) ?? []), id]);
   }
-  return found;
+  return { sockets, ids };
 }
 
 /** Empty for what cannot be read. */

@@ -5,7 +5,7 @@ import { Code } from "../../ttrpc/status.ts";
 import { callCode, errorText } from "../text/problem.ts";
 import { statusName } from "../text/task-status.ts";
 import { ShimConnection, type TaskApi } from "./connection.ts";
-import { mainSocket, type ShimProcess } from "./processes.ts";
+import type { ShimProcess } from "./processes.ts";
 import { readSmallFile } from "./small-file.ts";
 
 const CRASH_LIMIT = 64 * 1024;
@@ -30,7 +30,7 @@ export interface Probe {
 export async function probe(shim: ShimProcess, timeoutMs: number): Promise<Probe> {
   const unknown = shim.containers.map((id) => ({ id, status: "unknown", pid: 0 }));
   const silent = { answers: false, ms: undefined, api: undefined, containers: unknown };
-  const socket = mainSocket(shim);
+  const socket = shim.socket;
   if (socket === undefined) return { ...silent, error: lastWords(shim) ?? "does not listen on any socket" };
   const start = performance.now();
   const [first = shim.id, ...others] = shim.containers;

@@ -1,11 +1,10 @@
 // Finds every shim on this host through /proc: ours, Go's, whoever's daemon started them. Used by `shims`, `shim`, `doctor`.
 import { basename, dirname } from "node:path";
-import { Bundles, isBundle, isBundlePath, namedSocket } from "./bundle.ts";
-import { isKeeper, KEEPER_COMMAND, shimKind } from "./keeper.ts";
+import { Bundles, isBundle, isBundlePath } from "./bundle.ts";
+import { KEEPER_COMMAND, shimKind } from "./keeper.ts";
 import {
   allPids,
   argumentsOf,
-  childrenOf,
   directoryOf,
   executableOf,
   isOfOurs,
@@ -35,6 +34,8 @@ export interface ShimProcess {
   readonly bundleRemoved: boolean;
   /** Where it takes calls; empty while it starts. */
   readonly sockets: readonly string[];
+  /** The one to call, that its bundle names. */
+  readonly socket: string | undefined;
   /** Ids of the containers whose bundles name its socket. */
   readonly containers: readonly string[];
 }
@@ -49,29 +50,60 @@ function host(): Host {
   return { sockets: listeningSockets(), bundles: new Bundles() };
 }
 
+/** A process whose program is a shim's: a shim, its keeper, or one of the short-lived. */
+interface ShimProgram {
+  readonly pid: number;
+  readonly kind: string;
+  readonly executable: string;
+  readonly argv: readonly string[];
+}
+
 /** Every shim of our user that is running, or that its keeper has given up, by namespace and id. */
 export function findShims(): ShimProcess[] {
   const seen = host();
-  const found = allPids()
-    .map((pid) => shimProcess(pid, seen) ?? givenUp(pid, seen))
+  const programs = allPids()
+    .map(shimProgram)
+    .filter((program) => program !== undefined);
+  const running = programs
+    .filter(serves)
+    .map((program) => serving(program, seen))
     .filter((shim) => shim !== undefined);
+  const parents = new Set(running.map(({ stat }) => stat.parent));
+  const found = [...running, ...programs.filter(({ pid }) => !parents.has(pid)).flatMap(givenUp)];
   return found.sort((a, b) => order(a.namespace, b.namespace) || order(a.id, b.id) || a.pid - b.pid);
 }
 
-/** The shim of that pid, undefined if it is none. A name is not enough: containers and other users may choose theirs. */
-export function shimProcess(pid: number, { sockets, bundles }: Host = host()): ShimProcess | undefined {
+/** The shim of that pid, undefined if it is none. */
+export function shimProcess(pid: number): ShimProcess | undefined {
+  const program = shimProgram(pid);
+  return program !== undefined && serves(program) ? serving(program, host()) : undefined;
+}
+
+function shimProgram(pid: number): ShimProgram | undefined {
   const executable = executableOf(pid);
   const kind = shimKind(executable ?? "");
-  if (executable === undefined || kind === undefined || !isOfOurs(pid)) return undefined;
-  const argv = argumentsOf(pid);
-  const stat = statOf(pid);
-  if (stat === undefined || argv.some((word) => SHORT_LIVED.includes(word))) return undefined;
-  const held = socketsOf(pid, sockets);
-  const { bundle, bundleRemoved } = bundleOf(pid);
+  if (executable === undefined || kind === undefined) return undefined;
+  return { pid, kind, executable, argv: argumentsOf(pid) };
+}
+
+/** undefined for a process that is none of our user's, and for one that has ended. */
+function ownStat(pid: number): ProcessStat | undefined {
+  // A name is not enough: containers and other users may choose theirs.
+  return isOfOurs(pid) ? statOf(pid) : undefined;
+}
+
+function serves({ argv }: ShimProgram): boolean {
+  return !argv.some((word) => SHORT_LIVED.includes(word));
+}
+
+function serving({ argv, ...program }: ShimProgram, { sockets, bundles }: Host): ShimProcess | undefined {
+  const stat = ownStat(program.pid);
+  if (stat === undefined) return undefined;
+  const held = socketsOf(program.pid, sockets);
+  const { bundle, bundleRemoved } = bundleOf(program.pid);
+  const named = bundle === "" ? undefined : bundles.socketOf(bundle);
   return {
-    pid,
-    kind,
-    executable,
+    ...program,
     id: flag(argv, "id"),
     namespace: flag(argv, "namespace"),
     daemon: flag(argv, "address"),
@@ -79,32 +111,31 @@ export function shimProcess(pid: number, { sockets, bundles }: Host = host()): S
     bundle,
     bundleRemoved,
     sockets: held,
+    socket: named !== undefined && held.includes(named) ? named : held[0],
     containers: bundle === "" ? [] : bundles.servedBy(held, bundle),
   };
 }
 
-/** The keeper of a shim that has died too often: it holds what the shim held, and takes no calls. */
-function givenUp(pid: number, seen: Host): ShimProcess | undefined {
-  if (!isKeeper(pid) || childrenOf(pid).some((child) => shimProcess(child, seen) !== undefined))
-    return undefined;
-  const stat = statOf(pid);
-  const executable = executableOf(pid) ?? "";
-  const kind = shimKind(executable);
-  const { bundle, bundleRemoved } = bundleOf(pid);
-  if (stat === undefined || kind === undefined || bundle === "") return undefined;
-  return {
-    pid,
-    kind,
-    executable,
-    id: basename(bundle),
-    namespace: basename(dirname(bundle)),
-    daemon: "",
-    stat,
-    bundle,
-    bundleRemoved,
-    sockets: [],
-    containers: [basename(bundle)],
-  };
+/** The keeper of a shim that has died too often: it holds what the shim held, and takes no calls. Nothing for others. */
+function givenUp({ argv, ...program }: ShimProgram): ShimProcess[] {
+  const stat = argv[0] === KEEPER_COMMAND ? ownStat(program.pid) : undefined;
+  if (stat === undefined) return [];
+  const { bundle, bundleRemoved } = bundleOf(program.pid);
+  if (bundle === "") return [];
+  return [
+    {
+      ...program,
+      id: basename(bundle),
+      namespace: basename(dirname(bundle)),
+      daemon: "",
+      stat,
+      bundle,
+      bundleRemoved,
+      sockets: [],
+      socket: undefined,
+      containers: [basename(bundle)],
+    },
+  ];
 }
 
 /** A shim works in its bundle. What looks otherwise is not taken for one. */
@@ -114,12 +145,6 @@ function bundleOf(pid: number): Pick<ShimProcess, "bundle" | "bundleRemoved"> {
   const { path, removed } = directory;
   const known = removed ? isBundlePath(path) : isBundle(path);
   return { bundle: known ? path : "", bundleRemoved: removed };
-}
-
-/** The socket to call: the one that its bundle names, where it listens on several. */
-export function mainSocket(shim: ShimProcess): string | undefined {
-  const named = namedSocket(shim.bundle);
-  return named !== undefined && shim.sockets.includes(named) ? named : shim.sockets[0];
 }
 
 /** The value of a flag in any of Go's spellings: -id x, --id x, -id=x. */

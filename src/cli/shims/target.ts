@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { Problem, USAGE } from "../text/problem.ts";
 import { isKeeper } from "./keeper.ts";
 import { childrenOf, statOf } from "./proc.ts";
-import { findShims, mainSocket, type ShimProcess, shimProcess } from "./processes.ts";
+import { findShims, type ShimProcess, shimProcess } from "./processes.ts";
 
 export interface ShimTarget {
   /** undefined for a socket whose owner we cannot see. */
@@ -35,7 +35,7 @@ export function findTarget(
       `no shim of ${word}${namespace === undefined ? "" : ` in namespace ${namespace}`}: "holdfast shims" lists them`,
     );
   }
-  const socket = mainSocket(shim);
+  const socket = shim.socket;
   if (socket === undefined) throw new Problem(`shim ${shim.pid} does not listen on any socket`);
   return { shim, socket, container: containerOf(shim, word) };
 }

@@ -73,7 +73,7 @@ function say(kind: "error" | "note", text: string, id?: string): void {
   process.stderr.write(
     jsonErrors
       ? `${printableJson(JSON.stringify({ id, [kind]: text }))}\n`
-      : `holdfast: ${printableLines(id === undefined || names(text, id) ? text : `${id}: ${text}`)}\n`,
+      : `holdfast: ${printableLines(id === undefined || id === "" || names(text, id) ? text : `${id}: ${text}`)}\n`,
   );
 }
 

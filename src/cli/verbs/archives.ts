@@ -1,5 +1,5 @@
 // `holdfast save`, `import`, `commit` and `history`: images as files, images made here, and what an image was made of.
-import { createReadStream, createWriteStream, rmSync, statSync } from "node:fs";
+import { createWriteStream, rmSync, statSync } from "node:fs";
 import type { Writable } from "node:stream";
 import type { Command } from "commander";
 import { getContainer } from "../containers/record.ts";
@@ -12,6 +12,7 @@ import { ImageStore } from "../images/store.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { bytes, duration } from "../text/units.ts";
 import { daemonVerb, firstContainer, type Visit } from "./daemon-verb.ts";
+import { openInput } from "./input.ts";
 import { collect, examples } from "./options.ts";
 
 export function addArchiveVerbs(program: Command): void {
@@ -104,7 +105,7 @@ async function importVerb({ daemon, settings, words, command }: Visit): Promise<
   const { platform } = command.opts<{ platform?: string }>();
   if (file === "-" && process.stdin.isTTY) throw new Problem("give an archive, or one by a pipe", USAGE);
   const full = fullName(name);
-  const input = file === "-" ? process.stdin : createReadStream(file);
+  const input = await openInput(file);
   const digest = await ImageStore.underLease(daemon, (store) =>
     importRootfs(
       store,

@@ -1,6 +1,7 @@
 // What verbs that talk to a daemon have in common: the connection, and doing one thing to several containers.
 import type { Command } from "commander";
-import { DaemonClient } from "../containers/daemon-client.ts";
+import { connectDaemon } from "../containers/connect.ts";
+import type { DaemonClient } from "../containers/daemon-client.ts";
 import { containerId } from "../containers/names.ts";
 import { errorText, FAILED, notStarted, Problem } from "../text/problem.ts";
 import { complain } from "../text/screen.ts";
@@ -15,16 +16,22 @@ export interface Visit {
   readonly command: Command;
 }
 
+/** What can be said of a command line without a daemon: throws a Problem if it makes no sense. */
+export type Check = (call: Pick<Visit, "command" | "words">) => void;
+
+const NO_CHECK: Check = () => {};
+
 /** Adds a verb with the common flags; `run` gets a connection for as long as it takes. */
 export function daemonVerb(
   program: Command,
   usage: string,
   description: string,
   run: (visit: Visit) => Promise<void>,
+  check: Check = NO_CHECK,
 ): Command {
   const command = program.command(usage).description(description);
   commonFlags(command);
-  return command.action(() => connected(command, run));
+  return command.action(() => connected(command, run, check));
 }
 
 /** The same for a verb that exits with the status of a process. */
@@ -33,12 +40,13 @@ export function processVerb(
   usage: string,
   description: string,
   run: (visit: Visit) => Promise<void>,
+  check: Check = NO_CHECK,
 ): Command {
   const command = program.command(usage).description(description);
   commonFlags(exitsLikeProcess(command));
   return command.action(async () => {
     try {
-      await connected(command, run);
+      await connected(command, run, check);
     } catch (error) {
       throw notStarted(error);
     }
@@ -46,10 +54,15 @@ export function processVerb(
 }
 
 /** Runs a verb with a connection to the daemon for as long as it takes. */
-export async function connected(command: Command, run: (visit: Visit) => Promise<void>): Promise<void> {
+export async function connected(
+  command: Command,
+  run: (visit: Visit) => Promise<void>,
+  check: Check = NO_CHECK,
+): Promise<void> {
+  check({ command, words: command.args });
   const settings = settingsOf(command);
   const { address, namespace, daemonTimeoutMs } = settings;
-  const daemon = await DaemonClient.connect(address, namespace, daemonTimeoutMs);
+  const daemon = await connectDaemon(address, namespace, daemonTimeoutMs);
   try {
     await run({ settings, daemon, words: command.args, command });
   } finally {

@@ -1,6 +1,6 @@
 // The flags of `exec` and `shim … exec`.
 import { randomBytes } from "node:crypto";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { DEFAULT_DETACH_KEYS } from "../session/detach-keys.ts";
 import type { ExecFlags } from "../session/exec-session.ts";
 import { collect } from "./options.ts";
@@ -11,6 +11,7 @@ interface Raw {
   readonly detach?: boolean;
   readonly env?: readonly string[];
   readonly cwd?: string;
+  readonly workdir?: string;
   readonly user?: string;
   readonly execId?: string;
   readonly detachKeys: string;
@@ -22,7 +23,8 @@ export function execFlags(command: Command): Command {
     .option("-i, --interactive", "give it our input")
     .option("-d, --detach", "start it, print its id, and do not wait for it")
     .option("-e, --env <NAME=VALUE>", "set a variable; may be given again", collect)
-    .option("-w, --cwd <dir>", "its working directory")
+    .option("-w, --workdir <dir>", "its working directory")
+    .addOption(new Option("--cwd <dir>", "the same").hideHelp())
     .option("-u, --user <user[:group]>", "its user, by name or number")
     .option("--exec-id <id>", "its id, to kill it by (a random one)")
     .option("--detach-keys <keys>", "keys that leave it running", DEFAULT_DETACH_KEYS);
@@ -36,7 +38,7 @@ export function readExecFlags(command: Command, words: readonly string[]): ExecF
     interactive: raw.interactive === true,
     detach: raw.detach === true,
     env: raw.env ?? [],
-    cwd: raw.cwd,
+    cwd: raw.workdir ?? raw.cwd,
     user: raw.user,
     execId: raw.execId ?? `exec-${randomBytes(6).toString("hex")}`,
     detachKeys: raw.detachKeys,

@@ -1,14 +1,14 @@
 // `holdfast cp` and `diff`: files of containers.
 import type { Command } from "commander";
 import type { Change } from "../../images/root-files.ts";
-import { copy, copyArchive, placeOf } from "../containers/copy.ts";
+import { copy, copyArchive, isInContainer, placeOf } from "../containers/copy.ts";
 import { containerId } from "../containers/names.ts";
 import { getContainer } from "../containers/record.ts";
 import { rootOf, snapshotOf, withRootFiles } from "../containers/root.ts";
 import { ImageStore } from "../images/store.ts";
 import { withView } from "../images/views.ts";
 import { Problem, USAGE } from "../text/problem.ts";
-import { daemonVerb, firstContainer, type Visit } from "./daemon-verb.ts";
+import { type Check, daemonVerb, firstContainer, type Visit } from "./daemon-verb.ts";
 import { examples } from "./options.ts";
 
 export function addFileVerbs(program: Command): void {
@@ -17,6 +17,7 @@ export function addFileVerbs(program: Command): void {
     "cp <from> <to>",
     "copy files out of a container (ID:PATH), or into one; - is a tar on our input or output",
     copyVerb,
+    checkCopy,
   )
     .option("-a, --archive", "keep the owners of the files")
     .option("-L, --follow-link", "of a link copy what it leads to");
@@ -35,13 +36,18 @@ export function addFileVerbs(program: Command): void {
   examples(diff, ["holdfast diff web", "what it has written so far"]);
 }
 
+const checkCopy: Check = ({ words: [from = "", to = ""] }) => {
+  if (from === "-" && to === "-") throw new Problem("from our input to our output: that is cat", USAGE);
+  if (to === "-" && process.stdout.isTTY) throw new Problem("a tar is nothing for a terminal", USAGE);
+  if (!isInContainer(from) && !isInContainer(to))
+    throw new Problem("neither of them is in a container: give one as ID:PATH", USAGE);
+};
+
 async function copyVerb({ daemon, words, command }: Visit): Promise<void> {
   const [from = "", to = ""] = words;
   const { archive = false, followLink = false } = command.opts<{ archive?: boolean; followLink?: boolean }>();
   const options = { follow: followLink, keepOwners: archive };
   const find = async (id: string) => rootOf(daemon, await containerId(daemon, id));
-  if (from === "-" && to === "-") throw new Problem("from our input to our output: that is cat", USAGE);
-  if (to === "-" && process.stdout.isTTY) throw new Problem("a tar is nothing for a terminal", USAGE);
   await withRootFiles(async (files) => {
     if (from === "-") return copyArchive(files, process.stdin, await placeOf(to, find), options);
     const source = await placeOf(from, find);
@@ -51,8 +57,6 @@ async function copyVerb({ daemon, words, command }: Visit): Promise<void> {
       return files.take(source.root ?? { directory: "/" }, source.path, followLink, toOutput);
     }
     const target = await placeOf(to, find);
-    if (source.root === undefined && target.root === undefined)
-      throw new Problem("neither of them is in a container: give one as ID:PATH", USAGE);
     return copy(files, source, target, options);
   });
 }

@@ -1,5 +1,4 @@
 // `holdfast images`, `load`, `tag` and `rmi`: the images of the daemon.
-import { createReadStream } from "node:fs";
 import type { Command } from "commander";
 import type { Image } from "../../api/generated/images.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
@@ -10,6 +9,7 @@ import { errorText, FAILED, Problem, USAGE } from "../text/problem.ts";
 import { complain } from "../text/screen.ts";
 import { bytes, duration, msSince, nsToIso } from "../text/units.ts";
 import { daemonVerb, type Visit } from "./daemon-verb.ts";
+import { openInput } from "./input.ts";
 import { examples } from "./options.ts";
 
 export function addImageVerbs(program: Command): void {
@@ -84,7 +84,7 @@ async function loadVerb({ daemon, settings, command }: Visit): Promise<void> {
   const { input, name } = command.opts<{ input?: string; name?: string }>();
   if (input === undefined && process.stdin.isTTY)
     throw new Problem("give an archive: --input FILE, or by a pipe", USAGE);
-  const source = input === undefined ? process.stdin : createReadStream(input);
+  const source = await openInput(input);
   const names = await ImageStore.underLease(daemon, (store) => loadArchive(store, source, name));
   for (const each of names) settings.screen.id(each);
 }

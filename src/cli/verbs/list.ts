@@ -1,6 +1,6 @@
 // `holdfast ps`, `logs`, `ns`: what there is.
 import { statSync } from "node:fs";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { Container } from "../../api/generated/containers.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
@@ -24,6 +24,7 @@ export function addListVerbs(program: Command): void {
     .option("-q, --quiet", "only ids")
     .option("-A, --all-namespaces", "of every namespace")
     .option("-w, --wide", "with image, pod and the whole command")
+    .addOption(new Option("--no-trunc", "the whole command").hideHelp())
     .alias("ls");
   examples(
     ps,
@@ -58,12 +59,13 @@ interface PsFlags {
   readonly quiet?: boolean;
   readonly allNamespaces?: boolean;
   readonly wide?: boolean;
+  readonly trunc?: boolean;
 }
 
 async function psVerb(visit: Visit): Promise<void> {
   const { daemon, command, settings } = visit;
   const { screen } = settings;
-  const { all, quiet, allNamespaces, wide } = command.opts<PsFlags>();
+  const { all, quiet, allNamespaces, wide, trunc } = command.opts<PsFlags>();
   if (allNamespaces !== true) await demandNamespace(visit);
   const places =
     allNamespaces === true
@@ -83,7 +85,7 @@ async function psVerb(visit: Visit): Promise<void> {
   );
   screen.table(
     columns.map(({ head }) => head),
-    shown.map((row) => columns.map(({ cell }) => cell(row, wide === true))),
+    shown.map((row) => columns.map(({ cell }) => cell(row, wide === true || trunc === false))),
   );
 }
 

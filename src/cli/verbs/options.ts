@@ -51,7 +51,8 @@ export function commonFlags(command: Command, { daemon = true }: { daemon?: bool
 export function settingsOf(command: Command): Settings {
   const raw = command.optsWithGlobals<RawOptions>();
   const { env } = process;
-  const namespace = raw.namespace ?? env.HOLDFAST_NAMESPACE ?? env.CONTAINERD_NAMESPACE;
+  if (raw.namespace === "") throw new Problem("--namespace: a namespace has a name", USAGE);
+  const namespace = raw.namespace ?? (env.HOLDFAST_NAMESPACE || env.CONTAINERD_NAMESPACE || undefined);
   const timeout = raw.timeout ?? timeoutOf(env.HOLDFAST_TIMEOUT);
   const address = raw.address ?? env.HOLDFAST_ADDRESS ?? env.CONTAINERD_ADDRESS ?? DEFAULT_ADDRESS;
   return {

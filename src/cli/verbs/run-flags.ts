@@ -8,10 +8,13 @@ import type { Platform } from "../../registry/descriptor.ts";
 import { readEnvironment } from "../containers/env-file.ts";
 import { parseMount, parseTmpfs, parseVolume } from "../containers/mounts.ts";
 import { labelsOf } from "../containers/record.ts";
+import { capabilityName } from "../containers/security.ts";
 import type { SpecFlags } from "../containers/spec-flags.ts";
+import { parseUlimit } from "../containers/ulimits.ts";
 import { platformOf } from "../images/manifest.ts";
 import { errorText, Problem, USAGE } from "../text/problem.ts";
-import type { Visit } from "./daemon-verb.ts";
+import { signalNumber } from "../text/signals.ts";
+import type { Check, Visit } from "./daemon-verb.ts";
 import { collect, sizeArgument } from "./options.ts";
 
 export interface RawFlags {
@@ -34,7 +37,12 @@ export interface RawFlags {
   readonly readOnly?: boolean;
   readonly memory?: number;
   readonly cpus?: number;
+  readonly pidsLimit?: number;
+  readonly ulimit?: readonly string[];
+  readonly capAdd?: readonly string[];
+  readonly capDrop?: readonly string[];
   readonly net?: string;
+  readonly network?: string;
   readonly stopSignal?: string;
   readonly privileged?: boolean;
   readonly securityOpt?: readonly string[];
@@ -87,9 +95,22 @@ export function containerFlags(command: Command): Command {
     .option("--read-only", "do not let it write to its root file system")
     .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
     .option("--cpus <number>", "how many processors' time it may use, such as 0.5", cpusArgument)
+    .option("--pids-limit <number>", "how many processes and threads it may have; -1 for any", pidsArgument)
+    .option(
+      "--ulimit <name=soft[:hard]>",
+      "a limit of its processes, as in nofile=1024:4096; may be given again",
+      collect,
+    )
     .option("--net <host|none>", "the host's network, or none (default)")
+    .addOption(new Option("--network <host|none>", "the same").hideHelp())
     .option("--stop-signal <signal>", "what stop sends it (SIGTERM)")
     .option("--privileged", "give it all capabilities and devices, and no seccomp profile")
+    .option(
+      "--cap-add <capability>",
+      "let it do more, such as NET_ADMIN, or ALL; may be given again",
+      collect,
+    )
+    .option("--cap-drop <capability>", "let it do less; may be given again", collect)
     .option(
       "--security-opt <option>",
       "seccomp=unconfined, seccomp=FILE, no-new-privileges=false; may be given again",
@@ -112,6 +133,13 @@ export function containerFlags(command: Command): Command {
     );
 }
 
+/** For commander: a number from 1 on, or -1 for none; 0 is none too, as with Docker. */
+export function pidsArgument(text: string): number {
+  if (text === "-1" || text === "0") return -1;
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("give a number such as 100, or -1.");
+  return Number(text);
+}
+
 /** For commander: a positive number. */
 export function cpusArgument(text: string): number {
   const cpus = Number(text);
@@ -128,18 +156,30 @@ export interface Wanted {
   readonly platform: Platform | undefined;
 }
 
-/** What flags and words say of a container: without a root file system or a bundle the first word is an image. */
-export function readContainer({ command, words }: Visit): Wanted {
+/** Throws a Problem for what no daemon is needed to see. Reads no file: what a fifo has comes once. */
+export const checkContainer: Check = ({ command, words }) => {
   const raw = command.opts<RawFlags>();
-  const isImage = raw.rootfs === undefined && raw.bundle === undefined;
-  const [image] = isImage ? words : [];
-  if (isImage && image === undefined)
+  if (!hasOwnRoot(raw) && words.length === 0)
     throw new Problem("give an image, or --rootfs DIR, or --bundle DIR", USAGE);
   if (!["missing", "always", "never"].includes(raw.pull))
     throw new Problem(`--pull ${raw.pull}: this knows missing, always and never`, USAGE);
-  if (raw.net !== undefined && raw.net !== "host" && raw.net !== "none") {
-    throw new Problem(`--net ${raw.net}: this knows host and none`, USAGE);
-  }
+  const net = networkOf(raw);
+  if (net !== undefined && net !== "host" && net !== "none")
+    throw new Problem(`--net ${net}: this knows host and none`, USAGE);
+  if (raw.stopSignal !== undefined) signalNumber(raw.stopSignal);
+  if (raw.platform !== undefined) platformOf(raw.platform);
+  for (const text of raw.ulimit ?? []) parseUlimit(text);
+  for (const text of [...(raw.capAdd ?? []), ...(raw.capDrop ?? [])]) capabilityName(text);
+};
+
+const hasOwnRoot = ({ rootfs, bundle }: RawFlags): boolean => rootfs !== undefined || bundle !== undefined;
+const networkOf = ({ net, network }: RawFlags): string | undefined => net ?? network;
+
+/** What flags and words say of a container: without a root file system or a bundle the first word is an image. */
+export function readContainer({ command, words }: Visit): Wanted {
+  const raw = command.opts<RawFlags>();
+  const isImage = !hasOwnRoot(raw);
+  const [image] = isImage ? words : [];
   const flags = {
     rootfs: raw.rootfs,
     bundle: raw.bundle,
@@ -160,9 +200,13 @@ export function readContainer({ command, words }: Visit): Wanted {
     readOnly: raw.readOnly === true,
     memory: raw.memory,
     cpus: raw.cpus,
-    hostNetwork: raw.net === "host",
+    pids: raw.pidsLimit,
+    ulimits: (raw.ulimit ?? []).map(parseUlimit),
+    hostNetwork: networkOf(raw) === "host",
     privileged: raw.privileged === true,
     securityOpts: raw.securityOpt ?? [],
+    addedCapabilities: raw.capAdd ?? [],
+    droppedCapabilities: raw.capDrop ?? [],
     annotations: annotationsOf(raw),
   };
   const platform = raw.platform === undefined ? undefined : platformOf(raw.platform);

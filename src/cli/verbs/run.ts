@@ -30,7 +30,7 @@ import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
 import { examples } from "./options.ts";
-import { containerFlags, type RawFlags, readContainer, type Wanted } from "./run-flags.ts";
+import { checkContainer, containerFlags, type RawFlags, readContainer, type Wanted } from "./run-flags.ts";
 
 interface FrontFlags {
   readonly detach?: boolean;
@@ -47,6 +47,7 @@ export function addRunVerbs(program: Command): void {
     "run [image] [command...]",
     "make a container and run a command in it; exits with its status",
     runVerb,
+    checkContainer,
   );
   containerFlags(run.passThroughOptions())
     .option("-d, --detach", "leave it running; its output goes to a file (see logs)")
@@ -72,6 +73,7 @@ export function addRunVerbs(program: Command): void {
     "create [image] [command...]",
     "put a container on record without starting it; prints its id",
     createVerb,
+    checkContainer,
   );
   containerFlags(create.passThroughOptions());
   examples(create, [
@@ -84,7 +86,7 @@ export function addRunVerbs(program: Command): void {
     "start containers that are on record, also again",
     startVerb,
   )
-    .option("--attach", "stay in front of it (of one container)")
+    .option("-a, --attach", "stay in front of it (of one container)")
     .option("-i, --interactive", "with --attach: give it our input");
   frontFlags(start);
   examples(

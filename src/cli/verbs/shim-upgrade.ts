@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { Code } from "../../ttrpc/status.ts";
 import { ShimConnection } from "../shims/connection.ts";
-import { findShims, mainSocket } from "../shims/processes.ts";
+import { findShims } from "../shims/processes.ts";
 import { findTarget, type ShimTarget } from "../shims/target.ts";
 import { callCode, errorText, FAILED, Problem, USAGE } from "../text/problem.ts";
 import { commonFlags, examples, type Settings, settingsOf } from "./options.ts";
@@ -22,7 +22,6 @@ export function programOption(): Option {
 export function shimUpgrade(parent: Command): Command {
   const verb = new Command("holdfast shim upgrade")
     .configureOutput(parent.configureOutput())
-    .showHelpAfterError("(--help tells more)")
     .description(`${UPGRADE[0]?.toUpperCase()}${UPGRADE.slice(1)}.`)
     .argument("[id|socket|pid...]")
     .option("--all", "every shim of ours on this host, or of the namespace of -n")
@@ -85,7 +84,7 @@ function everyShim(namespace: string | undefined): ShimTarget[] {
   return findShims()
     .filter((shim) => shim.kind === KIND && (namespace === undefined || shim.namespace === namespace))
     .flatMap((shim) => {
-      const socket = mainSocket(shim);
+      const socket = shim.socket;
       return socket === undefined ? [] : [{ shim, socket, container: undefined }];
     });
 }

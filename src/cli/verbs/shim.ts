@@ -60,7 +60,6 @@ export function addShim(program: Command): void {
 export function shimVerbs(parent: Command, word: string): Command {
   const verbs = new Command(`holdfast shim ${word}`)
     .configureOutput(parent.configureOutput())
-    .showHelpAfterError("(--help tells more)")
     .description(
       "Speaks to a shim with no daemon in between. The shim is named by a container's id, its socket, its pid, or a pid in its container.",
     )

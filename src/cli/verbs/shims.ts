@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import { type ContainerState, type Probe, probe } from "../shims/probe.ts";
 import { memoryOf } from "../shims/proc.ts";
-import { findShims, mainSocket, type ShimProcess } from "../shims/processes.ts";
+import { findShims, type ShimProcess } from "../shims/processes.ts";
 import { bytes, duration } from "../text/units.ts";
 import { commonFlags, examples, type Settings, settingsOf } from "./options.ts";
 
@@ -38,7 +38,7 @@ export function addShims(program: Command): void {
 
 /** One shim as JSON. */
 function describe(shim: ShimProcess, probe: Probe): Record<string, unknown> {
-  const { stat, sockets, ...rest } = shim;
+  const { stat, sockets, socket, ...rest } = shim;
   const memory = memoryOf(shim.pid);
   return {
     ...rest,
@@ -47,7 +47,7 @@ function describe(shim: ShimProcess, probe: Probe): Record<string, unknown> {
     ageMs: Math.round(stat.ageMs),
     rssBytes: memory?.rssBytes ?? null,
     privateBytes: memory?.privateBytes ?? null,
-    socket: mainSocket(shim) ?? null,
+    socket: socket ?? null,
     sockets,
     answers: probe.answers,
     answerMs: probe.ms ?? null,

@@ -1,15 +1,17 @@
 // `holdfast stats` and `top`: what containers use, once or live.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { isAway } from "../containers/daemon-task.ts";
 import { askFigures, cpuPercent, type Figures } from "../containers/figures.ts";
+import { containerId } from "../containers/names.ts";
+import { getContainer } from "../containers/record.ts";
 import { RawMode, terminalSize } from "../session/terminal.ts";
 import { coloured, colouredWidth } from "../text/colors.ts";
-import { FAILED, Problem } from "../text/problem.ts";
+import { Problem } from "../text/problem.ts";
 import { History, sparkline } from "../text/sparkline.ts";
 import { renderTable } from "../text/table.ts";
 import { bytes, duration } from "../text/units.ts";
-import { daemonVerb, type Visit } from "./daemon-verb.ts";
+import { daemonVerb, failed, type Visit } from "./daemon-verb.ts";
 import { durationArgument, examples } from "./options.ts";
 
 const SAMPLES = 30;
@@ -32,6 +34,7 @@ export function addStatsVerbs(program: Command): void {
     durationArgument,
     500,
   );
+  stats.addOption(new Option("--no-stream", "as always: once (top goes on)").hideHelp());
   examples(stats, ["holdfast stats", "all containers, once"], ["holdfast stats web --json", "for a program"]);
   const top = daemonVerb(program, "top [id...]", "watch what containers use; q quits", topVerb).option(
     "--interval <duration>",
@@ -44,13 +47,17 @@ export function addStatsVerbs(program: Command): void {
 
 async function statsVerb({ daemon, words, command, settings: { screen } }: Visit): Promise<void> {
   const { interval } = command.opts<{ interval: number }>();
-  const before = new Map((await askFigures(daemon, words)).map((figures) => [figures.id, figures]));
+  const ids = await Promise.all(words.map((word) => containerId(daemon, word)));
+  const before = new Map((await askFigures(daemon, ids)).map((figures) => [figures.id, figures]));
   await sleep(before.size === 0 ? 0 : interval);
-  const after = await askFigures(daemon, words);
-  for (const id of words.filter((word) => !after.some((figures) => figures.id === word))) {
-    screen.note(`${id}: no figures: does it run?`);
-    process.exitCode = FAILED;
+  const after = await askFigures(daemon, ids);
+  for (const id of ids.filter((id) => !after.some((figures) => figures.id === id))) {
+    await getContainer(daemon, id).then(
+      () => failed(id, new Problem("no figures: does it run?")),
+      (error: unknown) => failed(id, error),
+    );
   }
+  if (after.length === 0 && ids.length > 0 && !screen.json) return;
   const rows = after.map((figures) => ({ figures, cpu: percentSince(before.get(figures.id), figures) }));
   if (screen.json) {
     screen.document(
@@ -100,6 +107,7 @@ async function topVerb(visit: Visit): Promise<void> {
     throw new Problem('top needs a terminal; "holdfast stats" prints once');
   }
   const { interval } = visit.command.opts<{ interval: number }>();
+  const ids = await Promise.all(visit.words.map((word) => containerId(visit.daemon, word)));
   const history = new Map<string, { cpu: History; memory: History; last: Figures }>();
   const raw = await RawMode.enter(LEAVE);
   process.stdout.write(ENTER);
@@ -121,7 +129,7 @@ async function topVerb(visit: Visit): Promise<void> {
   });
   try {
     while (!over) {
-      const all = await askFigures(visit.daemon, visit.words).catch((error: unknown) => {
+      const all = await askFigures(visit.daemon, ids).catch((error: unknown) => {
         // It may be restarting.
         if (isAway(error)) return undefined;
         throw error;

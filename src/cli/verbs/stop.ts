@@ -1,5 +1,5 @@
 // `holdfast stop` and `restart`: an end that a container may prepare for, and then one that it may not.
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { AUTO_REMOVE_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
 import { getContainer, isNotFound, orNone } from "../containers/record.ts";
@@ -7,7 +7,7 @@ import { Problem } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import { parseDuration } from "../text/units.ts";
-import { daemonVerb, forEachAtOnce, type Visit } from "./daemon-verb.ts";
+import { type Check, daemonVerb, forEachAtOnce, type Visit } from "./daemon-verb.ts";
 import { examples } from "./options.ts";
 import { startAgain } from "./run.ts";
 
@@ -29,17 +29,23 @@ export function addStopVerbs(program: Command): void {
         await stopOne(visit, id);
         visit.settings.screen.id(id);
       }),
+    checkStop,
   );
   examples(
     stopFlags(stop),
     ["holdfast stop web db", "SIGTERM, or what run --stop-signal says; SIGKILL after ten seconds"],
     ["holdfast stop -t 1m -s SIGRTMIN+3 machine", "another signal, and more time"],
   );
-  const restart = daemonVerb(program, "restart <id...>", "stop containers, and start them again", (visit) =>
-    forEachAtOnce(visit, async (id) => {
-      await restartOne(visit, id);
-      visit.settings.screen.id(id);
-    }),
+  const restart = daemonVerb(
+    program,
+    "restart <id...>",
+    "stop containers, and start them again",
+    (visit) =>
+      forEachAtOnce(visit, async (id) => {
+        await restartOne(visit, id);
+        visit.settings.screen.id(id);
+      }),
+    checkStop,
   );
   examples(stopFlags(restart), [
     "holdfast restart web",
@@ -47,14 +53,18 @@ export function addStopVerbs(program: Command): void {
   ]);
 }
 
+const checkStop: Check = ({ command }) => {
+  const { signal } = command.opts<StopFlags>();
+  if (signal !== undefined) signalNumber(signal);
+};
+
 function stopFlags(command: Command): Command {
   return command
     .option("-s, --signal <signal>", "name or number (SIGTERM, or the container's own stop signal)")
-    .option(
-      "-t, --time <duration>",
-      "how long it may take before SIGKILL; -1 for ever",
-      timeArgument,
-      DEFAULT_TIME,
+    .addOption(
+      new Option("-t, --time <duration>", "how long it may take before SIGKILL; -1 for ever")
+        .argParser(timeArgument)
+        .default(DEFAULT_TIME, "10s"),
     );
 }
 

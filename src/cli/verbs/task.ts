@@ -14,6 +14,7 @@ import { stringifyExact } from "../text/exact-json.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import {
+  type Check,
   connected,
   daemonVerb,
   failed,
@@ -25,7 +26,7 @@ import {
 import { directKill } from "./direct-kill.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { commonFlags, examples, settingsOf, sizeArgument } from "./options.ts";
-import { cpusArgument } from "./run-flags.ts";
+import { cpusArgument, pidsArgument } from "./run-flags.ts";
 
 const SIGKILL = 9;
 
@@ -61,7 +62,7 @@ export function addTaskVerbs(program: Command): void {
     .option("--exec-id <id>", "to this exec (of one container)")
     .option("--direct", "without daemon, shim and runtime: for what hangs")
     .action(() =>
-      kill.opts<KillFlags>().direct === true ? killDirectVerb(kill) : connected(kill, killVerb),
+      kill.opts<KillFlags>().direct === true ? killDirectVerb(kill) : connected(kill, killVerb, checkKill),
     );
   examples(
     kill,
@@ -82,9 +83,16 @@ export function addTaskVerbs(program: Command): void {
     ["holdfast resume web", "after pause"],
   );
 
-  const update = daemonVerb(program, "update <id...>", "change the limits of running containers", updateVerb)
+  const update = daemonVerb(
+    program,
+    "update <id...>",
+    "change the limits of running containers",
+    updateVerb,
+    checkUpdate,
+  )
     .option("-m, --memory <size>", "memory limit, such as 64m", sizeArgument)
-    .option("--cpus <number>", "how many processors' time it may use", cpusArgument);
+    .option("--cpus <number>", "how many processors' time it may use", cpusArgument)
+    .option("--pids-limit <number>", "how many processes and threads it may have; -1 for any", pidsArgument);
   examples(update, ["holdfast update --memory 128m --cpus 2 web", "more of both"]);
 
   const remove = daemonVerb(
@@ -136,11 +144,16 @@ interface KillFlags {
   readonly direct?: boolean;
 }
 
+const checkKill: Check = ({ words, command }) => {
+  const { signal, execId = "" } = command.opts<KillFlags>();
+  if (signal !== undefined) signalNumber(signal);
+  if (execId !== "" && words.length > 1) throw new Problem("--exec-id is for one container", USAGE);
+};
+
 async function killVerb(visit: Visit): Promise<void> {
-  const { daemon, words, command } = visit;
+  const { daemon, command } = visit;
   const { signal = "SIGTERM", all = false, execId = "" } = command.opts<KillFlags>();
   const number = signalNumber(signal);
-  if (execId !== "" && words.length > 1) throw new Problem("--exec-id is for one container", USAGE);
   await forEach(visit, (id) => new DaemonTask(daemon, id).kill(execId, number, all));
 }
 
@@ -153,12 +166,22 @@ async function killDirectVerb(command: Command): Promise<void> {
   }
 }
 
+interface Limits {
+  readonly memory?: number;
+  readonly cpus?: number;
+  readonly pidsLimit?: number;
+}
+
+const checkUpdate: Check = ({ command }) => {
+  const { memory, cpus, pidsLimit } = command.opts<Limits>();
+  if (memory === undefined && cpus === undefined && pidsLimit === undefined)
+    throw new Problem("change what? Give --memory, --cpus or --pids-limit", USAGE);
+};
+
 async function updateVerb(visit: Visit): Promise<void> {
   const { daemon, command } = visit;
-  const { memory, cpus } = command.opts<{ memory?: number; cpus?: number }>();
-  if (memory === undefined && cpus === undefined)
-    throw new Problem("change what? Give --memory or --cpus", USAGE);
-  const json = stringifyExact(limited({}, { memory, cpus }));
+  const { memory, cpus, pidsLimit: pids } = command.opts<Limits>();
+  const json = stringifyExact(limited({}, { memory, cpus, pids }));
   const resources = { typeUrl: SPEC_LINUX_RESOURCES, value: new TextEncoder().encode(json) };
   await forEach(
     visit,

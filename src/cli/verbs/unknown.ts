@@ -38,13 +38,57 @@ function same(words: readonly string[], answer: string): Record<string, string> 
   return Object.fromEntries(words.map((word) => [word, answer]));
 }
 
+/** Of docker's flags for a container, what does the same, or why nothing does. */
+const FLAG_ANSWERS: Readonly<Record<string, string>> = {
+  ...same(
+    ["-p", "--publish", "-P", "--publish-all", "--expose", "--ip", "--dns", "--add-host", "--link"],
+    NO_NETWORKS,
+  ),
+  "--restart": "nothing starts a container again by itself: have systemd run it, or holdfast start",
+  ...same(
+    ["--device", "--gpus"],
+    "--privileged gives it all devices of the host, --bundle what its config.json names",
+  ),
+  "--shm-size": "--tmpfs /dev/shm:size=64m",
+  ...same(["--log-driver", "--log-opt"], "holdfast logs shows its output, --log-policy is for who reads it"),
+  "--cidfile": "create and run -d print the id",
+  "--init": "name one as --entrypoint: the image must have it",
+  ...same(
+    ["--ipc", "--pid", "--uts", "--userns", "--cgroupns", "--sysctl", "--group-add", "--volumes-from"],
+    "--bundle runs a config.json that says so",
+  ),
+};
+
+/** What is said of a flag that a verb does not have; nothing if nobody knows it. */
+export function answerFlag(verb: string, flag: string): string | undefined {
+  return ["run", "create"].includes(verb) ? FLAG_ANSWERS[flag] : undefined;
+}
+
 export function answerUnknown(program: Command): void {
   program.on("command:*", ([word = ""]: readonly string[]) => {
-    const answer = ANSWERS[word];
-    const near = nearest(word, namesOf(program));
-    const more = answer ?? (near === undefined ? "--help tells the verbs" : `did you mean ${near}?`);
-    throw new Problem(`unknown command '${word}': ${more}`, USAGE);
+    throw unknownVerb(program, word);
   });
+}
+
+function unknownVerb(program: Command, word: string): Problem {
+  const answer = ANSWERS[word];
+  const near = nearest(word, namesOf(program));
+  const more = answer ?? (near === undefined ? "--help tells the verbs" : `did you mean ${near}?`);
+  return new Problem(`unknown command '${word}': ${more}`, USAGE);
+}
+
+/** `holdfast help [verb]`: commander's own prints all there is for a word that is no verb. */
+export function addHelp(program: Command): void {
+  program
+    .helpCommand(false)
+    .command("help [verb]")
+    .description("show what a verb does, and its flags")
+    .action((word?: string) => {
+      if (word === undefined) return program.outputHelp();
+      const verb = program.commands.find((each) => each.name() === word || each.aliases().includes(word));
+      if (verb === undefined) throw unknownVerb(program, word);
+      verb.outputHelp();
+    });
 }
 
 function namesOf(program: Command): string[] {

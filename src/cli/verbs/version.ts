@@ -1,7 +1,7 @@
 // `holdfast version`: ours, and the daemon's if there is one.
 import type { Command } from "commander";
 import { VERSION } from "../../api/version.ts";
-import { DaemonClient } from "../containers/daemon-client.ts";
+import { connectDaemon } from "../containers/connect.ts";
 import { errorText } from "../text/problem.ts";
 import { commonFlags, examples, settingsOf } from "./options.ts";
 
@@ -34,7 +34,7 @@ async function versionVerb(command: Command): Promise<void> {
 
 async function askDaemon(address: string, namespace: string, timeoutMs: number): Promise<DaemonVersion> {
   try {
-    const daemon = await DaemonClient.connect(address, namespace, timeoutMs);
+    const daemon = await connectDaemon(address, namespace, timeoutMs);
     try {
       const { version, revision } = await daemon.version.version({});
       return { address, version, revision, error: null };
