@@ -109,7 +109,9 @@ function readAddress(platform: Platform, bundle: string): string {
   } catch (error) {
     throw new Error(`${bundle}/${BOOTSTRAP}: ${errorText(error)}`);
   }
-  const { address } = { ...(typeof bootstrap === "object" ? bootstrap : {}) } as { readonly address?: unknown };
+  const { address } = { ...(typeof bootstrap === "object" ? bootstrap : {}) } as {
+    readonly address?: unknown;
+  };
   return typeof address === "string" ? address : "";
 }
 
