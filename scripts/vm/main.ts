@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { cache, root } from "../cache.ts";
+import { cache } from "../cache.ts";
 import {
   filesToRepeat,
   readResults,
