@@ -1,5 +1,5 @@
 // The virtual machine's disks: a Debian with its kernel, made once and kept, and a small one with the shim and the tests, made each time. Used by main.ts.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   copyFileSync,
   existsSync,
@@ -78,13 +78,13 @@ function initialDisk(system: string, kernel: string, scratch: string): string {
   writeFileSync(join(stage, "init"), `${init.join("\n")}\n`, { mode: 0o755 });
   const files = execFileSync("find", ["."], { cwd: stage });
   const path = join(scratch, "initial.cpio");
-  const options = {
+  const made = spawnSync(busybox, ["cpio", "-o", "-H", "newc"], {
     cwd: stage,
     input: files,
     maxBuffer: 64 << 20,
-    stdio: ["pipe", "pipe", "ignore"] as const,
-  };
-  writeFileSync(path, execFileSync(busybox, ["cpio", "-o", "-H", "newc"], options));
+  });
+  if (made.status !== 0) throw new Error(`cpio: ${made.stderr}`);
+  writeFileSync(path, made.stdout);
   return path;
 }
 
