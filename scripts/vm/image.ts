@@ -1,5 +1,5 @@
 // The virtual machine's disks: a Debian with its kernel, made once and kept, and a small one with the shim and the tests, made each time. Used by main.ts.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   copyFileSync,
   existsSync,
@@ -15,7 +15,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { build } from "esbuild";
 import { untilSignal } from "../../test/harness/rootfs.ts";
-import { root } from "../cache.ts";
+import { hashOf, root } from "../cache.ts";
 import { debianRoot, versionsIn } from "../matrix/roots.ts";
 import { SHOWN } from "../matrix/rows.ts";
 
@@ -36,14 +36,15 @@ export interface Machine {
 }
 
 /** The machine's own disk, kernel and initial RAM disk. */
-export function machine(): Machine {
+export function machine(scratch: string): Machine {
   const system = debianRoot(SUITE, PACKAGES);
   const boot = (prefix: string): string => {
     const name = readdirSync(join(system, "boot")).find((each) => each.startsWith(prefix));
     if (name === undefined) throw new Error(`${system} has no ${prefix} in /boot`);
     return join(system, "boot", name);
   };
-  const disk = `${system}.ext4`;
+  const recipe = readFileSync(join(import.meta.dirname, "image.ts"));
+  const disk = `${system}-${hashOf([recipe]).slice(0, 12)}.ext4`;
   if (!existsSync(disk)) {
     prepare(system);
     makeDisk(system, `${disk}.${process.pid}`, 1800);
@@ -52,7 +53,39 @@ export function machine(): Machine {
   const kernel = boot("vmlinuz-");
   const release = basename(kernel).replace("vmlinuz-", "").replace(/-.*/, "");
   const versions = { linux: release, ...versionsIn(system, [...SHOWN, "systemd"]) };
-  return { kernel, initrd: boot("initrd.img-"), disk, versions };
+  return { kernel, initrd: initialDisk(system, kernel, scratch), disk, versions };
+}
+
+/** What the kernel lacks of its own to find its disks: a module, and a shell that hands over to the disk's init. Debian's takes a minute to unpack and to look around. */
+function initialDisk(system: string, kernel: string, scratch: string): string {
+  const stage = join(scratch, "initial");
+  for (const directory of ["bin", "dev", "disk"]) mkdirSync(join(stage, directory), { recursive: true });
+  const busybox = join(system, "usr/bin/busybox");
+  copyFileSync(busybox, join(stage, "bin/busybox"));
+  symlinkSync("busybox", join(stage, "bin/sh"));
+  const release = basename(kernel).replace("vmlinuz-", "");
+  const module = join(system, "usr/lib/modules", release, "kernel/drivers/block/virtio_blk.ko.xz");
+  writeFileSync(join(stage, "virtio_blk.ko"), execFileSync(busybox, ["xzcat", module]));
+  const init = [
+    "#!/bin/sh",
+    "busybox mount -t devtmpfs none /dev",
+    "busybox insmod /virtio_blk.ko",
+    "busybox mount -t ext4 /dev/vda /disk",
+    `busybox mount -t ext4 -o ro /dev/vdb /disk${MOUNT}`,
+    "busybox mount -o move /dev /disk/dev",
+    "exec busybox switch_root /disk /sbin/init",
+  ];
+  writeFileSync(join(stage, "init"), `${init.join("\n")}\n`, { mode: 0o755 });
+  const files = execFileSync("find", ["."], { cwd: stage });
+  const path = join(scratch, "initial.cpio");
+  const made = spawnSync(busybox, ["cpio", "-o", "-H", "newc"], {
+    cwd: stage,
+    input: files,
+    maxBuffer: 64 << 20,
+  });
+  if (made.status !== 0) throw new Error(`cpio: ${made.stderr}`);
+  writeFileSync(path, made.stdout);
+  return path;
 }
 
 /** Lets the system run the tests when it has booted, and nothing else. */
@@ -70,7 +103,8 @@ function prepare(system: string): void {
     "ExecStopPost=/bin/systemctl poweroff --force",
   ];
   writeFileSync(join(units, "holdfast-tests.service"), `${unit.join("\n")}\n`);
-  writeFileSync(join(system, "etc/fstab"), `/dev/vdb ${MOUNT} ext4 ro 0 0\n`);
+  // Both disks are mounted before systemd begins.
+  writeFileSync(join(system, "etc/fstab"), "");
   mkdirSync(join(system, MOUNT), { recursive: true });
   for (const name of ["default.target.wants", "multi-user.target.wants"]) {
     mkdirSync(join(units, name), { recursive: true });
@@ -82,6 +116,17 @@ function prepare(system: string): void {
     "getty@tty1.service",
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
+    // What an emulated processor spends most of the start on, for devices that are there anyway and users that never come.
+    "systemd-udevd.service",
+    "systemd-udev-trigger.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-logind.service",
+    "systemd-binfmt.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "systemd-journal-flush.service",
+    "fstrim.timer",
+    "dpkg-db-backup.timer",
   ]) {
     const mask = join(units, name);
     rmSync(mask, { force: true });

@@ -6,7 +6,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 export HOLDFAST_TEST_PATIENCE=10
 stty -F /dev/ttyS1 raw
 echo "booted: $(cut -d ' ' -f 1 /proc/uptime) s, init $(cat /proc/1/comm), control groups: $(stat -f -c %T /sys/fs/cgroup)"
-/holdfast/node --test --test-concurrency=1 --test-timeout=2400000 \
+/holdfast/node --test --test-concurrency=2 --test-timeout=2400000 \
   --test-reporter=spec --test-reporter-destination=stdout \
   --test-reporter=./reporter.mjs --test-reporter-destination=/tmp/results @FILES@
 status=$?

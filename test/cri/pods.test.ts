@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { eventually } from "../harness/eventually.ts";
+import { eventually, rounds } from "../harness/eventually.ts";
 import { mountsBelow } from "../harness/leftovers.ts";
 import { isRunning, processesMentioning } from "../harness/processes.ts";
 import { startNode } from "./node.ts";
@@ -44,7 +44,7 @@ onNode("probes by exec go on and on, and leave nothing in the shim", async (k) =
   const shim = await k.shimPid(id);
   const files = (): number => readdirSync(`/proc/${shim}/fd`).length;
   const before = files();
-  for (let round = 0; round < 60; round++) {
+  for (let round = 0; round < rounds(60); round++) {
     const { status } = await k.exec(id, ["sh", "-c", `exit ${round % 2}`], 10);
     assert.equal(status, round % 2);
   }
@@ -133,7 +133,7 @@ onNode(
   "a container that ends is started anew beside it, again and again, as by a kubelet's back-off",
   async (k) => {
     const pod = await k.pod("again");
-    for (let attempt = 0; attempt < 5; attempt++) {
+    for (let attempt = 0; attempt < rounds(5); attempt++) {
       const config = { metadata: { name: "crashes", attempt }, logPath: `crashes-${attempt}.log` };
       const id = await k.run(pod, "crashes", ["sh", "-c", `echo run ${attempt}; exit 9`], { config });
       const { exitCode, reason } = await k.exited(id);

@@ -1,12 +1,15 @@
 // What a container has of its own must not depend on how its daemon was started: a daemon with unusual values for all that a process inherits, and init
 // and exec have what a plain host gives them.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { getPriority } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { run } from "../harness/command.ts";
 import { Playground } from "../harness/direct-shim.ts";
+import { FifoReader, makeFifo } from "../harness/fifo.ts";
 import { oomScoreOf } from "../harness/processes.ts";
 import { failsOnGoShim, isSanitizerBuild } from "../harness/runtime.ts";
 import { ShimClient } from "../harness/shim-client.ts";
@@ -109,6 +112,31 @@ test("a limit that the container's specification names is the container's", asyn
   assert.match(readFileSync(`/proc/${pid}/status`, "utf8"), /Umask:\t0077/);
   await place.endContainer(shim, "named");
   await place.forget(shim, "named");
+});
+
+test("a NOTIFY_SOCKET that the container's specification names is the container's, whatever the daemon has of its own", async () => {
+  const id = "notifies";
+  place.makeBundle(id, { args: ["sh", "-c", "echo $NOTIFY_SOCKET; ls -l $NOTIFY_SOCKET; exec sleep 1000"] });
+  const path = join(place.bundle(id), "config.json");
+  const spec = JSON.parse(readFileSync(path, "utf8"));
+  spec.process.env.push("NOTIFY_SOCKET=/run/its-own");
+  // As Podman and Nomad pass a service's socket on: a mount, and its name in the environment.
+  const socket = join(place.directory, "its-own");
+  const server = createServer().listen(socket);
+  await once(server, "listening");
+  spec.mounts.push({ destination: "/run/its-own", type: "bind", source: socket, options: ["bind"] });
+  writeFileSync(path, JSON.stringify(spec));
+  const shim = await ShimClient.connect(await startOddly(id));
+  const stdout = makeFifo(join(place.directory, "notifies-out"));
+  await shim.create(id, place.bundle(id), { stdout });
+  const output = new FifoReader(stdout);
+  await shim.start(id);
+  const text = await output.until("the socket", (said) => said.split("\n").length > 2);
+  assert.match(text, /^\/run\/its-own\ns/);
+  await place.endContainer(shim, id);
+  await output.ended;
+  await place.forget(shim, id);
+  server.close();
 });
 
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

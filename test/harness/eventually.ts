@@ -9,6 +9,11 @@ export function patience(ms: number): number {
   return ms * FACTOR;
 }
 
+/** How often something is tried that could go wrong any time: fewer times on a slow machine, three at least. */
+export function rounds(count: number): number {
+  return Math.max(Math.ceil(count / FACTOR), Math.min(count, 3));
+}
+
 /** Looks again and again until `look` returns something other than undefined, null or false. Rejects after `timeoutMs`, naming `what`. */
 export async function eventually<T>(
   what: string,

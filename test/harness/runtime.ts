@@ -69,7 +69,7 @@ export const forgetsEndedTasks: string | false =
 /** For the `skip` of a test that every byte of output arrives. */
 export const losesLastOutput: string | false =
   isGoShim && containerdVersion >= 1.7
-    ? "the Go shim of containerd 1.7 now and then loses the end of a process's output, behind containerd itself too"
+    ? "clients of containerd 1.7 and newer close their end of an exec's output when Delete answers, and the Go shim's does before all was read"
     : false;
 
 /** For the `skip` of a test that states something the Go shim is known to get wrong: the reason there, false with our shim. */
