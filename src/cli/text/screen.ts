@@ -73,11 +73,13 @@ function say(kind: "error" | "note", text: string, id?: string): void {
   process.stderr.write(
     jsonErrors
       ? `${printableJson(JSON.stringify({ id, [kind]: text }))}\n`
-      : `holdfast: ${printableLines(id === undefined || id === "" || names(text, id) ? text : `${id}: ${text}`)}\n`,
+      : `holdfast: ${printableLines(id === undefined || names(text, id) ? text : `${id}: ${text}`)}\n`,
   );
 }
 
 /** Whether a text says already that it is about `id`. */
 function names(text: string, id: string): boolean {
-  return text.includes(JSON.stringify(id)) || text.startsWith(`${id} `) || text.startsWith(`${id}:`);
+  return (
+    id === "" || text.includes(JSON.stringify(id)) || text.startsWith(`${id} `) || text.startsWith(`${id}:`)
+  );
 }
