@@ -225,6 +225,8 @@ test("what goes wrong is said once, with the id that it is about", async () => {
   assert.equal(await said("start", "said"), "holdfast: said is running already\n");
   assert.equal(await said("delete", "said"), "holdfast: said: it is running: end it first, or give -f\n");
   assert.equal(await said("ns", "delete", "nosuch"), 'holdfast: namespace "nosuch": not found\n');
+  // Without an id before it.
+  assert.match(await said("ns", "create", ""), /^holdfast: identifier must not be empty/);
   await cli.do(["delete", "-f", "said"]);
 });
 
