@@ -92,16 +92,13 @@ class Target {
   readonly #isReopened: boolean;
   /** A second description of what stands behind the descriptor: the first one's settings are those of all who have inherited it. */
   #own: number | undefined;
-  /** Makes a socket's description one that does not wait; a socket cannot be opened again. */
-  readonly #socket: Socket | undefined;
 
   constructor(fd: number) {
     this.#fd = fd;
     const kind = fstatSync(fd);
     // A file or another device never waits for anybody.
     this.#isReopened = kind.isFIFO() || isatty(fd);
-    this.#socket = kind.isSocket() ? new Socket({ fd, readable: false, writable: true }) : undefined;
-    this.#socket?.unref().on("error", () => {});
+    if (kind.isSocket()) waitNoMore(fd);
   }
 
   write(bytes: Buffer): Sent {
@@ -125,5 +122,14 @@ class Target {
       this.#own = this.#fd;
     }
     return this.#own;
+  }
+}
+
+/** A socket cannot be opened again: its own description has to be one that does not wait, which Node makes of what it takes over. */
+function waitNoMore(fd: number): void {
+  try {
+    new Socket({ fd, readable: false, writable: true }).unref().on("error", () => {});
+  } catch {
+    // Of a kind that Node does not know: it is written to as it is.
   }
 }
