@@ -43,7 +43,7 @@ async function upgradeUnderLoad(run: CampaignRun, place: Playground): Promise<vo
   await shim.start(ID);
   const typist = await Typist.begin(place, shim);
   const questions = new Questions(asker, run);
-  const ended = shim.wait(ID);
+  const ended = shim.task.wait({ id: ID, execId: "" });
   const first = (await shim.connect(ID)).shimPid;
   const atFirst = descriptorsOf(first);
   const times: number[] = [];
@@ -147,7 +147,7 @@ class Typist {
     this.#shim = shim;
     this.#screen = screen;
     this.#input = input;
-    this.#ended = shim.wait(ID, "typed");
+    this.#ended = shim.task.wait({ id: ID, execId: "typed" });
   }
 
   static async begin(place: Playground, shim: ShimClient): Promise<Typist> {
