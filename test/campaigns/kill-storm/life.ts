@@ -63,7 +63,8 @@ export class Life {
         run.check(
           "tasks that vanished",
           this.#mayBeLost,
-          () => `${id}: gone ${error.message}, and no shim of it was killed for good\n${this.#logged()}`,
+          () =>
+            `${id}: gone ${error.message}, and no shim of it was killed for good\n${this.#storm.storyOf(id)}`,
         );
     }
     await this.#remove();
@@ -91,12 +92,6 @@ export class Life {
   #makeFifos(): void {
     makeFifos(this.#fifos);
     this.#go = openSync(this.#goPath, constants.O_RDWR | constants.O_NONBLOCK);
-  }
-
-  /** What its daemon has said of it since it was started. */
-  #logged(): string {
-    const lines = this.#storm.log.split("\n").filter((line) => line.includes(this.#plan.id));
-    return lines.slice(-8).join("\n");
   }
 
   get #shimWasHit(): boolean {

@@ -97,6 +97,13 @@ export class Storm {
     this.#hits.set(id, hits);
   }
 
+  /** By what a container's processes were hit, and the last that its daemon has said of it. */
+  storyOf(id: string): string {
+    const hits = [...(this.#hits.get(id) ?? [])].join(", ");
+    const lines = this.log.split("\n").filter((line) => line.includes(id));
+    return [`${id}: hit were ${hits || "none"}`, ...lines.slice(-10)].join("\n");
+  }
+
   wasHit(id: string, by: Hit): boolean {
     return this.#hits.get(id)?.has(by) === true;
   }
