@@ -211,7 +211,8 @@ static bool engine_ended(int status)
   bool exited = WIFEXITED(status);
   int code = exited ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (!kept->serving) {
-    close_sockets();
+    // One that has ended well may have left a process of its own that listens.
+    if (code != 0) close_sockets();
     keeper_started(code);
     leave(code);
   }
