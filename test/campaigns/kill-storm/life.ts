@@ -253,7 +253,7 @@ export class Life {
     // Of what was cut short there is a beginning.
     const isPart = this.#isCut || this.#mayBeLost || loggerWasHit || (neverRan && status !== wanted);
     const holds = isPart ? whole.startsWith(text) : text === whole;
-    run.check("outputs", holds, () => difference(id, text, whole));
+    run.check("outputs", holds, () => `${difference(id, text, whole)}\n${this.#storm.storyOf(id)}`);
   }
 
   async #remove(): Promise<void> {

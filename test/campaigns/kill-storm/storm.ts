@@ -56,7 +56,7 @@ export class Storm {
     const directory = join(daemon.directory, "logs");
     mkdirSync(directory);
     this.logger = join(daemon.directory, "logger");
-    writeFileSync(this.logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >${directory}/$CONTAINER_ID\n`, {
+    writeFileSync(this.logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >>${directory}/$CONTAINER_ID\n`, {
       mode: 0o755,
     });
   }
