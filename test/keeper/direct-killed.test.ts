@@ -119,11 +119,11 @@ test("what a terminal has printed and nobody has read yet does not go with the s
     terminal: true,
   });
   await shim.start("prints", "e");
-  // As much as there is room for, and the shim waits for more.
-  await eventually("the fifo to be full", async () => {
+  // There is no more room in the fifo, and more in the terminal.
+  await eventually("both to be full", async () => {
     const { fill, pid } = await shim.dump();
-    const sizes = Object.entries(fill).filter(([fd]) => readlinkSync(`/proc/${pid}/fd/${fd}`) === path);
-    return sizes.some(([, bytes]) => bytes > 50_000);
+    const filled = Object.keys(fill).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    return filled.includes(path) && filled.some((name) => name.includes("ptmx"));
   });
   await kill(shim, "prints");
   await shim.state("prints");
