@@ -3,8 +3,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { debianArchives, securityArchives } from "../../scripts/apt-sources.ts";
-import { cache } from "../../scripts/cache.ts";
-import { compileObject, type Variant } from "../../scripts/compile-c.ts";
+import { cache, cached, hashOf, run } from "../../scripts/cache.ts";
+import type { Variant } from "../../scripts/compile-c.ts";
 import { downloadSource, privateApt, runQuietly } from "../../scripts/private-apt.ts";
 
 /** As dpkg-query calls it. */
@@ -16,19 +16,31 @@ const CONFIGURATION = ["shared", "bsdtar", "bsdcat", "bsdcpio", "bsdunzip"]
   .concat("--without-xml2", "--without-expat", "--without-openssl", "--without-lz4", "--with-nettle");
 
 export interface Instrumented {
-  readonly objects: readonly string[];
+  /** All of it, in one archive for the linker. */
+  readonly library: string;
   readonly headers: string;
 }
 
-export async function instrumentedLibarchive(variant: Variant): Promise<Instrumented> {
-  const directory = configuredSource(variant.compiler ?? "gcc");
+export async function instrumentedLibarchive({ compiler = "gcc", compile }: Variant): Promise<Instrumented> {
+  const directory = configuredSource(compiler);
   const source = join(directory, "libarchive");
-  const flags = ["-std=gnu11", "-w", "-DHAVE_CONFIG_H", "-D__LIBARCHIVE_BUILD", `-I${directory}`];
+  const flags = ["-std=gnu11", "-w", "-DHAVE_CONFIG_H", "-D__LIBARCHIVE_BUILD", `-I${directory}`, ...compile];
   const names = readdirSync(source).filter((name) => name.endsWith(".c") && !LEFT_OUT.test(name));
-  const objects = await Promise.all(
-    names.map((name) => compileObject(source, variant, join(source, name), flags)),
-  );
-  return { objects, headers: source };
+  const hash = hashOf([directory, output(compiler, ["--version"]), ...flags, ...names]);
+  const library = await cached("fuzz", `libarchive-${hash}`, ".a", async (path) => {
+    const objects = `${path}.objects`;
+    mkdirSync(objects);
+    try {
+      const object = (name: string): string => join(objects, name.replace(/c$/, "o"));
+      await Promise.all(
+        names.map((name) => run(compiler, [...flags, "-c", "-o", object(name), join(source, name)])),
+      );
+      await run("ar", ["rcs", path, ...names.map(object)]);
+    } finally {
+      rmSync(objects, { recursive: true, force: true });
+    }
+  });
+  return { library, headers: source };
 }
 
 function configuredSource(compiler: string): string {

@@ -159,7 +159,7 @@ async function build(target: NativeTarget, variant: Variant): Promise<string> {
   const ours = await Promise.all(
     sources.map((path) => compileObject(library?.headers ?? layer, variant, path, flags, included)),
   );
-  const objects = [...ours, ...(library?.objects ?? [])];
+  const objects = library === undefined ? ours : [...ours, library.library];
   const libraries = target.archives
     ? unpackLibraries.filter((name) => library === undefined || name !== "-larchive")
     : [];
