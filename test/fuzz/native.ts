@@ -2,12 +2,15 @@
 // AddressSanitizer and UBSan are in both.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cache, cached, hashOf, native, run } from "../../scripts/cache.ts";
 import {
+  compileEngine,
   compileObject,
+  engineFiles,
   hostFlags,
+  quickjs,
   sanitized,
   unpackLibraries,
   type Variant,
@@ -110,7 +113,8 @@ export async function replayNative(
 
 function kept(last: string, found: string): string {
   if (!existsSync(last)) return "";
-  const bytes = readFileSync(last);
+  const shown = readFileSync(last);
+  const bytes = shown.subarray(8, 8 + Number(shown.readBigUInt64LE(0)));
   const name = join(found, `crash-${createHash("sha1").update(bytes).digest("hex")}`);
   writeFileSync(name, bytes);
   rmSync(last);
@@ -144,7 +148,12 @@ async function build(target: NativeTarget, variant: Variant): Promise<string> {
   const isGuided = variant === guided;
   const library = target.archives && isGuided ? await instrumentedLibarchive(variant) : undefined;
   const layer = join(native, "layer");
-  const flags = [...hostFlags, "-Wno-missing-field-initializers", `-I${layer}`, `-I${harnesses}`];
+  const source = target.engine || !target.archives ? quickjs() : undefined;
+  const flags = [
+    ...hostFlags,
+    "-Wno-missing-field-initializers",
+    ...[native, layer, harnesses].map((directory) => `-I${directory}`),
+  ];
   const sources = [
     join(harnesses, `${target.name}.c`),
     ...target.harness.map((name) => join(harnesses, name)),
@@ -155,14 +164,19 @@ async function build(target: NativeTarget, variant: Variant): Promise<string> {
   const included = [
     ...readdirSync(layer).map((name) => join(layer, name)),
     ...readdirSync(harnesses).map((name) => join(harnesses, name)),
-  ];
+    join(native, "keeper.c"),
+  ].filter((path) => statSync(path).isFile());
   const ours = await Promise.all(
-    sources.map((path) => compileObject(library?.headers ?? layer, variant, path, flags, included)),
+    sources.map((path) => compileObject(library?.headers ?? source ?? layer, variant, path, flags, included)),
   );
-  const objects = library === undefined ? ours : [...ours, library.library];
+  const engine =
+    target.engine && source !== undefined
+      ? await Promise.all(engineFiles.map((name) => compileEngine(source, name, variant)))
+      : [];
+  const objects = [...ours, ...engine, ...(library === undefined ? [] : [library.library])];
   const libraries = target.archives
     ? unpackLibraries.filter((name) => library === undefined || name !== "-larchive")
-    : [];
+    : ["-lnettle", "-lutil", "-lm"];
   const link = [...variant.link, ...target.wrapped.map((name) => `-Wl,--wrap=${name}`)];
   const compiler = variant.compiler ?? "gcc";
   return cached(
@@ -187,7 +201,9 @@ function execute(program: string, args: readonly string[]): Promise<{ status: nu
       said = said.length < 1_000_000 ? said + text : said.slice(0, 10_000) + said.slice(-500_000) + text;
     });
     child.once("error", reject);
-    child.once("close", (status) => resolve({ status, said }));
+    child.once("close", (status, signal) =>
+      resolve({ status, said: signal === null ? said : `${said}ERROR: ended by ${signal}\n` }),
+    );
   });
 }
 

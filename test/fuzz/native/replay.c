@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,12 +94,25 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most)
   return size;
 }
 
-// Kept where it is found when the process dies of an input.
-static void run(const char *keep, const uint8_t *data, size_t size)
+// Shared with a file: there the input is found when the process dies of it, behind its length.
+static struct shown {
+  uint64_t size;
+  uint8_t data[MOST_BYTES];
+} *shown;
+
+static void show_in(const char *path)
 {
-  int fd = open(keep, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0 || write(fd, data, size) != (ssize_t)size) die(keep);
+  int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0 || ftruncate(fd, sizeof *shown) < 0) die(path);
+  shown = mmap(NULL, sizeof *shown, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (shown == MAP_FAILED) die(path);
   close(fd);
+}
+
+static void run(const uint8_t *data, size_t size)
+{
+  shown->size = size < sizeof shown->data ? size : sizeof shown->data;
+  memcpy(shown->data, data, shown->size);
   // A copy of exactly that size: a byte read behind it is seen.
   uint8_t *copy = malloc(size);
   if (copy == NULL && size > 0) die("malloc");
@@ -110,14 +124,15 @@ static void run(const char *keep, const uint8_t *data, size_t size)
 int main(int argc, char **argv)
 {
   if (argc < 5) {
-    fprintf(stderr, "usage: %s CHANGED SEED KEEP INPUT...\n", argv[0]);
+    fprintf(stderr, "usage: %s CHANGED SEED SHOWN INPUT...\n", argv[0]);
     return 2;
   }
   unsigned long changed = strtoul(argv[1], NULL, 10);
   state = strtoull(argv[2], NULL, 10);
+  show_in(argv[3]);
   for (int i = 4; i < argc; i++) take(argv[i]);
   if (LLVMFuzzerInitialize != NULL) LLVMFuzzerInitialize(&argc, &argv);
-  for (size_t i = 0; i < count; i++) run(argv[3], inputs[i].data, inputs[i].size);
+  for (size_t i = 0; i < count; i++) run(inputs[i].data, inputs[i].size);
   static uint8_t buffer[MOST_BYTES];
   for (unsigned long i = 0; i < changed && count > 0; i++) {
     const struct input *input = &inputs[draw((uint32_t)count)];
@@ -125,7 +140,7 @@ int main(int argc, char **argv)
     memcpy(buffer, input->data, size);
     if (LLVMFuzzerCustomMutator != NULL) size = LLVMFuzzerCustomMutator(buffer, size, sizeof buffer, draw(UINT32_MAX));
     else size = LLVMFuzzerMutate(buffer, size, sizeof buffer);
-    run(argv[3], buffer, size);
+    run(buffer, size);
   }
   unlink(argv[3]);
   fprintf(stderr, "replayed %zu inputs and %lu changed ones\n", count, changed);
