@@ -50,7 +50,8 @@ export interface NativeRun {
 export async function fuzzNative(target: NativeTarget, { seconds, seed }: NativeRun): Promise<FuzzReport> {
   const program = await build(target, guided);
   const { corpus, found, inputs } = places(target);
-  writeFileSync(join(inputs, "..", "words"), dictionary(target.words));
+  const words = join(cache, "fuzz", target.name, "words");
+  writeFileSync(words, dictionary(target.words));
   const before = new Set(readdirSync(found));
   const args = [
     `-max_total_time=${seconds}`,
@@ -58,7 +59,7 @@ export async function fuzzNative(target: NativeTarget, { seconds, seed }: Native
     `-max_len=${MOST_BYTES}`,
     `-timeout=${MOST_TIME}`,
     `-rss_limit_mb=${MOST_MEMORY}`,
-    `-dict=${join(inputs, "..", "words")}`,
+    ...(target.words.length > 0 ? [`-dict=${words}`] : []),
     `-artifact_prefix=${found}/`,
     "-detect_leaks=0",
     "-print_final_stats=1",
