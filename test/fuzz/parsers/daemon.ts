@@ -74,7 +74,7 @@ const HOSTS = `server = "https://registry.example"
 
 const hosts: ParserTarget = {
   name: "hosts",
-  what: "hosts.toml: hosts that can be asked, or refused with the file's name",
+  what: "hosts.toml: hosts that can be asked, or passed over with the file's name",
   words: [
     "server = ",
     "[host.",
@@ -94,7 +94,8 @@ const hosts: ParserTarget = {
   run(input) {
     withFile("hosts.toml", input);
     // The directory is that of every registry.
-    const roots = { directories: [join(directory ?? "", "..")], defaultScheme: "" };
+    const notice = (said: string): void => assert.ok(said.includes("hosts.toml"), said);
+    const roots = { directories: [join(directory ?? "", "..")], defaultScheme: "", notice };
     const registry = (directory ?? "").slice((directory ?? "").lastIndexOf("/") + 1);
     for (const host of orRefusal(() => registryHosts(registry, roots), isRefusal) ?? []) {
       assert.ok(["http", "https"].includes(host.scheme) && host.host !== "");
