@@ -132,6 +132,11 @@ static void make_parents(const char *path, int depth)
     *slash = 0;
     if (mkdir(parent, 0755) < 0 && errno != EEXIST) fail("cannot make %s: %s", parent, strerror(errno));
     if (stat(parent, &there) < 0) make_link_target(parent, depth);
+    else if (!S_ISDIR(there.st_mode)) {
+      // A file makes way here, not in libarchive: that would come back to the path at the end, and open whatever is there by then.
+      remove_tree(parent);
+      if (mkdir(parent, 0755) < 0) fail("cannot make %s: %s", parent, strerror(errno));
+    }
     seen_add(parent);
     *slash = '/';
   }
