@@ -69,11 +69,16 @@ export async function fuzzNative(target: NativeTarget, { seconds, seed }: Native
     ...regressions(target),
   ];
   const started = performance.now();
-  const { status, said } = await execute(program, args);
+  const last = join(found, `last-${process.pid}`);
+  const { status, said } = await execute(program, args, last);
+  const shown = existsSync(last) ? readFileSync(last) : undefined;
+  rmSync(last, { force: true });
   const crashes = readdirSync(found)
     .filter((name) => !before.has(name))
     .map((name) => ({ input: join(found, name), error: errorIn(said) }));
-  if (crashes.length === 0 && status !== 0) crashes.push({ input: "", error: said.slice(-2000) });
+  // In another root it cannot leave its input by itself.
+  if (crashes.length === 0 && status !== 0)
+    crashes.push({ input: shown === undefined ? "" : keep(shown, found), error: errorIn(said) });
   const counters = Number(/\((\d+) inline 8-bit counters\)/.exec(said)?.[1]);
   const covered = Number([...said.matchAll(/ cov: (\d+)/g)].at(-1)?.[1] ?? 0);
   return {
@@ -98,7 +103,9 @@ export async function replayNative(
   const last = join(found, `last-${process.pid}`);
   const given = input === undefined ? [inputs, ...regressions(target)] : [input];
   const started = performance.now();
-  const { status, said } = await execute(program, [String(changed), String(seed), last, ...given]);
+  const { status, said } = await execute(program, [String(changed), String(seed), last, ...given], "");
+  const shown = existsSync(last) ? readFileSync(last) : undefined;
+  rmSync(last, { force: true });
   const count = Number(/replayed (\d+) inputs/.exec(said)?.[1] ?? 0);
   return {
     target: target.name,
@@ -108,17 +115,16 @@ export async function replayNative(
     executions: count + changed,
     coverage: "",
     corpus: count,
-    crashes: status === 0 ? [] : [{ input: kept(last, found), error: errorIn(said) }],
+    crashes:
+      status === 0 ? [] : [{ input: shown === undefined ? "" : keep(shown, found), error: errorIn(said) }],
   };
 }
 
-function kept(last: string, found: string): string {
-  if (!existsSync(last)) return "";
-  const shown = readFileSync(last);
+/** What a process has shown that it was about to run (replay.c, sandbox.c), in a file of its own. */
+function keep(shown: Buffer, found: string): string {
   const bytes = shown.subarray(8, 8 + Number(shown.readBigUInt64LE(0)));
   const name = join(found, `crash-${createHash("sha1").update(bytes).digest("hex")}`);
   writeFileSync(name, bytes);
-  rmSync(last);
   return name;
 }
 
@@ -188,11 +194,17 @@ async function build(target: NativeTarget, variant: Variant): Promise<string> {
   );
 }
 
-function execute(program: string, args: readonly string[]): Promise<{ status: number | null; said: string }> {
+/** `shown` is where a process that goes into another root shows its inputs; "" for nowhere. */
+function execute(
+  program: string,
+  args: readonly string[],
+  shown: string,
+): Promise<{ status: number | null; said: string }> {
   const env = {
     ...process.env,
     ASAN_OPTIONS: "detect_leaks=0:allocator_may_return_null=1:handle_abort=1",
     UBSAN_OPTIONS: "print_stacktrace=1:halt_on_error=1",
+    ...(shown !== "" && { HOLDFAST_FUZZ_SHOWN: shown }),
   };
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"], env });

@@ -38,6 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
       .name = (data[0] & 2) != 0 ? "dir/named" : NULL,
       .owner = (data[0] & 4) != 0 ? &owner : NULL,
   };
+  sandbox_show(data, size);
   sandbox_reset("a");
   sandbox_input(data + 1, size - 1);
   sandbox_run("a", unpack_all, &placing);

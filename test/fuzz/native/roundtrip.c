@@ -26,11 +26,12 @@ static void unpack_all(void *context)
 
 static int left_root, right_root;
 static const char *compression;
+// Not on the stack: an archive that is closed after fail() still writes into it.
+static struct sink sink;
 
 static void diff_all(void *context)
 {
   (void)context;
-  struct sink sink;
   sink_open(&sink, compression);
   struct walk *walk = walk_new(sink.tar, WALK_LAYER, -1);
   compare_roots(walk, left_root, right_root);
@@ -54,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   static const char *const compressions[] = {"none", "gzip", "zstd"};
   if (size == 0) return 0;
   compression = compressions[data[0] % 3];
+  sandbox_show(data, size);
   sandbox_reset("a");
   sandbox_reset("b");
   sandbox_input(data + 1, size - 1);

@@ -20,6 +20,8 @@ void sandbox_compare(void);
 // The text of the last fail().
 const char *sandbox_reason(void);
 
+// Keeps the fuzzer's input where it is found after a crash.
+void sandbox_show(const uint8_t *data, size_t size);
 // These bytes are what comes on stdin; what has been written to stdout until now is forgotten.
 void sandbox_input(const uint8_t *data, size_t size);
 // What has been written to stdout is what comes on stdin.
