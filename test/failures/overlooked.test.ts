@@ -12,7 +12,7 @@ after(() => place.close());
 test("an exit that a stopped keeper does not hand on is published with the true status", {
   skip: !isFullCampaign,
 }, async () => {
-  const shim = await place.shim("silent", { args: ["sh", "-c", "read line; exit 42"] });
+  const shim = await place.shim("silent", { args: ["sleep", "100000"] });
   await shim.create("silent", place.bundle("silent"));
   await shim.start("silent");
   const { pid } = await shim.state("silent");
