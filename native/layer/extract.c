@@ -204,6 +204,9 @@ static void extract_one(struct archive *from, struct archive *to, struct archive
 
 uint64_t extract_all(struct stream *stream, const struct limits *limits, const struct placing *placing)
 {
+  // Directories that libarchive makes by itself, where one that we have made is gone again, have the mode that they are to have at once with this mask. With another
+  // it would come back to their paths at the end, and open what somebody has put there meanwhile: a pipe, a device. Entries' own modes know no mask.
+  umask(S_IWOTH);
   struct archive *disk = archive_write_disk_new();
   if (disk == NULL) fail("out of memory");
   archive_write_disk_set_options(disk, EXTRACT_FLAGS);
