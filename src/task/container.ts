@@ -75,7 +75,11 @@ export class Container {
     this.#spec = spec;
     this.#launcher = new Launcher(context, config, spec, options);
     this.#restoring = config.restoring;
-    this.#beginning = new Beginning(platform, this.#runc, () => this.init.pid, config.waitsAs);
+    this.#beginning = new Beginning(platform, this.#runc, {
+      pid: () => this.init.pid,
+      mayGoOn: spec.hasPoststartHooks,
+      waitsAs: config.waitsAs,
+    });
     const execs = new Map<string, Process>();
     const parts = {
       id,
