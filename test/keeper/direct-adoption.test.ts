@@ -1,6 +1,15 @@
 // Shim and keeper are both killed and the container lives on: `-adopt start` has another shim take it over, with what can be opened again.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { type BundleSpec, Playground, type StartOptions } from "../harness/direct-shim.ts";
@@ -54,7 +63,13 @@ for (const [name, options] of [
     const stdin = makeFifo(join(place.directory, `${id}-stdin`));
     const before = await shimOf(
       id,
-      { args: ["sh", "-c", "trap 'exit 42' TERM; echo begun; while true; do read -t 1 line; echo got $line; line=; sleep 0.01; done"] },
+      {
+        args: [
+          "sh",
+          "-c",
+          "trap 'exit 42' TERM; echo begun; while true; do read -t 1 line; echo got $line; line=; sleep 0.01; done",
+        ],
+      },
       options,
     );
     const held = openSync(fifos.stdout, "r+");
