@@ -440,10 +440,11 @@ export class Container {
 }
 
 /** The process of an earlier shim; undefined if there was none. */
-function childOf(reaper: Reaper, { pid, pidfd, lost }: ProcessRecord): Child | undefined {
+function childOf(reaper: Reaper, { pid, pidfd, exit, lost }: ProcessRecord): Child | undefined {
   if (pid === 0) return undefined;
-  if (lost === undefined) return reaper.adopt(pid, pidfd);
-  const { status, at, isUnknown } = lost;
+  const ended = exit ?? lost;
+  if (ended === undefined) return reaper.adopt(pid, pidfd);
+  const { status, at, isUnknown } = ended;
   return reaper.gone({
     pid,
     status,

@@ -1,20 +1,11 @@
 // Shim and keeper are both killed and the container lives on: `-adopt start` has another shim take it over, with what can be opened again.
 import assert from "node:assert/strict";
-import {
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { openSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { type BundleSpec, Playground, type StartOptions } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
-import { FifoReader, makeFifo, OutputFifos } from "../harness/fifo.ts";
+import { makeFifo, OutputFifos } from "../harness/fifo.ts";
 import { keeperOf, killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
 import { ShimClient } from "../harness/shim-client.ts";
