@@ -96,7 +96,10 @@ export class Task {
   }
 
   /** Asks the shim something that may be asked twice: if it dies over it, the next one is asked. */
-  async ask<T>(question: (shim: ShimLink["task"]) => Promise<T>, timeoutMs: number = SUCCESSION_MS): Promise<T> {
+  async ask<T>(
+    question: (shim: ShimLink["task"]) => Promise<T>,
+    timeoutMs: number = SUCCESSION_MS,
+  ): Promise<T> {
     for (;;) {
       const link = this.#link;
       try {

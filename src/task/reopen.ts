@@ -1,6 +1,6 @@
 // Opens again what a dead shim and its keeper had open, and writes the new descriptors into the records that name the old ones: processes by pidfd, fifos by
 // path, pipes by the processes that have their other end. What nobody holds any more is lost: a terminal, and the input of a process that has seen its end.
-// Used by adopt.ts.
+// Used by src/shim/adopt.ts.
 import { errorText } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import { openIdentified } from "../reaper/process-stat.ts";
@@ -8,8 +8,8 @@ import { UNKNOWN_STATUS } from "../reaper/reaper.ts";
 import type { InputRecord, LoggerRecord, OutputRecord, PipeIdentity, StdioRecord } from "../stdio/records.ts";
 import { parseTarget } from "../stdio/target.ts";
 import { parseUri } from "../stdio/uri.ts";
-import { readReaped } from "../task/journal.ts";
-import type { ProcessRecord } from "../task/process.ts";
+import { readReaped } from "./journal.ts";
+import type { ProcessRecord } from "./process.ts";
 
 /** How an adopted process ended while nobody watched. */
 type Lost = NonNullable<ProcessRecord["lost"]>;
