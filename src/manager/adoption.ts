@@ -2,10 +2,10 @@
 // not wanted, dead-shims.ts cleans up. Used by tasks.ts.
 import type { Logger } from "pino";
 import { timestampFromNs } from "../api/timestamp.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import { nodeClock } from "../platform/node.ts";
 import type { Bundle } from "./bundle.ts";
 import { errorText, pause } from "./deferred.ts";
-import { failpoint } from "./failpoint.ts";
 import type { Histories } from "./history.ts";
 import type { ShimBinary } from "./shim-binary.ts";
 
