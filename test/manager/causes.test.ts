@@ -15,7 +15,8 @@ import { eventually } from "../harness/eventually.ts";
 import { killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
 
-const daemon = await Daemon.start({ kind: "holdfastd" });
+// What is told of a container that died with its shim: none is taken over.
+const daemon = await Daemon.start({ kind: "holdfastd", config: ["[shim]", "adopt = false"] });
 let client = await daemon.client();
 after(async () => {
   client.close();
