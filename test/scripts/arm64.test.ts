@@ -16,6 +16,8 @@ const binary = join(root, "dist/arm64/containerd-shim-holdfast-v2");
 const EMULATOR = "qemu-aarch64-static";
 /** The emulator's name since Debian 13. */
 const NEW_EMULATOR = "qemu-aarch64";
+/** Room for the program's heap to grow: where that ends at a page's middle, as without it, the C library trips over its own checks. */
+const ROOM = ["-R", "4G"];
 const version = (program: string): number =>
   Number(spawnSync(program, ["--version"], { encoding: "utf8" }).stdout?.match(/version (\d+)/)?.[1]);
 const isThere = (program: string): boolean => spawnSync(program, ["--version"]).status === 0;
@@ -58,7 +60,7 @@ test("the shim for arm64 runs a container and an exec in it, and tells their end
   context.after(() => place.close());
   place.makeBundle("arm", { args: ["sh", "-c", "echo out; sleep 1000"] });
   const stdout = makeFifo(join(place.directory, "out"));
-  const shim = await ShimClient.connect(await place.start("arm", { wrapper: [NEW_EMULATOR] }));
+  const shim = await ShimClient.connect(await place.start("arm", { wrapper: [NEW_EMULATOR, ...ROOM] }));
   await shim.create("arm", place.bundle("arm"), { stdout });
   await shim.start("arm");
   const output = new FifoReader(stdout);
