@@ -14,8 +14,10 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -140,6 +142,18 @@ static void leave_word(const char *name, int flags, const char *text)
   close(fd);
 }
 
+// Where it listens: whoever comes next must find the place free. Names below /proc are of descriptors that may be others' by now.
+static void remove_name(int fd)
+{
+  int listens = 0;
+  socklen_t size = sizeof listens;
+  struct sockaddr_un address = {0};
+  socklen_t length = sizeof address - 1;
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens) return;
+  if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 || address.sun_family != AF_UNIX) return;
+  if (address.sun_path[0] == '/' && strncmp(address.sun_path, "/proc/", 6) != 0) unlink(address.sun_path);
+}
+
 // Whoever is connected, or waits to be, learns that nobody answers any more.
 static void close_sockets(void)
 {
@@ -150,7 +164,9 @@ static void close_sockets(void)
       continue;
     }
     misses = 0;
-    if (S_ISSOCK(status.st_mode)) close(fd);
+    if (!S_ISSOCK(status.st_mode)) continue;
+    remove_name(fd);
+    close(fd);
   }
 }
 
@@ -200,6 +216,8 @@ static bool engine_ended(int status)
   bool exited = WIFEXITED(status);
   int code = exited ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (!kept->serving) {
+    // One that has ended well may have left a process of its own that listens.
+    if (code != 0) close_sockets();
     keeper_started(code);
     leave(code);
   }

@@ -100,11 +100,20 @@ static enum step blocked_side(const struct relay *relay)
   return WAIT_INPUT;
 }
 
-static enum step splice_step(struct relay *relay, int *error)
+static ssize_t splice_some(struct relay *relay)
 {
   ssize_t n;
   do n = splice(relay->from, NULL, relay->to, NULL, within_room(relay, SPLICE_CHUNK), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
   while (n < 0 && errno == EINTR);
+  return n;
+}
+
+static enum step splice_step(struct relay *relay, int *error)
+{
+  ssize_t n = splice_some(relay);
+  // See copy_step.
+  if (n < 0 && errno == EIO && relay->from_terminal) n = splice_some(relay);
+  if (n < 0 && errno == EIO && relay->from_terminal) return END_OF_INPUT;
   if (n > 0) {
     note_moved(relay, (size_t)n);
     return MOVED;
@@ -117,7 +126,7 @@ static enum step splice_step(struct relay *relay, int *error)
   case ENOSPC:
   case EFBIG:
   case EDQUOT: return WRITE_FAILED;
-  // EINVAL: a terminal, an append-only file. Any other error does not say whose it is; reading and writing one by one does.
+  // EINVAL: an append-only file, a terminal on some kernels or to anything but a pipe. Any other error does not say whose it is; reading and writing one by one does.
   default: return REFUSED;
   }
 }
@@ -318,8 +327,8 @@ static void aim(struct relay *relay, int to, uint64_t room)
   relay->to = to;
   relay->room = room;
   relay->to_terminal = isatty(to);
-  // A terminal would splice on some kernels, in small pieces and with its own idea of "would block".
-  relay->splices = !relay->from_terminal && !relay->to_terminal;
+  // What is spliced is never in our memory, and so survives us. What a terminal takes is typed by people.
+  relay->splices = !relay->to_terminal;
 }
 
 static JSValue host_start_relay(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)

@@ -13,6 +13,8 @@ export type Architecture = (typeof ARCHITECTURES)[number];
 export interface Variant {
   /** The compiler's prefix, such as "aarch64-linux-gnu-"; none for the build machine's own. */
   readonly cross?: string;
+  /** Another compiler than gcc. */
+  readonly compiler?: string;
   readonly compile: readonly string[];
   readonly link: readonly string[];
 }
@@ -25,7 +27,14 @@ const engineFlags = [
   "-w",
   '-DCONFIG_VERSION="2025-04-26"',
 ];
-const hostFlags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wstrict-prototypes"];
+export const hostFlags: readonly string[] = [
+  "-std=c11",
+  "-Wall",
+  "-Wextra",
+  "-Werror",
+  "-Wshadow",
+  "-Wstrict-prototypes",
+];
 
 /** Jumps and returns go where they were meant to: Intel's CET, Arm's BTI and PAC. */
 const CONTROL_FLOW = { amd64: "-fcf-protection=full", arm64: "-mbranch-protection=standard" } as const;
@@ -72,7 +81,7 @@ export function releaseFor(architecture: Architecture | undefined): Variant {
 
 /** A program of the compiler's. */
 export function tool(variant: Variant, name: "gcc" | "strip"): string {
-  return `${variant.cross ?? ""}${name}`;
+  return (name === "gcc" ? variant.compiler : undefined) ?? `${variant.cross ?? ""}${name}`;
 }
 
 export const sanitized: Variant = {
@@ -95,12 +104,26 @@ export const sanitized: Variant = {
 };
 
 /** The unpacker's libraries, all of them static: Debian's libarchive and what it needs to read layers. */
-const unpackLibraries = ["-larchive", "-lz", "-lzstd", "-lbz2", "-llzma", "-lnettle", "-lacl"];
+export const unpackLibraries: readonly string[] = [
+  "-larchive",
+  "-lz",
+  "-lzstd",
+  "-lbz2",
+  "-llzma",
+  "-lnettle",
+  "-lacl",
+];
 
 /** The bytecode compiler runs on the build machine only. */
 const compiler: Variant = { compile: ["-O1"], link: [] };
 
-const engineFiles = ["quickjs.c", "libregexp.c", "libunicode.c", "cutils.c", "dtoa.c"];
+export const engineFiles: readonly string[] = [
+  "quickjs.c",
+  "libregexp.c",
+  "libunicode.c",
+  "cutils.c",
+  "dtoa.c",
+];
 
 /** The directory of the engine's source. */
 export function quickjs(): string {
@@ -146,12 +169,12 @@ export async function bytecodeCompiler(engine: string): Promise<string> {
   );
 }
 
-function compileEngine(engine: string, name: string, variant: Variant): Promise<string> {
+export function compileEngine(engine: string, name: string, variant: Variant): Promise<string> {
   return compileObject(engine, variant, join(engine, name), engineFlags);
 }
 
 /** Compiles one file, which may include further `sources` beside the headers. */
-function compileObject(
+export function compileObject(
   engine: string,
   variant: Variant,
   source: string,

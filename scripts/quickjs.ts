@@ -2,9 +2,10 @@
 // build.ts.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { DEBIAN_KEYRING, debianArchives } from "./apt-sources.ts";
+import { debianArchives } from "./apt-sources.ts";
+import { downloadSource, privateApt, runQuietly } from "./private-apt.ts";
 
 const PACKAGE = "quickjs";
 const UPSTREAM = "2025.04.26";
@@ -51,31 +52,13 @@ function fetchSource(cache: string, unpacked: string, archives: readonly string[
   throw new Error(`the engine's source: ${reason}\nHOLDFAST_QUICKJS_SRC=DIR takes it from a directory`);
 }
 
-/** Fetches the package's upstream archive and returns its path. Only Debian's own key counts, whatever keys the machine trusts. */
+/** Fetches the package's upstream archive and returns its path. */
 function download(archive: string, work: string): string {
-  for (const directory of ["parts", "lists/partial", "cache/archives/partial", "source"]) {
-    mkdirSync(join(work, directory), { recursive: true });
-  }
-  const entry = `deb-src [signed-by=${DEBIAN_KEYRING}] ${archive} ${SUITE} main\n`;
-  writeFileSync(join(work, "parts/quickjs.list"), entry);
-  const options = [
-    ["Dir::Etc::sourcelist", "/dev/null"],
-    ["Dir::Etc::sourceparts", join(work, "parts")],
-    ["Dir::State::lists", join(work, "lists")],
-    ["Dir::Cache", join(work, "cache")],
-    // The work directory may belong to somebody whom apt's own user cannot enter.
-    ["APT::Sandbox::User", "root"],
-    // A Release file that cannot be checked ends it here, instead of with a warning.
-    ["APT::Update::Error-Mode", "any"],
-    ["Acquire::AllowInsecureRepositories", "false"],
-  ].flatMap(([name, value]) => ["-o", `${name}=${value}`]);
-  apt([...options, "update"], work);
-  const version = availableVersion(options, work);
-  // apt checks size and hash against the signed lists, and refuses an archive that differs.
-  apt([...options, "source", "--download-only", `${PACKAGE}=${version}`], join(work, "source"));
-  const name = readdirSync(join(work, "source")).find((each) => each.endsWith(".orig.tar.xz"));
+  const options = privateApt(work, [{ archive, suite: SUITE }]);
+  const directory = downloadSource(work, options, `${PACKAGE}=${availableVersion(options, work)}`);
+  const name = readdirSync(directory).find((each) => each.endsWith(".orig.tar.xz"));
   if (name === undefined) throw new Error(`apt left no ${PACKAGE} archive in ${work}`);
-  return join(work, "source", name);
+  return join(directory, name);
 }
 
 /** Throws unless the file at `path` has that SHA-256. */
@@ -88,7 +71,7 @@ function unpack(archive: string, work: string): string {
   demandHash(archive, SHA256);
   const fresh = join(work, "unpacked");
   mkdirSync(fresh);
-  run("tar", ["-xJf", archive, "-C", fresh, "--strip-components=1"], work);
+  runQuietly("tar", ["-xJf", archive, "-C", fresh, "--strip-components=1"], work);
   return fresh;
 }
 
@@ -107,18 +90,4 @@ function availableVersion(options: readonly string[], work: string): string {
   const last = versions.at(-1);
   if (last === undefined) throw new Error(`this machine's package sources offer no ${PACKAGE} ${UPSTREAM}`);
   return last;
-}
-
-function apt(args: readonly string[], cwd: string): void {
-  run("apt-get", ["-qq", ...args], cwd);
-}
-
-/** Runs a command; its output is shown only if it fails. */
-function run(command: string, args: readonly string[], cwd: string): void {
-  try {
-    execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-  } catch (error) {
-    const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
-    throw new Error(`${command} ${args.join(" ")} failed:\n${stdout}${stderr}`);
-  }
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test | fresh | matrix | vm. Runs before anything else is there, hence plain sh.
+# Installs what a job needs on Debian 12 or 13, and says so: setup.sh build | demo | test | fuzz | fresh | matrix | vm. Runs before anything else is there, hence plain sh.
 # Called by the npm scripts. Installs only what is missing. With --list it prints the packages and does nothing.
 #
 # A package is named here for each program that the job calls, unless Debian calls the package essential: "npm test" runs the demo and the build
@@ -30,6 +30,8 @@ case ${1:-test} in
 build) packages=$build ;;
 demo) packages=$demo ;;
 test) packages=$test ;;
+# What guides the fuzzers of what C parses: half a gigabyte, hence not on the tests' list. dpkg-dev unpacks the source of libarchive, which is instrumented too.
+fuzz) packages="$build clang libclang-rt-dev dpkg-dev" ;;
 # What makes clean systems, for test:fresh.
 fresh) packages="$build debootstrap mount util-linux git" ;;
 # What makes the systems that test:matrix runs in.
@@ -37,7 +39,7 @@ matrix) packages="$build debootstrap mount util-linux" ;;
 # What makes the virtual machine of test:vm, and emulates it.
 vm) packages="$build debootstrap mount util-linux e2fsprogs qemu-system-x86" ;;
 *)
-  echo "usage: setup.sh build | demo | test | fresh | matrix | vm [--list]" >&2
+  echo "usage: setup.sh build | demo | test | fuzz | fresh | matrix | vm [--list]" >&2
   exit 2
   ;;
 esac

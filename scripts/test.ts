@@ -77,6 +77,7 @@ const steps: readonly Step[] = [
   { what: "Testing shims and keepers that are killed, and upgrades", command: nodeTest(testFiles("keeper")) },
   { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
   { what: "Running each campaign for a short while", command: nodeTest(testFiles("campaigns")) },
+  { what: "Running each fuzzer for a short while", command: nodeTest(testFiles("fuzz")) },
   { what: "Testing the sanitizer build straight by its socket", command: nodeTest(direct), env: sanitizer },
   { what: "Testing holdfastd", command: nodeTest(testFiles("manager", "images")) },
   { what: "Testing pulls and pushes with a real registry", command: nodeTest(testFiles("registry")) },

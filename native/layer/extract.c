@@ -132,6 +132,11 @@ static void make_parents(const char *path, int depth)
     *slash = 0;
     if (mkdir(parent, 0755) < 0 && errno != EEXIST) fail("cannot make %s: %s", parent, strerror(errno));
     if (stat(parent, &there) < 0) make_link_target(parent, depth);
+    else if (!S_ISDIR(there.st_mode)) {
+      // A file makes way here, not in libarchive: that would come back to the path at the end, and open whatever is there by then.
+      remove_tree(parent);
+      if (mkdir(parent, 0755) < 0) fail("cannot make %s: %s", parent, strerror(errno));
+    }
     seen_add(parent);
     *slash = '/';
   }
@@ -199,6 +204,9 @@ static void extract_one(struct archive *from, struct archive *to, struct archive
 
 uint64_t extract_all(struct stream *stream, const struct limits *limits, const struct placing *placing)
 {
+  // Directories that libarchive makes by itself, where one that we have made is gone again, have the mode that they are to have at once with this mask. With another
+  // it would come back to their paths at the end, and open what somebody has put there meanwhile: a pipe, a device. Entries' own modes know no mask.
+  umask(S_IWOTH);
   struct archive *disk = archive_write_disk_new();
   if (disk == NULL) fail("out of memory");
   archive_write_disk_set_options(disk, EXTRACT_FLAGS);

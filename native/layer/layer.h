@@ -67,6 +67,8 @@ int take(int argc, char **argv);
 void own_mounts(void);
 // Mounts `count` / 4 times TYPE SOURCE FLAGS DATA on `directory`; paths in them may be relative to `base`.
 void mount_all(const char *directory, const char *base, int count, char **mounts);
+// What is mounted on `directory` has no devices that can be opened, and no programs that can be run, as long as it is seen from here.
+void mount_without_devices(const char *directory);
 // Makes it the root and the working directory.
 void enter_root(const char *directory);
 // Gives up every other capability, for good.

@@ -30,6 +30,12 @@ void mount_all(const char *directory, const char *base, int count, char **mounts
   }
 }
 
+void mount_without_devices(const char *directory)
+{
+  if (mount("", directory, "", MS_REMOUNT | MS_BIND | MS_NODEV | MS_NOSUID | MS_NOEXEC, NULL) < 0)
+    fail("mount %s without devices: %s", directory, strerror(errno));
+}
+
 void keep_capabilities(const int *kept, size_t count)
 {
   uint32_t low = 0, high = 0;

@@ -23,6 +23,8 @@ int unpack(int argc, char **argv)
     fail("usage: holdfast-layer unpack ENTRIES:BYTES:RATIO DIRECTORY BASE [TYPE SOURCE FLAGS DATA]... < layer");
   own_mounts();
   mount_all(argv[2], argv[3], argc - 4, argv + 4);
+  // The layer may make any device. Nothing is to open one, by whatever mistake.
+  if (argc > 4) mount_without_devices(argv[2]);
   enter_root(argv[2]);
   keep_capabilities(kept_capabilities, sizeof kept_capabilities / sizeof *kept_capabilities);
   struct stream stream;

@@ -22,6 +22,9 @@ const UNKNOWN_STATUS = 255;
 const REAPED_CHECK = 20;
 const REAPED_CHECKS = 50;
 
+/** For how long an exit may be on its way to us, in ms. */
+const SILENCE = 10_000;
+
 /** A claimed child. */
 export interface Child {
   readonly pid: number;
@@ -50,6 +53,8 @@ export class Reaper {
   readonly #ended = new Set<Claim>();
   /** Those of them that a start may be about which has not come to write anything down, with the newest hold that was out when they ended. */
   readonly #unreaped = new Map<Claim, number>();
+  /** Claims whose processes had ended at the last look, without a word of it: since when, on the monotonic clock. */
+  #overlooked: ReadonlyMap<Claim, number> = new Map();
   /** The holds that are out, by number, the oldest first. */
   readonly #holds = new Set<number>();
   /** How many of the keeper's exits were told of, and not taken yet. */
@@ -151,6 +156,53 @@ export class Reaper {
   /** To be called on SIGCHLD. */
   childChanged(): void {
     if (this.#holds.size === 0) this.#sweep();
+  }
+
+  /**
+   * Looks whether claimed processes have ended without our having been told of it: by a keeper that hangs, or by a wake-up that never came. What is found
+   * so again a while later is told of then. Returns their pids. To be called from time to time, by whomever.
+   */
+  findOverlooked(): number[] {
+    const now = this.#platform.clock.monotonicMs();
+    const suspects = new Map<Claim, number>();
+    const found: number[] = [];
+    for (const claim of [...this.#claims.values(), ...this.#kept.values()]) {
+      const exit = this.#ended.has(claim) ? null : this.#silentExit(claim);
+      if (exit === null) continue;
+      const since = this.#overlooked.get(claim) ?? now;
+      if (now - since < SILENCE) {
+        suspects.set(claim, since);
+        continue;
+      }
+      found.push(claim.pid);
+      this.#endOverlooked(claim, exit);
+    }
+    this.#overlooked = suspects;
+    return found;
+  }
+
+  /** How a process has ended, as far as that can be told without reaping it; null if it lives. */
+  #silentExit({ pid, pidfd }: Claim): Exit | null {
+    const { processes } = this.#platform;
+    try {
+      processes.killPidfd(pidfd, 0);
+    } catch (error) {
+      if (!isSystemError(error, "ESRCH")) throw error;
+      return processes.pidfdExit(pidfd) ?? { pid, status: UNKNOWN_STATUS, signal: 0 };
+    }
+    // It has not been reaped: the number is still its own.
+    return this.#zombieExit(pid);
+  }
+
+  #endOverlooked(claim: Claim, exit: Exit): void {
+    if (this.#claims.get(claim.pid) === claim) {
+      this.#end(claim, exit);
+      return;
+    }
+    // A record of it that comes after all is of nobody.
+    this.#ended.add(claim);
+    claim.settle(exit);
+    this.#platform.clock.after(0, () => this.#release(claim, this.#kept));
   }
 
   /** How many exits of orphans are kept for claims that may come. */
@@ -269,6 +321,7 @@ export class Reaper {
     this.#claims.set(claim.pid, claim);
     fds.watch(claim.pidfd, () => {
       fds.unwatch(claim.pidfd);
+      this.#ended.add(claim);
       // The kernel knows how it ended when it has been reaped, by whomever.
       const ask = (tries: number): void => {
         const exit = processes.pidfdExit(claim.pidfd) ?? this.#zombieExit(claim.pid);
@@ -332,6 +385,7 @@ export class Reaper {
 
   /** Lets a claim go whose exit is written down. Closing a descriptor writes down what is not. */
   #release(claim: Claim, claims: Map<number, Claim>): void {
+    if (claims.get(claim.pid) !== claim) return;
     claims.delete(claim.pid);
     this.#ended.delete(claim);
     this.#platform.fds.close(claim.pidfd);

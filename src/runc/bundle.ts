@@ -72,9 +72,16 @@ function hostId(mappings: readonly IdMapping[], id: number): number {
 function mappingsOf(linux: unknown, name: "uidMappings" | "gidMappings"): IdMapping[] {
   const list = (linux as Record<string, unknown> | null | undefined)?.[name];
   if (!Array.isArray(list)) return [];
-  return list.flatMap(({ containerID = 0, hostID = 0, size = 0 }) => [
-    { containerID: Number(containerID), hostID: Number(hostID), size: Number(size) },
-  ]);
+  return list.map((each: Partial<Record<keyof IdMapping, unknown>> | null) => ({
+    containerID: numberOf(each?.containerID),
+    hostID: numberOf(each?.hostID),
+    size: numberOf(each?.size),
+  }));
+}
+
+/** What is no number is the runtime's to refuse, not ours to fall over. */
+function numberOf(value: unknown): number {
+  return typeof value === "number" ? value : 0;
 }
 
 function stringsOf(value: unknown): Record<string, string> {

@@ -101,18 +101,18 @@ export function parseFlatToml(text: string, source: string): Map<string, string 
     if (inTable || line === "" || line.startsWith("#")) continue;
     const equals = line.indexOf("=");
     if (equals < 0) throw new Error(`${source}: line ${index + 1}: expected KEY = VALUE: ${line}`);
-    const value = parseValue(line.slice(equals + 1).trim());
+    const value = parseValue(line.slice(equals + 1).trim(), `${source}: line ${index + 1}`);
     if (value !== undefined) values.set(unquote(line.slice(0, equals).trim()), value);
   }
   return values;
 }
 
-function parseValue(text: string): string | number | boolean | undefined {
+function parseValue(text: string, place: string): string | number | boolean | undefined {
   const quote = text[0];
   if (quote === '"' || quote === "'") {
     const end = text.indexOf(quote, 1);
     if (end < 0) return undefined;
-    return quote === "'" ? text.slice(1, end) : parseBasicString(text);
+    return quote === "'" ? text.slice(1, end) : parseBasicString(text, place);
   }
   const bare = text.split("#", 1)[0]?.trim() ?? "";
   if (bare === "true") return true;
@@ -122,13 +122,15 @@ function parseValue(text: string): string | number | boolean | undefined {
 }
 
 /** A TOML basic string has JSON's escapes, but for \U, which no option needs. */
-function parseBasicString(text: string): string | undefined {
-  for (let end = text.indexOf('"', 1); end > 0; end = text.indexOf('"', end + 1)) {
-    if (text[end - 1] === "\\") continue;
-    const value: unknown = JSON.parse(text.slice(0, end + 1));
-    return typeof value === "string" ? value : undefined;
+function parseBasicString(text: string, place: string): string | undefined {
+  let end = 1;
+  while (end < text.length && text[end] !== '"') end += text[end] === "\\" ? 2 : 1;
+  if (end >= text.length) return undefined;
+  try {
+    return JSON.parse(text.slice(0, end + 1)) as string;
+  } catch {
+    throw new Error(`${place}: a malformed string: ${text}`);
   }
-  return undefined;
 }
 
 function unquote(key: string): string {

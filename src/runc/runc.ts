@@ -76,8 +76,14 @@ export class Runc {
     await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args: [...args, this.#id] });
   }
 
-  async start(): Promise<void> {
-    await this.#run({ args: ["start", this.#id] });
+  /** `running` is called with the command. */
+  async start(running: (command: Child) => void): Promise<void> {
+    await this.#run({ args: ["start", this.#id], running });
+  }
+
+  /** Takes away what runc leaves of a start in which it was killed when the program had begun: it takes the container for one that waits. */
+  forgetStart(): void {
+    this.#platform.files.remove(`${this.#root}/${this.#id}/exec.fifo`);
   }
 
   /** Runs a process in the container. `processFile` holds its specification. */

@@ -4,6 +4,7 @@ import { BootstrapParams, BootstrapResult } from "../api/generated/bootstrap.ts"
 import { Any } from "../api/generated/google/protobuf/any.ts";
 import { joinCgroup } from "../cgroup/cgroup.ts";
 import { errorText } from "../log/log.ts";
+import { failpoint } from "../platform/failpoint.ts";
 import type { Platform } from "../platform/platform.ts";
 import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
@@ -51,6 +52,7 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
     fds.write(1, encodeAnswer(platform, request, address, joinsNewer));
   };
   if (listener !== undefined) {
+    failpoint("start:bound");
     try {
       joinCgroup(platform, shimCgroup, [self.pid(), keeper]);
       if (self.environment.SCHED_CORE) enableCoreScheduling(platform);

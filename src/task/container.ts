@@ -15,6 +15,7 @@ import { type ProcessSetup, Runc } from "../runc/runc.ts";
 import type { StdioConfig } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { Beginning } from "./beginning.ts";
 import { type CriuRun, restoreRun, runCriu } from "./checkpoint.ts";
 import { claimId, isHalfMade } from "./claim.ts";
 import type { ShimContext } from "./context.ts";
@@ -39,6 +40,8 @@ interface ContainerConfig extends StdioConfig {
   readonly spec: Spec;
   /** Where it comes from a checkpoint. */
   readonly restoring: CriuRun | undefined;
+  /** What an earlier shim has noted of its start. */
+  readonly waitsAs?: string | undefined;
 }
 
 export class Container {
@@ -57,6 +60,7 @@ export class Container {
   readonly #queue = new Queue();
   /** How Start makes the container, where it comes from a checkpoint: until then the runtime does not know it, and it has no process. */
   readonly #restoring: CriuRun | undefined;
+  readonly #beginning: Beginning;
   #isMade = false;
 
   private constructor(context: ShimContext, config: ContainerConfig) {
@@ -71,6 +75,7 @@ export class Container {
     this.#spec = spec;
     this.#launcher = new Launcher(context, config, spec, options);
     this.#restoring = config.restoring;
+    this.#beginning = new Beginning(platform, this.#runc, () => this.init.pid, config.waitsAs);
     const execs = new Map<string, Process>();
     const parts = {
       id,
@@ -111,6 +116,7 @@ export class Container {
         const child = await container.#launchInit("create", command, caller);
         if (caller.cancelled) throw new TtrpcError(Code.CANCELLED, "nobody waits for the container any more");
         container.#watch(child);
+        container.#beginning.note();
       }
       container.#created(request);
     } catch (error) {
@@ -129,8 +135,8 @@ export class Container {
     record: ContainerRecord,
     execs: readonly ExecRecord[],
   ): { container: Container; settled: Promise<boolean> } {
-    const { bundle, options, spec, restoring, init } = record;
-    const container = new Container(context, { ...init, bundle, options, spec, restoring });
+    const { bundle, options, spec, restoring, init, waitsAs } = record;
+    const container = new Container(context, { ...init, bundle, options, spec, restoring, waitsAs });
     context.records.put(container.#key, () => JSON.stringify(container.#record()));
     return { container, settled: container.#resume(record, execs) };
   }
@@ -298,7 +304,7 @@ export class Container {
     const restoring = this.#restoring;
     await this.#exits.trackInit(() =>
       restoring === undefined
-        ? explain("OCI runtime start failed", this.#runc.start())
+        ? explain("OCI runtime start failed", this.#beginning.start())
         : this.#restore(restoring, caller),
     );
   }
@@ -384,12 +390,12 @@ export class Container {
     if (record.exit === undefined) void child?.exited.then(ended);
   }
 
-  /** The runtime was killed while it started the init: whether it has come that far, it knows. */
+  /** The runtime was killed while it started the init. */
   #finishStart(): Promise<void> {
     return this.#queue.run(() =>
       this.#exits.trackInit(async () => {
         if (this.#restoring !== undefined && this.init.pid === 0) await this.#runc.delete(true);
-        else if ((await this.#runc.status()) !== "created") return;
+        else if ((await this.#runc.status()) !== "created" || (await this.#beginning.begins())) return;
         throw new Error("the start came to nothing");
       }),
     );
@@ -416,6 +422,7 @@ export class Container {
       options: this.#options,
       spec: recordedSpec(this.#spec),
       restoring: this.#restoring,
+      waitsAs: this.#beginning.waitsAs,
       isMade: this.#isMade,
       init: this.init.record(),
       startIsDue: this.#exits.startIsDue,

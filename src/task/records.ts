@@ -15,6 +15,8 @@ export interface ContainerRecord {
   readonly isMade: boolean;
   readonly init: ProcessRecord;
   readonly startIsDue: boolean;
+  /** The name of the init's process before it is the program. */
+  readonly waitsAs?: string | undefined;
   readonly execCount: number;
   readonly cgroup?: CgroupRecord | undefined;
 }

@@ -280,6 +280,7 @@ export class TaskService {
       delete: () => container.delete(),
     };
     const owner = {
+      findOverlooked: () => this.#context.reaper.findOverlooked(),
       daemonAnswers: () => this.#context.daemonAnswers(),
       deleted: () => {
         if (this.#containers.get(container.id) === container) this.#remove(container.id);

@@ -1,5 +1,6 @@
 // Notices that nobody will ever ask for a container again, and ends it: its daemon has lost a Delete, forgotten a container that was never started, or
-// is gone itself, bundle and all (containerd issues 7496, 12344). Used by service.ts.
+// is gone itself, bundle and all (containerd issues 7496, 12344). Notices too that a container which is taken for running has no process any more. Used by
+// service.ts.
 import { errorText, type Log } from "../log/log.ts";
 import type { Platform, Timer } from "../platform/platform.ts";
 import type { State } from "./lifecycle.ts";
@@ -23,6 +24,8 @@ export interface Watched {
 }
 
 export interface WatchdogOwner {
+  /** Tells of exits that nobody has been told of. Returns the pids. */
+  findOverlooked(): readonly number[];
   /** Whether the daemon that started the shim, or its successor, is there. */
   daemonAnswers(): boolean;
   /** The container has been deleted. */
@@ -64,11 +67,17 @@ export class Watchdog {
   async #look(): Promise<void> {
     this.#misses = this.#isBundleThere() ? 0 : this.#misses + 1;
     try {
+      this.#findOverlooked();
       if (this.#misses > 0) await this.#missed();
     } catch (error) {
       this.#warn(error);
     }
     this.#lookAgain();
+  }
+
+  #findOverlooked(): void {
+    for (const pid of this.#owner.findOverlooked())
+      this.#log.error("a process has ended, and nobody had said so: its exit is published now", { pid });
   }
 
   async #missed(): Promise<void> {

@@ -9,6 +9,7 @@ import { killStorm } from "./kill-storm/index.ts";
 import { model } from "./model.ts";
 import { readerFaults } from "./reader-faults.ts";
 import { soak } from "./soak.ts";
+import { upgrades } from "./upgrades.ts";
 
 export const campaigns: readonly Campaign[] = [
   killStorm,
@@ -16,6 +17,7 @@ export const campaigns: readonly Campaign[] = [
   readerFaults,
   exhaustion,
   soak,
+  upgrades,
   fuzzFrames,
   fuzzState,
   fuzzConfig,

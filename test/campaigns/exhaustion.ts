@@ -1,4 +1,4 @@
-// Descriptors and processes run out: what is asked is refused and says why, what runs goes on, and all works again when there is room.
+// Descriptors, processes and memory run out: what is asked is refused and says why, what runs goes on, and all works again when there is room.
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -6,6 +6,7 @@ import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { ShimClient } from "../harness/shim-client.ts";
 import type { Campaign, CampaignRun } from "./campaign.ts";
+import { outOfMemory } from "./out-of-memory.ts";
 import type { Random } from "./random.ts";
 
 const PIDS = "/sys/fs/cgroup/pids";
@@ -14,14 +15,14 @@ const IDLE_TICKS = 3;
 
 export const exhaustion: Campaign = {
   name: "exhaustion",
-  what: "descriptors or processes of a shim run out at any step: it says so, lives, does not spin, and goes on when there is room",
-  lives: { short: 4, full: 500 },
+  what: "descriptors, processes or memory of a shim run out at any step: it says so, lives or comes back, does not spin, and goes on when there is room",
+  lives: { short: 6, full: 500 },
   async run(run) {
     const place = await Playground.create();
     try {
       for (let n = 0; n < run.lives; n++) {
         const random = run.random.branch();
-        const fault = n % 2 === 0 ? outOfDescriptors : outOfProcesses;
+        const fault = FAULTS[n % FAULTS.length] ?? outOfDescriptors;
         await fault(run, place, `few-${n}`, random);
         run.did(fault.name);
       }
@@ -32,6 +33,8 @@ export const exhaustion: Campaign = {
     }
   },
 };
+
+const FAULTS = [outOfDescriptors, outOfProcesses, outOfMemory];
 
 async function outOfDescriptors(
   run: CampaignRun,

@@ -47,7 +47,14 @@ const KEEPER = ["runc create:done,keeper:handed-on", "runc create:done,keeper:re
 /** When nobody can ask any more how often it has died. */
 const LAST = ["leave:unnamed", "leave:done"];
 /** In tests of their own: what comes after the first of these is no whole life. */
-const ELSEWHERE = ["keeper:before-engine", "dump", "upgrade:settled", "keeper:gone", "relay:read"];
+const ELSEWHERE = [
+  "start:bound",
+  "keeper:before-engine",
+  "dump",
+  "upgrade:settled",
+  "keeper:gone",
+  "relay:read",
+];
 
 const EVERYWHERE = [...CALLS, ...EVENTS, ...RUNTIME, ...CONNECTION, ...RELAYS, ...TWICE, ...KEEPER, ...LAST];
 
@@ -56,6 +63,16 @@ for (const [index, failpoint] of EVERYWHERE.entries()) {
     const { deaths } = await liveWhole(place, `dies-${index}`, { HOLDFAST_FAILPOINT: failpoint });
     const wanted = failpoint.includes("keeper:") ? 1 : failpoint.split(",").length;
     if (!LAST.includes(failpoint)) assert.ok(deaths >= wanted, `${deaths} deaths: the place was not come to`);
+  });
+}
+
+for (const failpoint of ["start:bound", "effect#1", "effect#2"]) {
+  test(`a shim that is killed while it starts, at ${failpoint}, leaves nothing but the files of its bundle`, async () => {
+    const id = `unborn-${failpoint.replace(/\W/, "-")}`;
+    place.makeBundle(id, { args: ["true"] });
+    await assert.rejects(place.start(id, { env: { HOLDFAST_FAILPOINT: failpoint } }), /"status":137/);
+    await place.removeBundle(id);
+    assert.equal(await place.leftovers(), "");
   });
 }
 

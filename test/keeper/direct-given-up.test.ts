@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { DeleteResponse } from "../../src/api/generated/task.ts";
-import { Playground } from "../harness/direct-shim.ts";
+import { addressFile, Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { keeperOf } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
@@ -38,6 +38,8 @@ test("after the third death within a minute the container is left alone; delete 
   await eventually("the reason", () => existsSync(reason));
   assert.match(readFileSync(reason, "utf8"), /ended 3 times within a minute, the last time by signal 9/);
   assert.ok(isRunning(pid) && isRunning(keeper));
+  const socket = addressFile(place.bundle(id)).replace("unix://", "");
+  await eventually("the socket's name to be free", () => !existsSync(socket));
 
   process.kill(pid, "SIGTERM");
   await eventually("the keeper to leave after its last child", () => !isRunning(keeper));

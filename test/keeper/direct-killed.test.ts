@@ -1,6 +1,6 @@
 // The shim is killed with SIGKILL and comes back by itself: whoever is connected to it, and whoever writes or reads a container's stdio, does not notice.
 import assert from "node:assert/strict";
-import { openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
@@ -63,7 +63,6 @@ test("input and output go on, nothing of them is lost, and the end of the output
     await stdout.until("the echo", (text) => text.includes(`got after ${round}`));
   }
   await shim.closeStdin("flows");
-  const { closeSync } = await import("node:fs");
   closeSync(input);
   await stdout.ended;
   assert.equal(
@@ -106,7 +105,36 @@ test("an exec, its exit and its terminal outlive the shim; new ones start in the
   await place.endContainer(shim, "execs");
   await place.forget(shim, "execs");
   screen.close();
-  (await import("node:fs")).closeSync(held);
+  closeSync(held);
+});
+
+test("what a terminal has printed and nobody has read yet does not go with the shim", async () => {
+  const shim = await place.shim("prints", { args: ["sleep", "1000"] });
+  await shim.create("prints", place.bundle("prints"));
+  await shim.start("prints");
+  const path = makeFifo(join(place.directory, "prints-stdout"));
+  const held = openSync(path, "r+");
+  await shim.exec("prints", "e", ["sh", "-c", "stty -opost; seq 1 60000; exit 3"], {
+    stdout: path,
+    terminal: true,
+  });
+  await shim.start("prints", "e");
+  // There is no more room in the fifo, and more in the terminal.
+  await eventually("both to be full", async () => {
+    const { fill, pid } = await shim.dump();
+    const filled = Object.keys(fill).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+    return filled.includes(path) && filled.some((name) => name.includes("ptmx"));
+  });
+  await kill(shim, "prints");
+  await shim.state("prints");
+  const screen = new FifoReader(path);
+  closeSync(held);
+  assert.equal((await shim.wait("prints", "e")).exitStatus, 3);
+  await shim.delete("prints", "e");
+  await screen.ended;
+  assert.equal(screen.text, Array.from({ length: 60_000 }, (_, n) => `${n + 1}\n`).join(""));
+  await place.endContainer(shim, "prints");
+  await place.forget(shim, "prints");
 });
 
 test("what ends while no shim is there is told by the next one: an exec's exit before the init's", async () => {

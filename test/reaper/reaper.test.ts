@@ -3,14 +3,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Exit, Platform } from "../../src/platform/platform.ts";
-import { Reaper } from "../../src/reaper/reaper.ts";
+import { type Child, Reaper } from "../../src/reaper/reaper.ts";
 
 const SELF = 1;
+const KEEPER = 2;
 
 /** Children that have exited, processes by their parent, and a clock that is turned by hand. */
 class FakeHost {
   readonly zombies: Exit[] = [];
   readonly parents = new Map<number, number>();
+  /** Processes that have ended and are not reaped, with their wait status, and those that somebody else has reaped. */
+  readonly ended = new Map<number, number>();
+  readonly reaped = new Set<number>();
+  now = 0;
   #timers: (() => void)[] = [];
 
   /** An orphan of ours has ended. */
@@ -31,6 +36,8 @@ class FakeHost {
     };
     return {
       clock: {
+        monotonicMs: () => this.now,
+        realtimeNs: () => 0n,
         after: (_ms: number, fire: () => void) => {
           this.#timers.push(fire);
           return { cancel: () => this.#timers.splice(this.#timers.indexOf(fire), 1) };
@@ -40,7 +47,8 @@ class FakeHost {
       files: {
         read: (path: string) => {
           const pid = Number(path.split("/")[2]);
-          return `${pid} (a) b) S ${this.parents.get(pid) ?? missing(pid)} 0 0`;
+          const state = this.ended.has(pid) ? "Z" : "S";
+          return `${pid} (a) b) ${state} ${this.parents.get(pid) ?? missing(pid)} 0 ${this.ended.get(pid) ?? 0}`;
         },
       },
       processes: {
@@ -52,9 +60,13 @@ class FakeHost {
             1,
           ),
         reapPidfd: () => null,
-        killPidfd() {},
+        pidfdExit: () => null,
+        killPidfd: (pidfd: number) => {
+          if (this.reaped.has(pidfd - 1000)) missing(pidfd - 1000);
+        },
       },
       self: { pid: () => SELF },
+      keeping: { keeper: () => ({ pid: KEEPER }), exit: () => null, takeExits() {} },
     } as unknown as Platform;
   }
 }
@@ -128,4 +140,57 @@ test("a claim of a pid that was swept and is a process of somebody else's by now
   host.parents.set(100, 55);
   assert.equal((await reaper.claim(100).exited).status, 7);
   release();
+});
+
+/** Whether it has been told how the child ended, and what. */
+function watchExit(child: Child): { status: number | undefined } {
+  const seen: { status: number | undefined } = { status: undefined };
+  void child.exited.then(({ status }) => {
+    seen.status = status;
+  });
+  return seen;
+}
+
+const settled = (): Promise<void> => new Promise((next) => setImmediate(next));
+
+for (const [whose, parent] of [
+  ["our own child, whose wake-up never came", SELF],
+  ["a child of a keeper that hangs", KEEPER],
+] as const) {
+  test(`an exit that nobody tells of is found, with its status: ${whose}`, async () => {
+    const host = new FakeHost();
+    host.parents.set(100, parent);
+    host.parents.set(101, parent);
+    const reaper = new Reaper(host.platform());
+    const seen = watchExit(reaper.adopt(100, 1100));
+    const other = watchExit(reaper.adopt(101, 1101));
+    assert.deepEqual(reaper.findOverlooked(), []);
+    host.ended.set(100, 7 << 8);
+    assert.deepEqual(reaper.findOverlooked(), [], "it may be on its way");
+    host.now += 9_999;
+    assert.deepEqual(reaper.findOverlooked(), [], "whoever looks again at once knows no more");
+    host.now += 1;
+    assert.deepEqual(reaper.findOverlooked(), [100]);
+    await settled();
+    assert.deepEqual([seen.status, other.status], [7, undefined]);
+    host.now += 60_000;
+    assert.deepEqual(reaper.findOverlooked(), [], "once");
+    host.pass();
+    host.now += 60_000;
+    assert.deepEqual(reaper.findOverlooked(), []);
+  });
+}
+
+test("a process that somebody else has reaped is gone with a status that nobody knows", async () => {
+  const host = new FakeHost();
+  host.parents.set(100, KEEPER);
+  const reaper = new Reaper(host.platform());
+  const seen = watchExit(reaper.adopt(100, 1100));
+  host.reaped.add(100);
+  // The number is another's by now.
+  reaper.findOverlooked();
+  host.now += 10_000;
+  assert.deepEqual(reaper.findOverlooked(), [100]);
+  await settled();
+  assert.equal(seen.status, 255);
 });

@@ -79,6 +79,17 @@ test("options of an unknown type are refused by name", () => {
   );
 });
 
+test("flat TOML: a text that ends in a backslash", () => {
+  const values = parseFlatToml('a = "C:\\\\"\nb = "x\\\\\\"y" # z\n', "t");
+  assert.deepEqual(
+    [...values],
+    [
+      ["a", "C:\\"],
+      ["b", 'x\\"y'],
+    ],
+  );
+});
+
 test("flat TOML: escapes, quotes, comments, and lines that are none", () => {
   const values = parseFlatToml('a = "x\\"y\\n"\nb=\'c:\\d\'\n\n# c = 1\nd = 12 # twelve\ne = [1]\n', "t");
   assert.deepEqual(
@@ -89,5 +100,6 @@ test("flat TOML: escapes, quotes, comments, and lines that are none", () => {
       ["d", 12],
     ],
   );
+  assert.throws(() => parseFlatToml('a = 1\nb = "\\q"', "t"), /t: line 2: a malformed string: "\\q"/);
   assert.throws(() => parseFlatToml("a = 1\nnonsense", "t"), /t: line 2: expected KEY = VALUE: nonsense/);
 });

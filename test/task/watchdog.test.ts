@@ -17,6 +17,8 @@ class Scene {
   hasBundle = true;
   hasDaemon = false;
   isUndeletable = false;
+  /** What a look will find. */
+  overlooked: number[] = [];
   end: () => void = () => {};
   readonly watchdog: Watchdog;
 
@@ -24,7 +26,8 @@ class Scene {
     this.state = state;
     const scene = this;
     const files = { stat: () => (this.hasBundle ? { kind: "directory" } : null) };
-    const log = { warning: (message: string) => this.did.push(message) };
+    const note = (message: string) => this.did.push(message);
+    const log = { warning: note, error: note };
     const ended = new Promise<void>((resolve) => {
       this.end = resolve;
     });
@@ -45,7 +48,11 @@ class Scene {
           if (scene.isUndeletable) throw new Error("the runtime refuses");
         },
       },
-      { daemonAnswers: () => this.hasDaemon, deleted: () => this.did.push("deleted") },
+      {
+        findOverlooked: () => this.overlooked.splice(0),
+        daemonAnswers: () => this.hasDaemon,
+        deleted: () => this.did.push("deleted"),
+      },
     );
   }
 
@@ -141,4 +148,14 @@ test("a container that is gone is not held by its watch", async () => {
   scene.end();
   for (let n = 0; n < 5; n++) await scene.turn(LIVING);
   assert.deepEqual(scene.did, []);
+});
+
+test("an exit that nobody was told of is looked for at every look, and reported", async () => {
+  const scene = new Scene("running");
+  await scene.turn(LIVING);
+  assert.deepEqual(scene.did, []);
+  scene.overlooked = [42];
+  await scene.turn(LIVING);
+  await scene.turn(LIVING);
+  assert.deepEqual(scene.did, ["a process has ended, and nobody had said so: its exit is published now"]);
 });

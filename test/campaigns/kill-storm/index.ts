@@ -1,4 +1,5 @@
 // The kill storm: eight clients live containers' lives while everybody around them is killed and stopped; each knows how its containers truly end.
+import { shimSocket } from "../../harness/leftovers.ts";
 import { ShimClient } from "../../harness/shim-client.ts";
 import type { Campaign } from "../campaign.ts";
 import { Killer } from "./killer.ts";
@@ -33,7 +34,13 @@ export const killStorm: Campaign = {
         .filter((line) => !isOthers(storm, line))
         .join("\n");
       run.check("what is left of all", left === "", left);
-      for (const socket of left.matchAll(/^socket (.+)$/gm)) run.fail(await dumpOf(socket[1] ?? ""));
+      for (const [, socket = ""] of left.matchAll(/^socket (.+)$/gm)) {
+        const { daemon } = storm;
+        const id = [...daemon.ctr.ids].find(
+          (each) => shimSocket(daemon.address, daemon.namespace, each) === socket,
+        );
+        run.fail(`${storm.storyOf(id ?? "nobody")}\n${await dumpOf(socket)}`);
+      }
     } finally {
       await storm.daemon.close();
     }

@@ -46,6 +46,7 @@ export class Life {
     daemon.ctr.ids.add(id);
     run.did("lives");
     this.#makeFifos();
+    this.#storm.plant(id, this.#plan.failpoint);
     let status: number | undefined;
     try {
       await this.#begin();
@@ -63,7 +64,8 @@ export class Life {
         run.check(
           "tasks that vanished",
           this.#mayBeLost,
-          () => `${id}: gone ${error.message}, and no shim of it was killed for good\n${this.#logged()}`,
+          () =>
+            `${id}: gone ${error.message}, and no shim of it was killed for good\n${this.#storm.storyOf(id)}`,
         );
     }
     await this.#remove();
@@ -91,12 +93,6 @@ export class Life {
   #makeFifos(): void {
     makeFifos(this.#fifos);
     this.#go = openSync(this.#goPath, constants.O_RDWR | constants.O_NONBLOCK);
-  }
-
-  /** What its daemon has said of it since it was started. */
-  #logged(): string {
-    const lines = this.#storm.log.split("\n").filter((line) => line.includes(this.#plan.id));
-    return lines.slice(-8).join("\n");
   }
 
   get #shimWasHit(): boolean {
@@ -245,7 +241,9 @@ export class Life {
     const log = this.#storm.logOf(id);
     const text = this.#output?.text ?? (existsSync(log) ? readFileSync(log, "latin1") : "");
     const wanted = isKilled ? 128 + SIGKILL : this.#plan.status;
-    const neverRan = this.#storm.wasHit(id, "runc") && text === "";
+    // A runc that is killed at its start lets go of a process that is not the program yet, which may say so.
+    const saysSo = text.startsWith("write exec fifo ");
+    const neverRan = this.#storm.wasHit(id, "runc") && (text === "" || saysSo);
     const allowed = [
       wanted,
       ...(this.#isCut || this.#mayBeLost ? [128 + SIGKILL] : []),
@@ -257,8 +255,8 @@ export class Life {
     const loggerWasHit = stdio === "logger" && this.#storm.wasHit(id, "logger");
     // Of what was cut short there is a beginning.
     const isPart = this.#isCut || this.#mayBeLost || loggerWasHit || (neverRan && status !== wanted);
-    const holds = isPart ? whole.startsWith(text) : text === whole;
-    run.check("outputs", holds, () => difference(id, text, whole));
+    const holds = neverRan && saysSo ? status === 1 : isPart ? whole.startsWith(text) : text === whole;
+    run.check("outputs", holds, () => `${difference(id, text, whole)}\n${this.#storm.storyOf(id)}`);
   }
 
   async #remove(): Promise<void> {

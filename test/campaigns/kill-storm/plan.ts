@@ -19,6 +19,32 @@ export interface LifePlan {
   readonly execs: readonly ExecPlan[];
   /** Ended by the client's SIGKILL in place of its go. */
   readonly isKilled: boolean;
+  /** Where its shim dies in its own code, and perhaps the next one too; empty for nowhere. */
+  readonly failpoint: string;
+}
+
+/** Places of the shim's code that a life comes to (docs/reliability.md). */
+const PLACES = [
+  ...[
+    "Create:request",
+    "Create:response",
+    "Start:request",
+    "Start:response",
+    "Exec:response",
+    "Wait:request",
+  ],
+  ...["Delete:request", "Delete:response", "runc create:running", "runc create:done", "runc start:running"],
+  ...["runc exec:running", "runc exec:done", "runc delete:running", "runc delete:done", "relay:moved"],
+  ...["Forward/tasks/create:request", "Forward/tasks/exit:request", "Forward/tasks/exit:response"],
+  ...["publish/tasks/exit", "publish/tasks/delete", "leave:unnamed", "leave:done"],
+] as const;
+
+function planFailpoint(random: Random): string {
+  if (random.chance(0.7)) return "";
+  const anywhere = (): string => `${random.pick(["effect", "state"])}#${random.between(6, 60)}`;
+  const first = random.chance(0.5) ? random.pick(PLACES) : anywhere();
+  if (random.chance(0.8)) return first;
+  return `${first},${random.pick(["resume:begun", "resume:containers", `effect#${random.between(1, 8)}`])}`;
 }
 
 export function planLife(random: Random, id: string): LifePlan {
@@ -37,6 +63,7 @@ export function planLife(random: Random, id: string): LifePlan {
     stdio: random.pick(["fifo", "fifo", "terminal", "logger"]),
     execs,
     isKilled: random.chance(0.15),
+    failpoint: planFailpoint(random),
   };
 }
 

@@ -1,12 +1,14 @@
 // What all lives of a storm share: the daemon, which comes back whenever it has died, its client, and who was hit by what.
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DaemonClient } from "../../../src/cli/containers/daemon-client.ts";
 import { callCode } from "../../../src/cli/text/problem.ts";
 import { Code } from "../../../src/ttrpc/status.ts";
 import { Daemon } from "../../harness/daemon.ts";
+import { isGoShim, shimBinary } from "../../harness/runtime.ts";
 import type { CampaignRun } from "../campaign.ts";
 
 /** No step of a life takes longer, however often the daemon dies meanwhile, in ms. */
@@ -39,6 +41,8 @@ export class Storm {
   readonly daemon: Daemon;
   readonly logger: string;
   readonly #hits = new Map<string, Set<Hit>>();
+  /** A file for each container whose shim is to die in its own code: where. */
+  readonly #places: string;
   readonly #shimDeaths = new Map<string, number>();
   /** Whether shims have keepers, as far as was seen. */
   hasKeepers = false;
@@ -50,19 +54,27 @@ export class Storm {
   /** What waits for steps of the lives, and how many it waits for. */
   #waiting: { left: number; readonly done: () => void } | undefined;
 
-  private constructor(run: CampaignRun, daemon: Daemon) {
+  private constructor(run: CampaignRun, daemon: Daemon, places: string) {
+    this.#places = places;
     this.run = run;
     this.daemon = daemon;
     const directory = join(daemon.directory, "logs");
     mkdirSync(directory);
     this.logger = join(daemon.directory, "logger");
-    writeFileSync(this.logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >${directory}/$CONTAINER_ID\n`, {
+    writeFileSync(this.logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >>${directory}/$CONTAINER_ID\n`, {
       mode: 0o755,
     });
   }
 
   static async begin(run: CampaignRun): Promise<Storm> {
-    const storm = new Storm(run, await Daemon.start({ logLevel: "info" }));
+    const places = mkdtempSync(join(tmpdir(), "holdfast-failpoints-"));
+    const shim = join(places, "shim");
+    writeFileSync(shim, shimWithFailpoints(places), { mode: 0o755 });
+    const storm = new Storm(
+      run,
+      await Daemon.start({ logLevel: "info", ...(isGoShim ? {} : { shim }) }),
+      places,
+    );
     storm.#client = await DaemonClient.connect(storm.daemon.address, storm.daemon.namespace, CALL_TIMEOUT);
     void storm.#revive();
     return storm;
@@ -95,6 +107,21 @@ export class Storm {
     hits.add(by);
     if (by === "shim") this.#shimDeaths.set(id, (this.#shimDeaths.get(id) ?? 0) + 1);
     this.#hits.set(id, hits);
+  }
+
+  /** By what a container's processes were hit, and the last that its daemon has said of it. */
+  storyOf(id: string): string {
+    const hits = [...(this.#hits.get(id) ?? [])].join(", ");
+    const lines = this.log.split("\n").filter((line) => line.includes(id));
+    return [`${id}: hit were ${hits || "none"}`, ...lines.slice(-10)].join("\n");
+  }
+
+  /** Has the container's first shim die at these places of its code, as it comes to them. */
+  plant(id: string, failpoint: string): void {
+    if (failpoint === "" || isGoShim) return;
+    this.run.did("shims with a failpoint");
+    writeFileSync(join(this.#places, id), `${failpoint}\n`);
+    for (const _ of failpoint.split(",")) this.hit(id, "shim");
   }
 
   wasHit(id: string, by: Hit): boolean {
@@ -146,6 +173,7 @@ export class Storm {
   async end(): Promise<string> {
     this.#isOver = true;
     this.#client?.close();
+    rmSync(this.#places, { recursive: true });
     return this.daemon.isRunning ? this.daemon.leftovers() : "the daemon does not run";
   }
 
@@ -165,6 +193,22 @@ export class Storm {
       }
     }
   }
+}
+
+/** A program that starts the shim with the failpoint that is planted for its container, once. */
+function shimWithFailpoints(places: string): string {
+  return `#!/bin/sh
+for word; do
+  [ "$last" = -id ] && id=$word
+  last=$word
+done
+if [ "$last" = start ] && [ -e ${places}/$id ]; then
+  read -r HOLDFAST_FAILPOINT <${places}/$id
+  rm ${places}/$id
+  export HOLDFAST_FAILPOINT
+fi
+exec ${shimBinary()} "$@"
+`;
 }
 
 /** The code of what steadily() rejected with. */
