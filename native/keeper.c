@@ -24,7 +24,11 @@
 
 #include "host.h"
 
-enum { DEATHS = 3 };
+enum {
+  DEATHS = 3,
+  // What a keeper says that can make no engine, in the place of an exit status.
+  NO_KEEPER = 255,
+};
 static const int64_t DEATH_WINDOW_NS = 60ll * 1000000000;
 // How long an engine that was just executed may live and count as one that cannot read the state.
 static const int64_t TRIAL_NS = 5ll * 1000000000;
@@ -99,7 +103,8 @@ static void show_as_keeper(bool yes)
   else memcpy(memset(area, 0, length), name, sizeof name);
 }
 
-// A child with memory of its own, and one descriptor table with us. Returns in the child; the parent gets its pid, or -1.
+// A child with memory of its own, and one descriptor table with us. Returns in the child; the parent gets its pid, or -1: not every emulator of a
+// processor (qemu's of programs), nor every sandbox, has that kind of clone.
 static pid_t clone_engine(void)
 {
   show_as_keeper(false);
@@ -321,7 +326,7 @@ static void begin_keeping(void)
   engine = clone_engine();
   if (engine == 0) return;
   if (engine < 0) {
-    keeper_started(1);
+    keeper_started(NO_KEEPER);
     leave(1);
   }
   keep();
@@ -329,14 +334,25 @@ static void begin_keeping(void)
 
 // --- start ------------------------------------------------------------------------------------------------------------
 
-// In the process that was started: waits for the status of the start.
-static _Noreturn void await_start(int fd)
+// In the process that was started: waits for the status of the start, and ends with it. Returns if there can be no keeper.
+static void await_start(int fd)
 {
   uint8_t status = 1;
   ssize_t n;
   do n = read(fd, &status, 1);
   while (n < 0 && errno == EINTR);
-  _exit(n == 1 ? status : 1);
+  if (n != 1 || status != NO_KEEPER) _exit(n == 1 ? status : 1);
+  close(fd);
+}
+
+// As if there had never been one.
+static void forget_keeper(pid_t pid)
+{
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+  munmap(keeper.kept, 4096);
+  const int fds[] = {keeper.state, keeper.page, keeper.poke, keeper.program};
+  for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) close(fds[i]);
+  keeper = (struct keeper){.state = -1, .page = -1, .poke = -1, .program = -1, .fallback = -1};
 }
 
 static void launch_keeper(void)
@@ -348,6 +364,8 @@ static void launch_keeper(void)
   if (pid > 0) {
     close(ends[1]);
     await_start(ends[0]);
+    forget_keeper(pid);
+    return;
   }
   failpoint_choose_keepers();
   close(ends[0]);

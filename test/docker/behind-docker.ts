@@ -150,9 +150,7 @@ export async function testBehindDocker(way: Way): Promise<void> {
 
   onDocker("--init reaps what nobody waits for", async (docker) => {
     const script = "for n in 1 2 3 4 5; do (sleep 0 &) ; done; sleep 1000000";
-    const made = await docker.try(["run", "-d", "--init", "--name", "init", IMAGE, "sh", "-c", script]);
-    if (/docker-init.*not found/.test(made.stderr)) return; // Debian has it in the package tini
-    assert.equal(made.status, 0, made.stderr);
+    await docker.do(["run", "-d", "--init", "--name", "init", IMAGE, "sh", "-c", script]);
     await eventually("no zombie to be there", async () => {
       return !/ Z /.test(await docker.do(["exec", "init", "ps", "-o", "pid,stat,comm"]));
     });

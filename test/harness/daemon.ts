@@ -21,6 +21,7 @@ import { EventLog } from "./events.ts";
 import { eventually, patience } from "./eventually.ts";
 import { shimOver } from "./keeper.ts";
 import { Leftovers } from "./leftovers.ts";
+import { ownNamespace } from "./namespace.ts";
 import { buildRootfs, ociSpec, type SpecOptions } from "./rootfs.ts";
 import { containerdVersion, daemonKind, HOLDFASTD, runtimeName, shimBinary } from "./runtime.ts";
 
@@ -71,8 +72,6 @@ const NO_SETTINGS = Object.fromEntries(
   ]),
 );
 
-let daemonsStarted = 0;
-
 export class Daemon {
   readonly directory: string;
   readonly namespace: string;
@@ -88,8 +87,7 @@ export class Daemon {
     this.#options = options;
     // The socket's path is short so that it fits into a unix address.
     this.directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-")));
-    daemonsStarted += 1;
-    this.namespace = `e2e-${process.pid}-${daemonsStarted}`;
+    this.namespace = ownNamespace("e2e");
     this.address = join(this.directory, "c.sock");
     this.rootfs = buildRootfs(join(this.directory, "rootfs"));
     const { runtime } = this;

@@ -18,11 +18,10 @@ import { type Output, run } from "./command.ts";
 import { EventsServer } from "./events-server.ts";
 import { makeFifo } from "./fifo.ts";
 import { Leftovers } from "./leftovers.ts";
+import { ownNamespace } from "./namespace.ts";
 import { buildRootfs, ociSpec, type SpecOptions } from "./rootfs.ts";
 import { isGoShim, shimBinary } from "./runtime.ts";
 import { ShimClient } from "./shim-client.ts";
-
-let playgrounds = 0;
 
 /** What a test says of its container; the root filesystem is the busybox one unless it names another. */
 export type BundleSpec = Omit<SpecOptions, "rootfs" | "cgroupsPath"> & { readonly rootfs?: string };
@@ -51,8 +50,7 @@ export class Playground {
   private constructor(events: EventsServer, directory: string) {
     this.directory = directory;
     this.events = events;
-    playgrounds += 1;
-    this.namespace = `direct-${process.pid}-${playgrounds}`;
+    this.namespace = ownNamespace("direct");
     this.address = join(directory, "c.sock");
     this.rootfs = buildRootfs(join(directory, "rootfs"));
     this.#leftovers = new Leftovers(directory, this.address, this.namespace, DEFAULT_RUNTIME_ROOT);
