@@ -115,6 +115,16 @@ static JSValue host_stat_path(JSContext *ctx, JSValueConst self, int argc, JSVal
   return result;
 }
 
+static JSValue host_stat_fd(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int fd;
+  if (arg_fd(ctx, argv[0], &fd) < 0) return JS_EXCEPTION;
+  struct stat status;
+  return fstat(fd, &status) < 0 ? throw_errno(ctx, errno, "fstat", NULL) : new_stat(ctx, &status);
+}
+
 // What the calls with one path do; one JavaScript function each, by magic number.
 enum path_call { MAKE_DIRECTORY, REMOVE_DIRECTORY, UNLINK };
 static const char *const path_call_names[] = {"mkdir", "rmdir", "unlink"};
@@ -194,6 +204,7 @@ static JSValue host_list_directory(JSContext *ctx, JSValueConst self, int argc, 
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("readFile", 2, host_read_file),
     JS_CFUNC_DEF("statPath", 1, host_stat_path),
+    JS_CFUNC_DEF("statFd", 1, host_stat_fd),
     JS_CFUNC_MAGIC_DEF("makeDirectory", 2, host_path_call, MAKE_DIRECTORY),
     JS_CFUNC_MAGIC_DEF("removeDirectory", 1, host_path_call, REMOVE_DIRECTORY),
     JS_CFUNC_MAGIC_DEF("unlink", 1, host_path_call, UNLINK),

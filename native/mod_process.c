@@ -105,6 +105,16 @@ static JSValue host_kill_pidfd(JSContext *ctx, JSValueConst self, int argc, JSVa
   return JS_UNDEFINED;
 }
 
+static JSValue host_take_descriptor(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  int pidfd, theirs;
+  if (arg_fd(ctx, argv[0], &pidfd) < 0 || arg_fd(ctx, argv[1], &theirs) < 0) return JS_EXCEPTION;
+  long fd = syscall(SYS_pidfd_getfd, pidfd, theirs, 0); // close-on-exec by itself
+  return fd < 0 ? throw_errno(ctx, errno, "pidfd_getfd", NULL) : JS_NewInt32(ctx, (int32_t)fd);
+}
+
 static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("openPidfd", 1, host_open_pidfd),
     JS_CFUNC_DEF("reapPidfd", 2, host_reap_pidfd),
@@ -112,5 +122,6 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_DEF("reapPid", 1, host_reap_pid),
     JS_CFUNC_DEF("pidfdExit", 1, host_pidfd_exit),
     JS_CFUNC_DEF("killPidfd", 2, host_kill_pidfd),
+    JS_CFUNC_DEF("takeDescriptor", 2, host_take_descriptor),
 };
 HOST_EXPORTS(process_exports, entries);

@@ -3,6 +3,7 @@ import { useTextEncoding } from "../../src/api/text-encoding.ts";
 import { errorText } from "../../src/log/log.ts";
 import type { Platform } from "../../src/platform/platform.ts";
 import { quickjsPlatform } from "../../src/platform/quickjs.ts";
+import { adopt } from "../../src/shim/adopt.ts";
 import { type Arguments, parseArguments } from "../../src/shim/args.ts";
 import { start } from "../../src/shim/bootstrap.ts";
 import { deleteContainer } from "../../src/shim/delete.ts";
@@ -21,6 +22,7 @@ async function run(platform: Platform): Promise<void> {
   if (args.version) write(STDOUT, platform.text.encode(versionText(PROGRAM)));
   else if (args.probeState) write(STDOUT, platform.text.encode(probeState(platform)));
   else if (args.info) write(STDOUT, await runtimeInfo(platform));
+  else if (args.action === "start" && args.adopt) return adopt(platform, demandIdentity(args));
   else if (args.action === "start") return start(platform, demandIdentity(args));
   else if (args.action === "delete") {
     const warn = (text: string): void => write(STDERR, platform.text.encode(`${text}\n`));

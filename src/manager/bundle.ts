@@ -4,8 +4,10 @@ import { randomBytes } from "node:crypto";
 import {
   chmodSync,
   chownSync,
+  existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -21,6 +23,7 @@ import { unmountBelow } from "./mounts.ts";
 
 const BOOTSTRAP = "bootstrap.json";
 const SHIM_PATH = "shim-binary-path";
+const JOURNAL = "holdfast.state";
 const RUNTIME_ROOT = "runtime-root";
 
 export interface BundlePlace {
@@ -79,6 +82,23 @@ export class Bundle {
     if (gid === 0) return;
     chownSync(this.path, process.getuid?.() ?? 0, gid);
     chmodSync(this.path, 0o710);
+  }
+
+  /** Whether a shim of ours has made a container here: its journal is there (src/task/journal.ts). */
+  hasJournal(): boolean {
+    return existsSync(join(this.path, JOURNAL));
+  }
+
+  /** Whether the shim has said that nobody knows how its container ended. */
+  isEndUnknown(): boolean {
+    try {
+      const { exit } = JSON.parse(readFileSync(join(this.path, JOURNAL), "utf8")) as {
+        exit?: { unknown?: unknown };
+      };
+      return exit?.unknown === true;
+    } catch {
+      return false;
+    }
   }
 
   writeShim({ version, address }: ShimAddress): void {

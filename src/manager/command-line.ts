@@ -99,6 +99,7 @@ function load(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv): 
     hostsDir: settingOf("hostsDir"),
     runtimes: file.runtimes,
     ...(file.keeper !== undefined && { keeper: file.keeper }),
+    ...(file.adopt !== undefined && { adopt: file.adopt }),
     timeouts: { ...DEFAULTS.timeouts, ...file.timeouts },
   };
 }

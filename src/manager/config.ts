@@ -35,6 +35,8 @@ export interface Config {
   readonly runtimes: Readonly<Record<string, string>>;
   /** Whether our shims have a keeper, which starts them again when they are killed; they do where nobody says otherwise. */
   readonly keeper?: boolean;
+  /** Whether another shim takes a container over whose shim and keeper were both killed; it is killed and cleaned up otherwise. So where nobody says otherwise. */
+  readonly adopt?: boolean;
   readonly timeouts: Timeouts;
 }
 
@@ -131,8 +133,11 @@ export interface ConfigFile {
   readonly values: Partial<Record<Setting["key"], string>>;
   readonly runtimes: Record<string, string>;
   readonly keeper?: boolean;
+  readonly adopt?: boolean;
   readonly timeouts: Partial<Timeouts>;
 }
+
+type ShimSwitches = Pick<ConfigFile, "keeper" | "adopt">;
 
 /** A file that nobody named may be missing. Throws a ConfigError that names the file, and the key. Values are not looked at, but for their types. */
 export function readConfigFile(path: string, isNamed: boolean): ConfigFile {
@@ -158,26 +163,27 @@ function readTables(path: string, content: Readonly<Record<string, unknown>>): C
   const values: Partial<Record<Setting["key"], string>> = {};
   let runtimes: Record<string, string> = {};
   let timeouts: Partial<Timeouts> = {};
-  let keeper: Pick<ConfigFile, "keeper"> = {};
+  let shim: ShimSwitches = {};
   for (const [name, value] of Object.entries(content)) {
     const setting = SETTINGS.find(({ toml }) => toml === name);
     if (setting !== undefined) values[setting.key] = textOf(path, name, value);
     else if (name === "runtimes") runtimes = readRuntimes(path, tableOf(path, name, value));
-    else if (name === "shim") keeper = readShim(path, tableOf(path, name, value));
+    else if (name === "shim") shim = readShim(path, tableOf(path, name, value));
     else if (name === "timeouts") timeouts = readTimeouts(path, tableOf(path, name, value));
     else throw new ConfigError(`${path}: ${name}: there is no such setting`);
   }
-  return { path, values, runtimes, ...keeper, timeouts };
+  return { path, values, runtimes, ...shim, timeouts };
 }
 
-function readShim(path: string, table: Readonly<Record<string, unknown>>): Pick<ConfigFile, "keeper"> {
+function readShim(path: string, table: Readonly<Record<string, unknown>>): ShimSwitches {
   for (const [name, value] of Object.entries(table)) {
-    if (name !== "keeper") throw new ConfigError(`${path}: shim.${name}: there is no such setting`);
+    if (name !== "keeper" && name !== "adopt")
+      throw new ConfigError(`${path}: shim.${name}: there is no such setting`);
     if (typeof value !== "boolean") {
-      throw new ConfigError(`${path}: shim.keeper is ${JSON.stringify(value)}: give true or false`);
+      throw new ConfigError(`${path}: shim.${name} is ${JSON.stringify(value)}: give true or false`);
     }
   }
-  return table as Pick<ConfigFile, "keeper">;
+  return table as ShimSwitches;
 }
 
 function readRuntimes(path: string, table: Readonly<Record<string, unknown>>): Record<string, string> {
@@ -219,12 +225,13 @@ function tableOf(path: string, name: string, value: unknown): Record<string, unk
 }
 
 /** The file that sets exactly this. */
-export function configText({ runtimes, timeouts, keeper, ...settings }: Config): string {
+export function configText({ runtimes, timeouts, keeper, adopt, ...settings }: Config): string {
   const plain = Object.fromEntries(SETTINGS.map(({ key, toml }) => [toml, settings[key]]));
   const times = Object.fromEntries(
     Object.entries(TIMEOUTS).map(([key, name]) => [name, timeouts[key as keyof Timeouts]]),
   );
-  const shim = keeper === undefined ? {} : { shim: { keeper } };
+  const switches = { ...(keeper !== undefined && { keeper }), ...(adopt !== undefined && { adopt }) };
+  const shim = Object.keys(switches).length === 0 ? {} : { shim: switches };
   return stringify({ ...plain, runtimes, ...shim, timeouts: times });
 }
 
@@ -243,9 +250,11 @@ ${settings.join("\n")}
 # "io.containerd.runc.v2" = "io.containerd.holdfast.v2"
 [runtimes]
 
-# A process beside each of our shims starts it again when it is killed. Not with these lines:
+# A process beside each of our shims starts it again when it is killed; if both are, another shim takes the container over. Not with these lines (without the
+# second, the container is killed and cleaned up then, as containerd does):
 # [shim]
 # keeper = false
+# adopt = false
 
 # In milliseconds.
 [timeouts]

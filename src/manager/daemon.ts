@@ -31,6 +31,7 @@ import { removalsDone } from "./bundle.ts";
 import { claimSocket } from "./claim-socket.ts";
 import type { Config } from "./config.ts";
 import type { ContainerFigures } from "./container-figures.ts";
+import { UNKNOWN_STATUS } from "./dead-shims.ts";
 import { errorText } from "./deferred.ts";
 import { Exchange } from "./exchange.ts";
 import { type FinishedCall, GrpcServer, type Handlers } from "./grpc-server.ts";
@@ -44,7 +45,7 @@ import { serveMetrics } from "./metrics-server.ts";
 import { Reattachment } from "./reattach.ts";
 import { Runtimes } from "./runtimes.ts";
 import { Store } from "./store.ts";
-import type { TaskPhase } from "./task.ts";
+import type { Task, TaskPhase } from "./task.ts";
 import { Tasks } from "./tasks.ts";
 
 /** Calls that change a container: its timeline tells them. */
@@ -107,6 +108,7 @@ export class Daemon {
         address: config.address,
         publishBinary: process.argv[1] ?? "holdfastd",
         keeper: config.keeper ?? true,
+        adopt: config.adopt ?? true,
         debug: config.logLevel === "debug" || config.logLevel === "trace",
       },
       runtimes: new Runtimes(config.runtimes),
@@ -246,9 +248,16 @@ export class Daemon {
     const task = this.#tasks.find(namespace, containerOfEvent(topic, fields) ?? "");
     if (task !== undefined && execOfEvent(topic, fields) === "") {
       task.phase = PHASES[topic] ?? task.phase;
-      if (topic === "/tasks/exit") void this.#tasks.noteUsage(task);
+      if (topic === "/tasks/exit") this.#ended(task);
     }
     return true;
+  }
+
+  #ended(task: Task): void {
+    const { namespace, id } = task;
+    const isUnknown = this.#histories.ended(namespace, id)?.status === UNKNOWN_STATUS;
+    if (isUnknown && task.bundle.isEndUnknown()) this.#histories.noteUnknown(namespace, id);
+    void this.#tasks.noteUsage(task);
   }
 
   #count(topic: string, namespace: string, id: string): void {

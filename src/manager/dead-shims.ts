@@ -21,7 +21,7 @@ export const SHUTDOWN_TIMEOUT_MS = 3000;
 const RETRIES_MS = [250, 1000];
 const LAST_RETRY_MS = 30_000;
 /** What containerd says of a container whose end nobody knows. */
-const UNKNOWN_STATUS = 255;
+export const UNKNOWN_STATUS = 255;
 
 export interface DeadShimsContext {
   readonly cleanupTimeoutMs: number;
@@ -73,13 +73,16 @@ export class DeadShims {
     return this.#finish(bundle, binary, failure);
   }
 
-  /** Cleans up after a shim that has died. Resolves to how its container ended, which is on record and not yet published. Never rejects. */
-  async recover(bundle: Bundle, binary: ShimBinary | undefined): Promise<Recovery> {
+  /**
+   * Cleans up after a shim that has died. Resolves to how its container ended, which is on record and not yet published. Never rejects. `why` says what
+   * has kept another shim from taking it over.
+   */
+  async recover(bundle: Bundle, binary: ShimBinary | undefined, why = ""): Promise<Recovery> {
     const began = nodeClock.realtimeNs();
     const { answer, failure } = await this.#deletePatiently(bundle, binary);
     failpoint("cleanup:deleted");
     // The bundle is what a next daemon would ask, so it goes after the record has been written.
-    const end = this.#noteEnd(bundle, answer, began);
+    const end = this.#noteEnd(bundle, answer, began, why);
     failpoint("cleanup:noted");
     const outcome = await this.#finish(bundle, binary, failure);
     failpoint("cleanup:removed");
@@ -87,7 +90,12 @@ export class DeadShims {
   }
 
   /** What the shim had published before it died counts more than what its binary makes of the remains. */
-  #noteEnd({ namespace, id }: Bundle, answer: DeleteResponse | undefined, began: bigint): TaskEnd {
+  #noteEnd(
+    { namespace, id }: Bundle,
+    answer: DeleteResponse | undefined,
+    began: bigint,
+    why: string,
+  ): TaskEnd {
     const { histories } = this.#context;
     const known = histories.ended(namespace, id);
     if (known !== undefined) return { pid: known.pid, exitStatus: known.status, exitedAt: known.exitedAt };
@@ -102,7 +110,9 @@ export class DeadShims {
       what: "shim died",
       execId: "",
       tookNs: now - began,
-      detail: wasAlive ? "its container was killed in cleaning up" : "its container had ended before",
+      detail:
+        (why === "" ? "" : `no other shim could take it over (${why}): `) +
+        (wasAlive ? "its container was killed in cleaning up" : "its container had ended before"),
     });
     histories.noteEnd(
       namespace,

@@ -3,14 +3,14 @@
 import { containerOfEvent, type EventFields, execOfEvent } from "../api/event-types.ts";
 import type { Envelope } from "../api/generated/events.ts";
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
-import type {
+import {
   Cause,
-  Exit,
-  GetHistoryResponse as History,
-  HistoryRecord,
-  KillRequest,
-  Step,
-  Usage,
+  type Exit,
+  type GetHistoryResponse as History,
+  type HistoryRecord,
+  type KillRequest,
+  type Step,
+  type Usage,
 } from "../api/generated/history.ts";
 import type { DeleteResponse } from "../api/generated/task.ts";
 import { nsFromTimestamp, timestampFromNs } from "../api/timestamp.ts";
@@ -162,6 +162,14 @@ export class Histories {
     const exit = ended(entry.exit ?? NO_EXIT, { pid, status, exitedAt }, entry.task.kill);
     entry.exit = cause === undefined ? exit : { ...exit, cause: cause[0], causeDetail: cause[1] };
     this.#save(namespace, id, entry);
+  }
+
+  /** The status of the end is no status: nobody has seen it. To be called right after note(). */
+  noteUnknown(namespace: string, id: string): void {
+    const entry = this.#entries.get(keyOf(namespace, id));
+    if (entry?.exit === undefined) return;
+    const causeDetail = "it ended while it had no shim: nobody knows with which status";
+    entry.exit = { ...entry.exit, cause: Cause.CAUSE_STATUS_UNKNOWN, causeDetail };
   }
 
   /** Whether subscribers have got the end of the container's last task. */

@@ -19,6 +19,7 @@ const CAUSES: Readonly<Record<Cause, string>> = {
   [Cause.CAUSE_SIGNAL]: "signal",
   [Cause.CAUSE_KILL_REQUEST]: "kill_request",
   [Cause.CAUSE_SHIM_DIED]: "shim_died",
+  [Cause.CAUSE_STATUS_UNKNOWN]: "status_unknown",
   [Cause.CAUSE_DELETED_BY_FORCE]: "deleted_by_force",
 };
 

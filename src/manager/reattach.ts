@@ -121,6 +121,13 @@ export class Reattachment {
     release: () => void,
   ): () => Promise<void> {
     const { namespace, id } = bundle;
+    if (link === "dead" && this.#tasks.adoption.mayAdopt(bundle, binary)) {
+      release();
+      const ended = ShimLink.ended(address);
+      const task = new Task({ bundle, binary, address, link: ended, closeLog: this.#tasks.readLog(bundle) });
+      this.#tasks.add(task);
+      return () => this.#ask(task);
+    }
     if (link === "dead") {
       this.#tasks.context.log.warn(
         { namespace, id },

@@ -14,6 +14,8 @@ export interface ShimBinaryContext {
   readonly publishBinary: string;
   /** Whether our shims have a keeper. */
   readonly keeper: boolean;
+  /** Whether our shims are to leave what is needed to take their containers over. */
+  readonly adopt: boolean;
   readonly debug: boolean;
 }
 
@@ -39,6 +41,14 @@ export class ShimBinary {
     return parseShimAddress(answer, `${this.path} start printed`);
   }
 
+  /** Has another shim take over what a dead one has left; resolves, when it serves, to what could not be. Rejects with what the binary says. */
+  async adopt(timeoutMs: number): Promise<string> {
+    const argv = [...this.#argv(), "-adopt", "start"];
+    const { stdout, stderr } = await this.#run(argv, { timeoutMs });
+    parseShimAddress(stdout.toString().trim(), `${this.path} -adopt start printed`);
+    return stderr.toString().trim();
+  }
+
   /** Has the binary clean up after a dead shim; resolves to how the container ended. */
   async delete(timeoutMs: number): Promise<DeleteResponse> {
     const argv = [...this.#argv(), "-bundle", this.#bundle.path, "delete"];
@@ -62,13 +72,14 @@ export class ShimBinary {
   }
 
   #run(argv: readonly string[], options: { input?: Uint8Array; timeoutMs: number; signal?: AbortSignal }) {
-    const { address, keeper } = this.#context;
+    const { address, keeper, adopt } = this.#context;
     const env = childEnvironment({
       TTRPC_ADDRESS: `${address}.ttrpc`,
       GRPC_ADDRESS: address,
       NAMESPACE: this.#bundle.namespace,
       MAX_SHIM_VERSION: "2",
       ...(!keeper && { HOLDFAST_KEEPER: "off" }),
+      ...(adopt && { HOLDFAST_ADOPT: "on" }),
     });
     return runProgram(withUsualLimits(argv), { ...options, cwd: this.#bundle.path, env });
   }

@@ -1,10 +1,22 @@
 // The connection to one container's shim. Made when the shim is started (tasks.ts) or found again (reattach.ts).
 import type { TaskDefinition as Definition } from "../api/generated/task.ts";
+import { nodeClock } from "../platform/node.ts";
+import type { ByteStream } from "../platform/platform.ts";
 import type { ShimAddress } from "../shims/address.ts";
 import { connectShim, taskClient } from "../shims/connect.ts";
-import type { TtrpcClient } from "../ttrpc/client.ts";
+import { TtrpcClient } from "../ttrpc/client.ts";
 import type { ServiceClient } from "../ttrpc/definition.ts";
 import { Deferred } from "./deferred.ts";
+
+const endedStream: ByteStream = {
+  peer: undefined,
+  queued: 0,
+  start: (handler) => queueMicrotask(() => handler.closed()),
+  write() {},
+  pause() {},
+  resume() {},
+  close() {},
+};
 
 export class ShimLink {
   readonly task: ServiceClient<Definition>;
@@ -22,6 +34,13 @@ export class ShimLink {
   static async connect(shim: ShimAddress): Promise<ShimLink> {
     const closed = new Deferred<void>();
     const client = await connectShim(shim.address, () => closed.resolve());
+    return new ShimLink(client, closed.promise, shim);
+  }
+
+  /** One that has ended already: of a shim that is dead. */
+  static ended(shim: ShimAddress): ShimLink {
+    const closed = new Deferred<void>();
+    const client = new TtrpcClient(endedStream, nodeClock, () => closed.resolve());
     return new ShimLink(client, closed.promise, shim);
   }
 

@@ -16,6 +16,9 @@ import type { ShimLink } from "./shim-link.ts";
 /** How long a shim may take to tell what an ended container has used, in ms. */
 const STATS_TIMEOUT_MS = 1000;
 
+/** How long a call waits for the successor of a shim that has died, in ms. */
+const SUCCESSION_MS = 5000;
+
 export type TaskPhase = "created" | "running" | "paused" | "stopped";
 
 export interface TaskExit {
@@ -89,7 +92,37 @@ export class Task {
 
   /** What the shim says of a process; "" is the init. */
   state(execId: string, timeoutMs: number): Promise<StateResponse> {
-    return this.shim.state({ id: this.id, execId }, { timeoutMs });
+    return this.ask((shim) => shim.state({ id: this.id, execId }, { timeoutMs }), timeoutMs);
+  }
+
+  /** Asks the shim something that may be asked twice: if it dies over it, the next one is asked. */
+  async ask<T>(
+    question: (shim: ShimLink["task"]) => Promise<T>,
+    timeoutMs: number = SUCCESSION_MS,
+  ): Promise<T> {
+    for (;;) {
+      const link = this.#link;
+      try {
+        return await question(link.task);
+      } catch (error) {
+        const isOver = this.#link === link && (!link.isClosed || !(await this.#isRelinked(timeoutMs)));
+        if (isOver) throw error;
+      }
+    }
+  }
+
+  /** To be called before anything else is asked: one that has just died may have a successor soon. */
+  async reachable(): Promise<void> {
+    if (this.#link.isClosed) await this.#isRelinked(SUCCESSION_MS);
+  }
+
+  async #isRelinked(timeoutMs: number): Promise<boolean> {
+    if (this.#isClosed) return false;
+    const tooLate = new Deferred<Outcome>();
+    const timer = setTimeout(() => tooLate.resolve("gone"), timeoutMs);
+    const outcome = await Promise.race([this.#relinked.promise, tooLate.promise]);
+    clearTimeout(timer);
+    return outcome === "linked";
   }
 
   /** How a process ends. All who wait share one call to the shim; it outlives the connection, and, for the init, the shim. */

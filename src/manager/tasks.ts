@@ -9,6 +9,7 @@ import { saysDead } from "../shims/connect.ts";
 import { DEFAULT_RUNTIME_ROOT, findRuntimeHolder, runtimeRootOf } from "../shims/runtime-root.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
+import { Adoption } from "./adoption.ts";
 import { Bundle, type BundlePlace } from "./bundle.ts";
 import type { Config } from "./config.ts";
 import { DeadShims, type Outcome, SHUTDOWN_TIMEOUT_MS } from "./dead-shims.ts";
@@ -57,10 +58,12 @@ export class Tasks {
   readonly #reserved = new Map<string, string>();
 
   readonly dead: DeadShims;
+  readonly adoption: Adoption;
 
   constructor(context: TasksContext) {
     this.context = context;
-    const { exchange, histories, log, timeouts } = context;
+    const { exchange, histories, log, timeouts, shims } = context;
+    this.adoption = new Adoption({ isWanted: shims.adopt, histories, log, timeoutMs: timeouts.shimStart });
     this.dead = new DeadShims({ exchange, histories, log, cleanupTimeoutMs: timeouts.shimCleanup });
   }
 
@@ -191,6 +194,7 @@ export class Tasks {
     task.close();
     failpoint("delete:shutdown");
     await this.dead.removeBundle(task.bundle);
+    this.adoption.forget(task.bundle);
     release();
     return answer;
   }
@@ -265,8 +269,10 @@ export class Tasks {
         return;
       } catch (error) {
         if (saysDead(error)) {
+          const adopted = await this.adoption.adopt(task.bundle, task.binary);
+          if (adopted === true) continue;
           this.context.log.warn({ namespace, id }, "shim has died; cleaning up after it");
-          await this.#recover(task);
+          await this.#recover(task, adopted);
           return;
         }
         await pause(RECONNECT_MS);
@@ -274,14 +280,17 @@ export class Tasks {
     }
   }
 
-  async #recover(task: Task): Promise<void> {
+  async #recover(task: Task, why: string): Promise<void> {
     const { namespace, id, bundle, binary } = task;
-    const { end, outcome } = await this.dead.recover(bundle, binary);
+    if (task.isClosed) return;
+    const { end, outcome } = await this.dead.recover(bundle, binary, why);
     if (task.isClosed) return;
     this.#tasks.delete(keyOf(namespace, id));
     this.keepReserved(bundle, outcome);
     task.close(end);
-    this.dead.publishEnd(namespace, id, end);
+    this.adoption.forget(bundle);
+    // Nobody has heard of a container that was never created.
+    if (this.context.histories.wasCreated(namespace, id)) this.dead.publishEnd(namespace, id, end);
   }
 
   /** The id of what could not be cleaned up stays taken until it is. */

@@ -118,6 +118,8 @@ declare module "holdfast:host" {
   export const O_RDONLY: number;
   export const O_WRONLY: number;
   export const O_RDWR: number;
+  export const O_PATH: number;
+  export const O_NOFOLLOW: number;
   export const O_CREAT: number;
   export const O_EXCL: number;
   export const O_TRUNC: number;
@@ -164,6 +166,7 @@ declare module "holdfast:host" {
   export function readFile(path: string, max: number): Uint8Array;
   /** Without following a final symlink. null if there is no such file. */
   export function statPath(path: string): Stat | null;
+  export function statFd(fd: number): Stat;
   export function makeDirectory(path: string, mode: number): void;
   export function removeDirectory(path: string): void;
   export function unlink(path: string): void;
@@ -219,6 +222,8 @@ declare module "holdfast:host" {
   /** How a process ended that is no child of ours and has been reaped (PIDFD_GET_INFO); its pid is 0. null if the kernel does not tell: before Linux 6.15. */
   export function pidfdExit(pidfd: number): Exit | null;
   export function killPidfd(pidfd: number, signal: number): void;
+  /** A descriptor of the same open file as descriptor `fd` of another process (pidfd_getfd). EBADF if it has none of that number. */
+  export function takeDescriptor(pidfd: number, fd: number): number;
 
   // --- sockets and terminals ----------------------------------------------------------------------------------------
 

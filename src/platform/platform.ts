@@ -146,6 +146,14 @@ export interface Descriptors {
   /** For appending; made with mode 0644 if it is not there. */
   openAppend(path: string): number;
   openDirectory(path: string): number;
+  /** A pipe or fifo for both: whoever has it is a reader too, and never gets SIGPIPE. */
+  openBoth(path: string): number;
+  /** A new file, or one made empty, for reading and writing, its owner's alone; ELOOP for a symlink. */
+  create(path: string): number;
+  /** Only to look at it, or to open it by /proc/self/fd: nothing happens to what is there. */
+  openPath(path: string): number;
+  /** Of what is open. */
+  stat(fd: number): Stat;
   /** For reading, and for being executed. */
   openProgram(path: string): number;
   close(fd: number): void;
@@ -224,6 +232,8 @@ export interface Processes {
   /** How a process ended that is no child of ours; null where that cannot be told. */
   pidfdExit(pidfd: number): Exit | null;
   killPidfd(pidfd: number, signal: number): void;
+  /** A descriptor of what another process has open under a number. EBADF if it has nothing there. */
+  takeDescriptor(pidfd: number, fd: number): number;
 }
 
 export interface Mounts {

@@ -48,6 +48,7 @@ export function quickjsPlatform(): Platform {
       reapPid: host.reapPid,
       pidfdExit: host.pidfdExit,
       killPidfd: host.killPidfd,
+      takeDescriptor: host.takeDescriptor,
     },
     mounts: host,
     relays: {
@@ -144,6 +145,10 @@ const descriptors: Descriptors = {
   openWrite: (path) => host.open(path, host.O_WRONLY | host.O_NONBLOCK),
   openAppend: (path) =>
     host.open(path, host.O_WRONLY | host.O_APPEND | host.O_CREAT | host.O_NONBLOCK, 0o644),
+  openBoth: (path) => host.open(path, host.O_RDWR | host.O_NONBLOCK),
+  create: (path) => host.open(path, host.O_RDWR | host.O_CREAT | host.O_TRUNC | host.O_NOFOLLOW, 0o600),
+  openPath: (path) => host.open(path, host.O_PATH),
+  stat: host.statFd,
   openProgram: (path) => host.open(path, host.O_RDONLY),
   openDirectory: (path) => host.open(path, host.O_RDONLY | host.O_DIRECTORY),
   close(fd) {

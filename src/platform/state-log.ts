@@ -1,5 +1,5 @@
-// What a successor of this process needs to know (docs/state.md): records by key in a file in memory, appended to before anything of them can be
-// seen from outside, written anew when it has grown. The keeper holds the file; resume.ts reads it.
+// What a successor of this process needs to know (docs/state.md): records by key in a file, appended to before anything of them can be seen from outside,
+// written anew when it has grown. The file is in memory, and the keeper holds it; where a shim may be adopted it has a name. resume.ts and adopt.ts read it.
 import type { Platform } from "./platform.ts";
 
 /** What a record holds: text, or bytes. */
@@ -28,7 +28,7 @@ const REMOVED = 0xffffffff;
 const GROWTH = 4;
 const LEAST_LIMIT = 16 << 10;
 
-type Host = Pick<Platform, "text" | "fds" | "clock" | "sha256">;
+type Host = Pick<Platform, "text" | "fds" | "files" | "clock" | "sha256">;
 
 export class StateLog implements Records {
   readonly #platform: Host;
@@ -36,6 +36,7 @@ export class StateLog implements Records {
   /** What has changed since the last flush. */
   readonly #dirty = new Set<string>();
   #fd = -1;
+  #path = "";
   #size = 0;
   #limit = 0;
 
@@ -64,15 +65,19 @@ export class StateLog implements Records {
     if (this.#live.delete(key)) this.changed(key);
   }
 
-  /** Begins to write to the file: all that is there, then every change. */
-  open(fd: number): void {
+  /** Begins to write to the file: all that is there, then every change. With a path, the file has that name as long as it can have one. */
+  open(fd: number, path = ""): void {
     this.#fd = fd;
+    this.#path = path;
     this.#writeAnew();
   }
 
-  /** The same for one that had no keeper to write for. */
-  openIfClosed(fd: number): void {
-    if (this.#fd < 0) this.open(fd);
+  /** From now on the descriptor is that of the file: for one that had no keeper to write for. */
+  moveTo(fd: number): void {
+    const former = this.#fd;
+    if (former === fd) return;
+    this.open(fd, this.#path);
+    if (former >= 0) this.#platform.fds.close(former);
   }
 
   /** Writes what has changed. To be called before anything leaves this process. */
@@ -84,21 +89,60 @@ export class StateLog implements Records {
       this.#writeAnew();
       return;
     }
-    // What is cut short ends the file for whoever reads it: it is written anew the next time.
-    this.#size = this.#write(this.#fd, batch) ? this.#size + batch.length : Number.POSITIVE_INFINITY;
+    // What is cut short ends the file for whoever reads it.
+    if (this.#write(this.#fd, batch)) this.#size += batch.length;
+    else this.#writeAnew();
   }
 
   /** A whole new file takes the place of the old one in one step. */
   #writeAnew(): void {
-    const { fds, text } = this.#platform;
+    const { fds } = this.#platform;
     const batch = this.#batch(this.#live.keys());
     this.#dirty.clear();
-    const fresh = fds.memoryFile("holdfast-state");
-    const isWritten = this.#write(fresh, text.encode(MAGIC)) && this.#write(fresh, batch);
-    if (isWritten) fds.duplicateTo(fresh, this.#fd);
-    fds.close(fresh);
-    this.#size = isWritten ? batch.length : Number.POSITIVE_INFINITY;
+    const fresh = this.#writeNamed(batch) ?? this.#writeTo(fds.memoryFile("holdfast-state"), batch);
+    if (fresh !== undefined) {
+      fds.duplicateTo(fresh, this.#fd);
+      fds.close(fresh);
+    }
+    // Until there is room again everything is written anew.
+    this.#size = fresh !== undefined ? batch.length : Number.POSITIVE_INFINITY;
     this.#limit = Math.max(LEAST_LIMIT, GROWTH * batch.length);
+  }
+
+  /** undefined if there is no name for it, or no room, or no such directory any more: what has the name then is no state any more, and goes. */
+  #writeNamed(batch: Uint8Array): number | undefined {
+    if (this.#path === "") return undefined;
+    const { fds, files } = this.#platform;
+    const next = `${this.#path}.new`;
+    let fresh: number | undefined;
+    try {
+      fresh = this.#writeTo(fds.create(next), batch);
+      if (fresh !== undefined) files.rename(next, this.#path);
+      else this.#removeNames();
+      return fresh;
+    } catch {
+      if (fresh !== undefined) fds.close(fresh);
+      this.#removeNames();
+      return undefined;
+    }
+  }
+
+  #removeNames(): void {
+    for (const path of [this.#path, `${this.#path}.new`]) {
+      try {
+        this.#platform.files.remove(path);
+      } catch {
+        // Something else stands there.
+      }
+    }
+  }
+
+  /** Returns the descriptor, or closes it if there is no room. */
+  #writeTo(fd: number, batch: Uint8Array): number | undefined {
+    const { fds, text } = this.#platform;
+    if (this.#write(fd, text.encode(MAGIC)) && this.#write(fd, batch)) return fd;
+    fds.close(fd);
+    return undefined;
   }
 
   #write(fd: number, bytes: Uint8Array): boolean {
@@ -139,10 +183,14 @@ function checksum(hex: string): number {
   return Number.parseInt(hex.slice(0, 8), 16);
 }
 
-/** The records of a file, in the order in which they were first put. What is torn at its end is left out. Throws if it is no state of this version. */
+/**
+ * The records of a file, in the order in which they were first put. What is torn at its end is left out. Throws if it is no state of this version; if
+ * `mustBeSound`, also if a part of it is not what was written.
+ */
 export function readState(
   platform: Pick<Platform, "files" | "text" | "sha256">,
   path: string,
+  mustBeSound = false,
 ): Map<string, Uint8Array> {
   const bytes = platform.files.readBytes(path, MAX_STATE);
   const records = new Map<string, Uint8Array>();
@@ -154,7 +202,10 @@ export function readState(
     const length = view.getUint32(at);
     const end = at + BATCH_HEADER + length;
     if (end > bytes.length) break;
-    if (view.getUint32(at + 4) !== checksum(platform.sha256(bytes.subarray(at + BATCH_HEADER, end)))) break;
+    if (view.getUint32(at + 4) !== checksum(platform.sha256(bytes.subarray(at + BATCH_HEADER, end)))) {
+      if (mustBeSound) throw new Error(`${path}: a checksum is wrong`);
+      break;
+    }
     readBatch(platform, bytes, at + BATCH_HEADER, end, records);
     at = end;
   }

@@ -7,17 +7,18 @@ import {
   type SpawnRequest,
   type Timer,
 } from "../platform/platform.ts";
+import { readProcessStat } from "./process-stat.ts";
 
 /** How long overlapping holds may put the sweep off, in ms. */
 const SWEEP_AT_LATEST = 1000;
 /** How many exits of orphans are remembered while holds overlap: more than pids that one start can be about, and bounded whatever a container does. */
 const MAX_REMEMBERED = 1024;
 
-/** An exit; `at` (realtime, in ns) is there where it was noticed by somebody else before us. */
-export type Ended = Exit & { readonly at?: bigint };
+/** An exit; `at` (realtime, in ns) is there where it was noticed by somebody else before us. With `isUnknown` nobody knows how it ended. */
+export type Ended = Exit & { readonly at?: bigint; readonly isUnknown?: boolean };
 
 /** What is told of a process that is gone without a trace. */
-const UNKNOWN_STATUS = 255;
+export const UNKNOWN_STATUS = 255;
 /** How often, and how many times, the kernel is asked how a process ended that somebody else has to reap; in ms. */
 const REAPED_CHECK = 20;
 const REAPED_CHECKS = 50;
@@ -80,6 +81,11 @@ export class Reaper {
     if (isKept) this.#kept.set(pid, claim);
     else this.#watchOther(claim);
     return claim;
+  }
+
+  /** A process of an earlier shim that ended before it could be adopted. */
+  gone(ended: Ended): Child {
+    return deadChild(ended);
   }
 
   #isHandedOn(pid: number): boolean {
@@ -225,31 +231,18 @@ export class Reaper {
 
   /** undefined if there is no such process. */
   #parentOf(pid: number): number | undefined {
-    const [, parent] = this.#statOf(pid);
+    const [, parent] = readProcessStat(this.#platform, pid);
     return parent === undefined ? undefined : Number(parent);
   }
 
   /** How a process ended that its parent has not reaped yet. */
   #zombieExit(pid: number): Exit | null {
-    const fields = this.#statOf(pid);
+    const fields = readProcessStat(this.#platform, pid);
     if (fields[0] !== "Z") return null;
     // The last field, as waitpid has it.
     const status = Number(fields.at(-1));
     const signal = status & 0x7f;
     return { pid, status: signal > 0 ? 128 + signal : (status >> 8) & 0xff, signal };
-  }
-
-  /** The fields of /proc/PID/stat from the state on: "pid (name) state parent …", and the name may hold anything. */
-  #statOf(pid: number): string[] {
-    try {
-      const stat = this.#platform.files.read(`/proc/${pid}/stat`, 4096);
-      return stat
-        .slice(stat.lastIndexOf(")") + 2)
-        .trim()
-        .split(" ");
-    } catch {
-      return [];
-    }
   }
 
   #sweepOverdue(): void {
@@ -329,7 +322,12 @@ export class Reaper {
           clock.after(REAPED_CHECK, () => ask(tries - 1));
           return;
         }
-        claim.settle({ pid: claim.pid, status: exit?.status ?? UNKNOWN_STATUS, signal: exit?.signal ?? 0 });
+        const { pid } = claim;
+        claim.settle(
+          exit === null
+            ? { pid, status: UNKNOWN_STATUS, signal: 0, isUnknown: true }
+            : { pid, status: exit.status, signal: exit.signal },
+        );
         clock.after(0, () => this.#release(claim, this.#claims));
       };
       ask(REAPED_CHECKS);
@@ -392,6 +390,6 @@ export class Reaper {
   }
 }
 
-function deadChild(exit: Exit): Child {
+function deadChild(exit: Ended): Child {
   return { pid: exit.pid, pidfd: -1, exited: Promise.resolve(exit), kill() {} };
 }

@@ -6,6 +6,8 @@ export interface Spec {
   readonly annotations: Readonly<Record<string, string>>;
   /** Whether the container has a pid namespace of its own, so that its processes end with its init. */
   readonly privatePidNamespace: boolean;
+  /** Whether the runtime runs programs after it has let the container's begin, for as long as they take. */
+  readonly hasPoststartHooks: boolean;
   /** The init's user, as the container knows it. */
   readonly user: Ids;
   /** The user namespace's, none without one. */
@@ -35,14 +37,16 @@ export function readSpec(platform: Platform, bundle: string): Spec {
     throw new Error(`${path}: ${error instanceof Error ? error.message : error}`);
   }
   if (typeof spec !== "object" || spec === null) throw new Error(`${path}: not an object`);
-  const { annotations, linux, process } = spec as {
+  const { annotations, hooks, linux, process } = spec as {
     annotations?: unknown;
+    hooks?: { poststart?: unknown } | null;
     linux?: unknown;
     process?: unknown;
   };
   return {
     annotations: stringsOf(annotations),
     privatePidNamespace: hasPrivatePidNamespace(linux),
+    hasPoststartHooks: Array.isArray(hooks?.poststart) && hooks.poststart.length > 0,
     user: idsOf(process),
     uidMappings: mappingsOf(linux, "uidMappings"),
     gidMappings: mappingsOf(linux, "gidMappings"),

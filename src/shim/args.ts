@@ -12,6 +12,8 @@ export interface Arguments {
   readonly debug: boolean;
   readonly version: boolean;
   readonly info: boolean;
+  /** `start` takes the containers of a dead shim over. */
+  readonly adopt: boolean;
   /** Says whether this program can go on with the state on its stdin. */
   readonly probeState: boolean;
 }
@@ -31,6 +33,7 @@ const switches: Readonly<Record<string, string>> = {
   version: "version",
   info: "info",
   "probe-state": "probeState",
+  adopt: "adopt",
 };
 
 /** Throws an Error that names the flag if one is unknown or lacks its value. */
@@ -54,7 +57,7 @@ export function parseArguments(args: readonly string[]): Arguments {
     }
   }
   const names = { namespace: "", id: "", address: "", bundle: "" };
-  const none = { ...names, debug: false, version: false, info: false, probeState: false };
+  const none = { ...names, debug: false, version: false, info: false, probeState: false, adopt: false };
   return { ...none, ...found, action: args[index] ?? "" };
 }
 

@@ -9,7 +9,7 @@ import type { Platform } from "../platform/platform.ts";
 import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
 import type { Arguments } from "./args.ts";
-import { type ServeConfig, serve } from "./serve.ts";
+import { type Legacy, type ServeConfig, serve } from "./serve.ts";
 import { SERVED_SIGNALS } from "./signals.ts";
 import { bindSocket, hasOnlyVersion3, socketPath } from "./socket.ts";
 
@@ -44,7 +44,8 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
     group,
     ...(directory && { directory }),
   });
-  const keeper = mayBeKept && isKeeperWanted(self.environment, annotations) ? keeperOf(platform) : 0;
+  const wantsKeeper = mayBeKept && isKeeperWanted(self.environment, annotations);
+  const keeper = wantsKeeper ? keeperOf(platform) : 0;
   const listener = await bindSocket(platform, path);
   const address = `unix://${path}`;
   const answer = (joinsNewer = false): void => {
@@ -56,18 +57,16 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
     try {
       joinCgroup(platform, shimCgroup, [self.pid(), keeper]);
       if (self.environment.SCHED_CORE) enableCoreScheduling(platform);
-      const config = serveConfig(platform, args, request, bundle, listener, path, keeper);
-      // Blocked from before the fork: one that comes before the shim is ready waits, and does not kill it with its socket left behind.
-      self.onSignals(SERVED_SIGNALS, () => {});
-      if (keeper > 0) {
-        answer();
-        serve(platform, config);
-        return;
-      }
-      if (self.fork() === 0) {
-        serve(platform, config);
-        return;
-      }
+      const config = {
+        ...configOf(platform, args, request),
+        bundle,
+        listener,
+        socket: path,
+        wantsKeeper,
+        keeper,
+      };
+      servingWith(platform, config, answer);
+      return;
     } catch (error) {
       // First the name, as whoever comes next must not lose its own.
       files.remove(path);
@@ -77,6 +76,32 @@ export async function start(platform: Platform, args: Arguments): Promise<void> 
   }
   answer(request.params === undefined && listener === undefined && (await hasOnlyVersion3(platform, path)));
   self.exit(0);
+}
+
+/** Has this process serve, or a child of it, and answers whoever has run it. It returns in the process that serves only. */
+export function servingWith(
+  platform: Platform,
+  config: ServeConfig,
+  answer: () => void,
+  legacy?: Legacy,
+): void {
+  const { self } = platform;
+  // Blocked from before the fork: one that comes before the shim is ready waits, and does not kill it with its socket left behind.
+  self.onSignals(SERVED_SIGNALS, () => {});
+  if (config.keeper === 0 && self.fork() > 0) {
+    answer();
+    self.exit(0);
+  }
+  if (config.keeper > 0) answer();
+  serve(platform, config, legacy);
+}
+
+/** How a shim serves in place of one that is dead: as that one, with what is this process's own. */
+export function readyConfig(platform: Platform, args: Arguments, former: ServeConfig): ServeConfig {
+  const { environment } = platform.self;
+  const keeper = former.wantsKeeper && isKeeperWanted(environment, {}) ? keeperOf(platform) : 0;
+  const own = configOf(platform, args, { params: undefined, options: undefined });
+  return { ...former, ...own, keeper };
 }
 
 function keeperOf({ keeping }: Platform): number {
@@ -137,23 +162,17 @@ function encodeAnswer(
   return BootstrapResult.encode(result).finish();
 }
 
-function serveConfig(
+/** What follows from who has run this process, and how. */
+function configOf(
   platform: Platform,
   args: Arguments,
   { params }: Request,
-  bundle: string,
-  listener: number,
-  socket: string,
-  keeper: number,
-): ServeConfig {
-  const { TTRPC_ADDRESS } = platform.self.environment;
+): Omit<ServeConfig, "bundle" | "listener" | "socket" | "keeper"> {
+  const { TTRPC_ADDRESS, HOLDFAST_ADOPT } = platform.self.environment;
   const derived = args.address === "" ? "" : `${args.address}.ttrpc`;
   return {
     namespace: args.namespace,
-    bundle,
-    listener,
-    socket,
-    keeper,
+    isAdoptable: HOLDFAST_ADOPT === "on",
     eventsAddress: withoutScheme(params?.containerdTtrpcAddress || TTRPC_ADDRESS || derived),
     oomScoreAdj: daemonOomScore(platform),
     debug: args.debug || (params !== undefined && params.logLevel <= LOG_LEVEL_DEBUG),

@@ -8,7 +8,17 @@ import { type ServeConfig, serve } from "./serve.ts";
 import { STATE_IS_READABLE } from "./succession.ts";
 
 /** Fields of records that are descriptors; -1 for none. */
-const DESCRIPTORS = ["pidfd", "source", "sink", "reader", "writer", "held", "listener", "input", "output"];
+export const DESCRIPTORS: readonly string[] = [
+  "pidfd",
+  "source",
+  "sink",
+  "reader",
+  "writer",
+  "held",
+  "listener",
+  "input",
+  "output",
+];
 
 export function resume(platform: Platform, keeper: Keeper): void {
   const records = readState(platform, `/proc/self/fd/${keeper.state}`);
@@ -17,7 +27,7 @@ export function resume(platform: Platform, keeper: Keeper): void {
   const config = JSON.parse(platform.text.decode(shim)) as ServeConfig;
   try {
     closeUnknown(platform, [...keeper.own, ...knownDescriptors(platform, records)]);
-    serve(platform, { ...config, keeper: keeper.pid }, records);
+    serve(platform, { ...config, keeper: keeper.pid }, { records, isAdopted: false });
   } catch (error) {
     recordCrash(platform, config.bundle, error);
     throw error;

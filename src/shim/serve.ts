@@ -21,6 +21,7 @@ import { Debug } from "./debug.ts";
 import { Idle } from "./idle.ts";
 import { Lifetime } from "./lifetime.ts";
 import { type OwnProcessConfig, prepareProcess } from "./own-process.ts";
+import { nameOfSelf, recordsPath } from "./self.ts";
 import { DUMPING, ENDING, SERVED_SIGNALS } from "./signals.ts";
 import { Succession } from "./succession.ts";
 
@@ -34,28 +35,45 @@ export interface ServeConfig extends OwnProcessConfig {
   readonly socket: string;
   /** The daemon's events socket; empty for none. */
   readonly eventsAddress: string;
+  /** Whether it is to have a keeper, where one can be had. */
+  readonly wantsKeeper?: boolean;
+  /** Whether the daemon has its containers taken over if it and its keeper are both killed (adopt.ts). */
+  readonly isAdoptable?: boolean;
 }
 
-/** What an earlier shim has left: its records by key. */
-type Kept = ReadonlyMap<string, Uint8Array>;
+/** What an earlier shim has left: its records by key. `isAdopted`: nothing of what it had open was handed over; what could be was opened again. */
+export interface Legacy {
+  readonly records: ReadonlyMap<string, Uint8Array>;
+  readonly isAdopted: boolean;
+}
 
-/** Turns this process into the shim, from where an earlier one was if its records are `kept`. Returns at once; the loop does the rest. */
-export function serve(platform: Platform, config: ServeConfig, kept?: Kept): void {
-  const log = prepareProcess(platform, config, kept !== undefined);
+/** Turns this process into the shim, from where an earlier one was if it has left something. Returns at once; the loop does the rest. */
+export function serve(platform: Platform, config: ServeConfig, legacy?: Legacy): void {
+  const log = prepareProcess(platform, config, legacy !== undefined && !legacy.isAdopted);
   const keeper = config.keeper > 0 ? platform.keeping.keeper() : null;
-  const shim = new Shim(platform, config, log, openRecords(platform, keeper, kept), keeper);
+  const records = openRecords(platform, config, keeper, legacy?.records);
+  const shim = new Shim(platform, config, log, records, keeper, legacy?.isAdopted === true);
   shim.listen();
-  if (kept !== undefined) shim.takeOver(kept);
+  if (legacy !== undefined) shim.takeOver(legacy.records);
   if (keeper !== null) shim.heed(keeper);
   log.debug("shim serves", { socket: config.socket, pid: platform.self.pid() });
 }
 
 /** The records, which from now on are written before anything can be seen from outside. */
-function openRecords(platform: Platform, keeper: Keeper | null, kept: Kept | undefined): StateLog {
+function openRecords(
+  platform: Platform,
+  config: ServeConfig,
+  keeper: Keeper | null,
+  kept: Legacy["records"] = new Map(),
+): StateLog {
   const records = new StateLog(platform);
-  records.seed(kept ?? new Map());
+  records.seed(kept);
   platform.keeping.beforeEffects(() => records.flush());
-  if (keeper !== null) records.open(keeper.state);
+  if (config.isAdoptable) {
+    records.put("self", () => JSON.stringify(nameOfSelf(platform, config.keeper)));
+    const fd = keeper?.state ?? platform.fds.memoryFile("holdfast-state");
+    records.open(fd, recordsPath(config.bundle));
+  } else if (keeper !== null) records.open(keeper.state);
   return records;
 }
 
@@ -69,6 +87,7 @@ class Shim {
   readonly #server: TtrpcServer;
   readonly #service: TaskService;
   readonly #debug: Debug;
+  readonly #hasAdopted: boolean;
   readonly #idle: Idle;
   readonly #lifetime: Lifetime;
   /** The socket's own, before anybody can replace it. */
@@ -76,12 +95,20 @@ class Shim {
   #listener: { close(): void } | undefined;
   #isLeaving = false;
 
-  constructor(platform: Platform, config: ServeConfig, log: Log, records: StateLog, keeper: Keeper | null) {
+  constructor(
+    platform: Platform,
+    config: ServeConfig,
+    log: Log,
+    records: StateLog,
+    keeper: Keeper | null,
+    hasAdopted: boolean,
+  ) {
     const { clock, files } = platform;
     const { namespace, bundle, eventsAddress } = config;
     this.#platform = platform;
     this.#config = config;
     this.#log = log;
+    this.#hasAdopted = hasAdopted;
     records.put("shim", () => JSON.stringify(config));
     this.#reaper = new Reaper(platform);
     const address = { namespace, address: eventsAddress, directory: bundle };
@@ -116,7 +143,7 @@ class Shim {
     );
   }
 
-  takeOver(kept: Kept): void {
+  takeOver(kept: Legacy["records"]): void {
     const { net, text } = this.#platform;
     failpoint("resume:begun");
     this.#events.takeOver(kept);
@@ -140,7 +167,7 @@ class Shim {
   }
 
   #makeService(records: StateLog): TaskService {
-    const { keeper, eventsAddress, namespace, oomScoreAdj } = this.#config;
+    const { keeper, eventsAddress, namespace, oomScoreAdj, bundle, isAdoptable = false } = this.#config;
     const { net } = this.#platform;
     const context = {
       platform: this.#platform,
@@ -149,6 +176,9 @@ class Shim {
       log: this.#log,
       records,
       keeper,
+      isAdoptable,
+      hasAdopted: this.#hasAdopted,
+      home: bundle,
       daemonAnswers: () => eventsAddress === "" || net.answers(eventsAddress),
       namespace,
       oomScoreAdj,

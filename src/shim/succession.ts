@@ -47,7 +47,7 @@ export class Succession {
   async upgrade(path: string): Promise<never> {
     const { platform } = this.#parts;
     const state = platform.keeping.prepareState();
-    this.#parts.records.openIfClosed(state);
+    this.#parts.records.moveTo(state);
     await this.#probe(path, state);
     const program = platform.fds.openProgram(path);
     await this.#settle();

@@ -6,7 +6,7 @@ import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
 import { Output, type Sink } from "./output.ts";
 import { type OverflowFigures, sumFigures } from "./overflow.ts";
-import type { OutputRecord, StdioRecord } from "./records.ts";
+import type { LoggerRecord, OutputRecord, PipeIdentity, StdioRecord } from "./records.ts";
 import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { isFile, parseTarget } from "./target.ts";
 
@@ -20,6 +20,7 @@ interface Stream {
   readonly uri: string;
   readonly output: Output;
   readEnd: number;
+  pipe: PipeIdentity | undefined;
 }
 
 export class Pipes implements Stdio {
@@ -34,6 +35,7 @@ export class Pipes implements Stdio {
   /** The child's ends, ours until the runtime has passed them on. */
   #childEnds: number[] = [];
   #stdinPipe = -1;
+  #inputPipe: PipeIdentity | undefined;
   #input: Input | undefined;
   /** Stdout's before stderr's, where there are both. */
   readonly #streams: Stream[] = [];
@@ -85,23 +87,26 @@ export class Pipes implements Stdio {
     return {
       input: this.#input?.record(),
       sink: this.#stdinPipe,
-      outputs: this.#streams.map(({ uri, output }) => output.record(uri)),
+      pipe: this.#inputPipe,
+      outputs: this.#streams.map(({ uri, output, pipe }) => ({ ...output.record(uri), pipe })),
       loggers: [...this.#loggers.values()].map((logger) => logger.record()),
     };
   }
 
-  #resume(config: ProcessStdioConfig, { input, sink, outputs, loggers }: StdioRecord): void {
+  #resume(config: ProcessStdioConfig, { input, sink, pipe, outputs, loggers }: StdioRecord): void {
     const { platform, changed } = this.#context;
-    for (const kept of loggers) {
-      const target = parseTarget(platform, kept.uri);
-      if (target.kind === "logger") this.#loggers.set(kept.uri, new Logger(this.#context, target, kept));
-    }
-    for (const kept of outputs) {
-      const output = new Output(this.#context, this.#keptSink(kept), this.#policy, kept);
-      this.#streams.push({ uri: kept.uri, output, readEnd: -1 });
+    for (const kept of loggers) this.#resumeLogger(kept);
+    const names = config.stdout === "" ? (["stderr"] as const) : (["stdout", "stderr"] as const);
+    for (const [index, kept] of outputs.entries()) {
+      const to = this.#keptSink(kept, names[index] ?? "stderr");
+      const fd = to.kind === "pipe" ? to.fd : kept.sink;
+      const output = new Output(this.#context, to, this.#policy, { ...kept, sink: fd });
+      this.#streams.push({ uri: kept.uri, output, readEnd: -1, pipe: kept.pipe });
       output.resume(kept.source < 0 ? undefined : { fd: kept.source, isTerminal: false, quietMs: QUIET });
     }
+    for (const logger of this.#loggers.values()) logger.closeUnused();
     this.#stdinPipe = sink;
+    this.#inputPipe = pipe;
     if (input !== undefined) {
       this.#input = new Input(platform, config.stdin, changed, input);
       if (input.source >= 0) this.#input.start(sink, () => this.#closeStdinPipe());
@@ -110,11 +115,24 @@ export class Pipes implements Stdio {
     this.#isAttached = true;
   }
 
-  /** What an output goes to by its URI: nothing is looked up any more, it is open. */
-  #keptSink({ uri, sink, broken }: OutputRecord): Sink {
+  /** Without it the output goes nowhere. */
+  #resumeLogger(kept: LoggerRecord): void {
+    const { platform, log, container } = this.#context;
+    try {
+      const target = parseTarget(platform, kept.uri);
+      if (target.kind !== "logger") return;
+      const logger = new Logger(this.#context, target, kept.pid === 0 ? undefined : kept);
+      this.#loggers.set(kept.uri, logger);
+    } catch (error) {
+      log.error("the logging binary cannot be started again", { id: container, error });
+    }
+  }
+
+  /** What an output goes to by its URI: nothing is looked up any more, it is open, or its logger was started anew. */
+  #keptSink({ uri, sink, broken }: OutputRecord, name: "stdout" | "stderr"): Sink {
     if (broken) return { kind: "none" };
     const logger = this.#loggers.get(uri);
-    if (logger !== undefined) return logger.sink("stdout", sink);
+    if (logger !== undefined) return sink < 0 ? logger.sink(name) : logger.sink("stdout", sink);
     return isFile(this.#context.platform, uri) ? { kind: "file", path: uri } : { kind: "fifo", path: uri };
   }
 
@@ -169,6 +187,7 @@ export class Pipes implements Stdio {
     const [readEnd, writeEnd] = this.#pipe();
     this.#childEnds.push(readEnd);
     this.#stdinPipe = writeEnd;
+    this.#inputPipe = this.#identityOf(writeEnd);
     this.#input = new Input(this.#context.platform, path, this.#context.changed);
     return readEnd;
   }
@@ -176,12 +195,30 @@ export class Pipes implements Stdio {
   #openOutput(uri: string, name: "stdout" | "stderr"): number {
     if (uri === "") return -1;
     const output = new Output(this.#context, this.#sink(uri, name), this.#policy);
-    const stream: Stream = { uri, output, readEnd: -1 };
+    const stream: Stream = { uri, output, readEnd: -1, pipe: undefined };
     this.#streams.push(stream);
     const [readEnd, writeEnd] = this.#pipe();
     stream.readEnd = readEnd;
+    stream.pipe = this.#identityOf(readEnd);
     this.#childEnds.push(writeEnd);
-    return writeEnd;
+    return this.#mayBeAttachedLater ? this.#withReader(writeEnd) : writeEnd;
+  }
+
+  /**
+   * The child's end for reading too: while nobody else reads, it waits instead of dying of SIGPIPE. Not of an exec, whose children may outlive its Delete and
+   * must not wait for ever then.
+   */
+  #withReader(writeEnd: number): number {
+    if (!this.#context.isAdoptable) return writeEnd;
+    const both = this.#context.platform.fds.openBoth(`/proc/self/fd/${writeEnd}`);
+    this.#childEnds.push(both);
+    return both;
+  }
+
+  #identityOf(end: number): PipeIdentity | undefined {
+    if (!this.#context.isAdoptable) return undefined;
+    const { device, inode } = this.#context.platform.fds.stat(end);
+    return { device, inode };
   }
 
   #sink(uri: string, name: "stdout" | "stderr"): Sink {

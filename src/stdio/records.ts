@@ -5,11 +5,20 @@ export interface StdioRecord {
   readonly input?: InputRecord | undefined;
   /** What the input is written to: a pipe, or the terminal's master. */
   readonly sink: number;
+  /** Of that pipe. */
+  readonly pipe?: PipeIdentity | undefined;
   readonly outputs: readonly OutputRecord[];
   readonly loggers: readonly LoggerRecord[];
   /** Of a terminal: its other side. */
   readonly held?: number;
 }
+
+/** By what a pipe is found again in the processes that have it open, where nobody has kept a descriptor of ours. */
+export interface PipeIdentity {
+  readonly device: number;
+  readonly inode: number;
+}
+
 export interface InputRecord {
   readonly source: number;
   readonly writer: number;
@@ -20,6 +29,8 @@ export interface OutputRecord {
   readonly uri: string;
   /** -1 once it has come to its end. */
   readonly source: number;
+  /** Of the source. */
+  readonly pipe?: PipeIdentity | undefined;
   readonly sink: number;
   readonly reader: number;
   /** Whether what it was for takes no more: it goes nowhere. */
@@ -29,6 +40,7 @@ export interface OutputRecord {
 }
 export interface LoggerRecord {
   readonly uri: string;
+  /** 0 for one that has to be started anew. */
   readonly pid: number;
   readonly pidfd: number;
 }

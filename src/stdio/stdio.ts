@@ -53,6 +53,8 @@ export interface StdioContext {
   adopt(pid: number, pidfd: number): Helper;
   /** Whether it is made good when the shim dies: its programs live on then. */
   readonly isKept: boolean;
+  /** Whether a container may go on while there is neither shim nor keeper: its pipes must not break then, and are found again. */
+  readonly isAdoptable: boolean;
   /** To be called whenever what record() tells has changed, before a descriptor is closed that it named. */
   changed(): void;
 }

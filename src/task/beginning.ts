@@ -16,14 +16,20 @@ export class Beginning {
   readonly #platform: Platform;
   readonly #runc: Runc;
   readonly #pid: () => number;
+  readonly #mayGoOn: boolean;
   /** The process's name while it waits to become the program: the runtime's own. */
   #waitsAs: string | undefined;
 
-  /** `waitsAs` is what an earlier shim has noted. */
-  constructor(platform: Platform, runc: Runc, pid: () => number, waitsAs?: string) {
+  /** `waitsAs` is what an earlier shim has noted. With `mayGoOn` the runtime has work of its own after the program has begun: it is waited for. */
+  constructor(
+    platform: Platform,
+    runc: Runc,
+    { pid, mayGoOn, waitsAs }: { pid(): number; mayGoOn: boolean; waitsAs: string | undefined },
+  ) {
     this.#platform = platform;
     this.#runc = runc;
     this.#pid = pid;
+    this.#mayGoOn = mayGoOn;
     this.#waitsAs = waitsAs;
   }
 
@@ -42,7 +48,7 @@ export class Beginning {
     let watch: Timer | undefined;
     try {
       await this.#runc.start((command) => {
-        watch = this.#endWaiting(command, false);
+        if (!this.#mayGoOn) watch = this.#endWaiting(command, false);
       });
     } catch (error) {
       if (!(await this.begins())) throw error;

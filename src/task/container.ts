@@ -6,7 +6,7 @@ import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { within } from "../platform/deadline.ts";
 import { isSystemError } from "../platform/platform.ts";
-import type { Child, Ended } from "../reaper/reaper.ts";
+import type { Child, Ended, Reaper } from "../reaper/reaper.ts";
 import { readSpec, type Spec } from "../runc/bundle.ts";
 import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
@@ -78,7 +78,11 @@ export class Container {
     this.#spec = spec;
     this.#launcher = new Launcher(context, config, spec, options);
     this.#restoring = config.restoring;
-    this.#beginning = new Beginning(platform, this.#runc, () => this.init.pid, config.waitsAs);
+    this.#beginning = new Beginning(platform, this.#runc, {
+      pid: () => this.init.pid,
+      mayGoOn: spec.hasPoststartHooks,
+      waitsAs: config.waitsAs,
+    });
     const execs = new Map<string, Process>();
     const parts = {
       id,
@@ -376,6 +380,8 @@ export class Container {
     const { init } = record;
     this.#takeOver(this.init, init, (exit) => this.#exits.ofInit(exit));
     this.cgroup = findCgroup(platform, log, init.pid, () => this.#publishOom(), record.cgroup);
+    // One that came while nobody watched.
+    this.cgroup?.checkOom();
     const unfinished = this.#execs.resume(record.execCount, execs, (exec, process) =>
       this.#takeOver(exec, process, (exit) => this.#exits.ofExec(exec, exit)),
     );
@@ -390,7 +396,7 @@ export class Container {
 
   #takeOver(process: Process, record: ProcessRecord, ended: (exit: Ended) => unknown): void {
     const { reaper } = this.#context;
-    const child = record.pid === 0 ? undefined : reaper.adopt(record.pid, record.pidfd);
+    const child = childOf(reaper, record);
     const { state, stdio } = record;
     const isMade = stdio !== undefined && (process === this.init || state !== "starting");
     process.resume(
@@ -444,7 +450,28 @@ export class Container {
 
   #save(exit?: ProcessExit): void {
     const { binary, root, systemdCgroup } = this.#options;
-    const entry = { runtime: { binary, root, systemdCgroup }, pid: this.init.pid, ...(exit && { exit }) };
+    const { home, isAdoptable } = this.#context;
+    const entry = {
+      runtime: { binary, root, systemdCgroup },
+      pid: this.init.pid,
+      ...(exit && { exit }),
+      ...(isAdoptable && { home }),
+    };
     writeJournal(this.#context.platform, this.bundle, entry);
   }
+}
+
+/** The process of an earlier shim; undefined if there was none. */
+function childOf(reaper: Reaper, { pid, pidfd, exit, lost }: ProcessRecord): Child | undefined {
+  if (pid === 0) return undefined;
+  const ended = exit ?? lost;
+  if (ended === undefined) return reaper.adopt(pid, pidfd);
+  const { status, at, isUnknown } = ended;
+  return reaper.gone({
+    pid,
+    status,
+    signal: 0,
+    ...(at !== undefined && { at: BigInt(at) }),
+    ...(isUnknown && { isUnknown }),
+  });
 }

@@ -14,6 +14,12 @@ export interface ShimContext {
   readonly records: Records;
   /** The keeper's pid; 0 without one. */
   readonly keeper: number;
+  /** Whether somebody takes the containers over if shim and keeper are both killed: what names their processes and pipes is recorded for that. */
+  readonly isAdoptable: boolean;
+  /** Whether this shim has taken its containers over so: their processes are nobody's children here. */
+  readonly hasAdopted: boolean;
+  /** The bundle in which the shim's own records are. */
+  readonly home: string;
   /** Whether a daemon takes this shim's events: false only where there is nobody at its address. */
   readonly daemonAnswers: () => boolean;
   readonly namespace: string;

@@ -77,8 +77,8 @@ export class Exits {
     this.#context.events.publish(topics.start, { containerId: id, pid: init.pid });
   }
 
-  ofExec(exec: Process, { status, at }: Ended): void {
-    this.#publish(exec, { status, at: at ?? this.#now() });
+  ofExec(exec: Process, { status, at, isUnknown }: Ended): void {
+    this.#publish(exec, { status, at: at ?? this.#now(), isUnknown });
   }
 
   /** Whether the init's start has still to be published. */
@@ -91,9 +91,9 @@ export class Exits {
     return this.#hold(exit, true, startIsDue);
   }
 
-  ofInit({ status, at }: Ended): Promise<void> {
+  ofInit({ status, at, isUnknown }: Ended): Promise<void> {
     const { init } = this.#container;
-    const exit: ProcessExit = { status, at: at ?? this.#now() };
+    const exit: ProcessExit = { status, at: at ?? this.#now(), isUnknown };
     this.#save(exit);
     const wasPaused = init.state === "paused";
     init.died(exit);

@@ -15,13 +15,25 @@ export interface JournalEntry {
   /** The init's pid; 0 before there is one. */
   readonly pid: number;
   /** `at` is undefined where it cannot be read any more. */
-  readonly exit?: { readonly status: number; readonly at: bigint | undefined };
+  readonly exit?: {
+    readonly status: number;
+    readonly at: bigint | undefined;
+    /** Nobody knows how it ended. */
+    readonly isUnknown?: boolean | undefined;
+  };
+  /** The bundle in which the shim has its records, where it may be adopted: in a pod, the first one's. */
+  readonly home?: string;
 }
 
 /** Replaces the journal of a bundle. Throws a SystemError that names the file. */
 export function writeJournal(platform: Platform, bundle: string, entry: JournalEntry): void {
-  const exit = entry.exit && { status: entry.exit.status, at: String(entry.exit.at) };
-  const text = JSON.stringify({ version: VERSION, runtime: entry.runtime, pid: entry.pid, exit });
+  const { runtime, pid, home } = entry;
+  const exit = entry.exit && {
+    status: entry.exit.status,
+    at: String(entry.exit.at),
+    unknown: entry.exit.isUnknown,
+  };
+  const text = JSON.stringify({ version: VERSION, runtime, pid, exit, home });
   platform.files.replace(`${bundle}/${FILE}`, text, 0o600);
 }
 
@@ -31,9 +43,14 @@ export function writeJournal(platform: Platform, bundle: string, entry: JournalE
  */
 export function readJournal(platform: Platform, bundle: string): Partial<JournalEntry> | undefined {
   const text = readBundleFile(platform, bundle, FILE);
-  const { version, runtime, pid, exit } = objectOf(text === undefined ? undefined : parse(text));
+  const { version, runtime, pid, exit, home } = objectOf(text === undefined ? undefined : parse(text));
   if (version !== VERSION) return undefined;
-  return { ...readRuntime(objectOf(runtime)), ...readPid(pid), ...readExit(objectOf(exit)) };
+  return {
+    ...readRuntime(objectOf(runtime)),
+    ...readPid(pid),
+    ...readExit(objectOf(exit)),
+    ...(isWord(home) && home.startsWith("/") && { home }),
+  };
 }
 
 /**
@@ -44,6 +61,11 @@ export function readReaped(platform: Platform, bundle: string, pid: number): Jou
   const lines = (readBundleFile(platform, bundle, REAPED) ?? "").split("\n").map((line) => line.split(" "));
   const [, status, at] = lines.findLast(([reaped]) => reaped === String(pid)) ?? [];
   return readExit({ status: Number(status), at }).exit;
+}
+
+/** To be called when what it says has been taken in: the pids may be others' by now. */
+export function removeReaped({ files }: Platform, bundle: string): void {
+  if (files.stat(`${bundle}/${REAPED}`)?.kind === "file") files.remove(`${bundle}/${REAPED}`);
 }
 
 function parse(text: string): unknown {
@@ -73,10 +95,10 @@ function readPid(pid: unknown): Partial<JournalEntry> {
 }
 
 /** A status without a time is worth having; a time without a status is not. */
-function readExit({ status, at }: Record<string, unknown>): Partial<JournalEntry> {
+function readExit({ status, at, unknown }: Record<string, unknown>): Partial<JournalEntry> {
   if (!isWithin(status, 0, 255)) return {};
   const time = typeof at === "string" && at.length <= 19 && isDecimal(at) ? BigInt(at) : undefined;
-  return { exit: { status, at: time } };
+  return { exit: { status, at: time, ...(unknown === true && { isUnknown: true }) } };
 }
 
 function isWithin(value: unknown, least: number, most: number): value is number {

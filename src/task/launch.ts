@@ -3,6 +3,7 @@ import type { ExecProcessRequest } from "../api/generated/task.ts";
 import { type OutputPolicy, POLICY_ANNOTATION, parsePolicy } from "../api/output-policy.ts";
 import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
+import { identify } from "../reaper/process-stat.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { hostIds, type Ids, idsOf, type Spec } from "../runc/bundle.ts";
 import { RuntimeError } from "../runc/errors.ts";
@@ -46,7 +47,7 @@ export class Launcher {
     spec: Spec,
     options: RuntimeOptions,
   ) {
-    const { platform, reaper, log, namespace, oomScoreAdj } = context;
+    const { platform, reaper, log, namespace, oomScoreAdj, isAdoptable } = context;
     this.#context = context;
     this.#spec = spec;
     this.#options = options;
@@ -60,6 +61,7 @@ export class Launcher {
       spawn: (request) => reaper.spawn({ ...request, oomScoreAdj }),
       adopt: (pid, pidfd) => reaper.adopt(pid, pidfd),
       isKept: context.keeper > 0,
+      isAdoptable,
     };
   }
 
@@ -85,7 +87,7 @@ export class Launcher {
     caller: CancelSignal,
     changed: () => void,
   ): Promise<Child> {
-    const { platform, reaper } = this.#context;
+    const { platform, reaper, isAdoptable } = this.#context;
     const stdio = openStdio({ ...this.#stdio, changed }, this.#configOf(process), this.#pipeOwner(user));
     process.attach(stdio);
     let release = (): void => {};
@@ -108,7 +110,7 @@ export class Launcher {
       await explain(`OCI runtime ${verb} failed`, withWords(made, stdio));
       child = reaper.claim(readPidFile(platform, pidFile));
       await stdio.attached();
-      process.became(child);
+      process.became(child, isAdoptable ? identify(platform, child.pid, child.pidfd) : undefined);
       return child;
     } catch (error) {
       // It is there already, but can have no stdio: it must not run on where nobody knows of it.

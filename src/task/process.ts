@@ -2,6 +2,7 @@
 // Used by container.ts.
 
 import type { ProcessDump } from "../api/dump.ts";
+import type { Identity } from "../reaper/process-stat.ts";
 import type { Child } from "../reaper/reaper.ts";
 import type { StdioRecord } from "../stdio/records.ts";
 import type { Stdio, StdioConfig } from "../stdio/stdio.ts";
@@ -15,6 +16,8 @@ export interface ProcessExit {
   readonly status: number;
   /** Nanoseconds since 1970. */
   readonly at: bigint;
+  /** Nobody knows how it ended: the status stands for that. */
+  readonly isUnknown?: boolean | undefined;
 }
 
 /** What a successor of the shim needs to know of a process. */
@@ -24,7 +27,14 @@ export interface ProcessRecord extends StdioConfig {
   readonly pid: number;
   /** -1 once it has ended. */
   readonly pidfd: number;
-  readonly exit?: { readonly status: number; readonly at: string } | undefined;
+  readonly exit?:
+    | { readonly status: number; readonly at: string; readonly isUnknown?: boolean | undefined }
+    | undefined;
+  readonly identity?: Identity | undefined;
+  /** How it ended while there was no shim, for one that was adopted. */
+  readonly lost?:
+    | { readonly status: number; readonly at?: string | undefined; readonly isUnknown?: boolean | undefined }
+    | undefined;
   readonly size?: readonly [columns: number, rows: number] | undefined;
   readonly isStdinClosed: boolean;
   readonly stdio?: StdioRecord | undefined;
@@ -44,6 +54,7 @@ export class Process {
   /** The same as soon as it is known, published or not. */
   #death: ProcessExit | undefined;
   #child: Child | undefined;
+  #identity: Identity | undefined;
   /** The terminal's, known before there is one: kept for it. */
   size: readonly [columns: number, rows: number] | undefined;
   /** Asked for before there is stdio: kept for it. */
@@ -75,7 +86,8 @@ export class Process {
       state: this.#state,
       pid: this.pid,
       pidfd: death === undefined ? (this.#child?.pidfd ?? -1) : -1,
-      exit: death && { status: death.status, at: String(death.at) },
+      exit: death && { status: death.status, at: String(death.at), isUnknown: death.isUnknown },
+      identity: this.#identity,
       size: this.size,
       isStdinClosed: this.#isStdinClosed,
       stdio: this.stdio?.record(),
@@ -89,11 +101,13 @@ export class Process {
     this.#isStdinClosed = record.isStdinClosed;
     this.stdio = stdio;
     this.#child = child;
+    this.#identity = record.identity;
     if (record.exit === undefined) {
       void child?.exited.then(() => this.stdio?.processEnded());
       return;
     }
-    this.#death = { status: record.exit.status, at: BigInt(record.exit.at) };
+    const { status, at, isUnknown } = record.exit;
+    this.#death = { status, at: BigInt(at), isUnknown };
     stdio?.processEnded();
     if (record.state === "stopped") this.#exit = this.#answer = this.#death;
   }
@@ -146,8 +160,9 @@ export class Process {
   }
 
   /** The process exists, and is this child of ours. */
-  became(child: Child): void {
+  became(child: Child, identity?: Identity): void {
     this.#child = child;
+    this.#identity = identity;
     this.#changed();
     void child.exited.then(() => this.stdio?.processEnded());
   }

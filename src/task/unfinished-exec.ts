@@ -1,5 +1,6 @@
 // An exec that the runtime was starting when it died with an earlier shim: its process may be there, and nobody has been told of it. Used by container.ts.
 import { isSystemError, SIGKILL } from "../platform/platform.ts";
+import { readProcessStat } from "../reaper/process-stat.ts";
 import { readPidFile } from "../runc/runc.ts";
 import type { ShimContext } from "./context.ts";
 
@@ -26,13 +27,27 @@ export async function killUnfinishedExec(context: ShimContext, traces: Traces): 
   platform.files.remove(`${traces.pidFile.slice(0, -".pid".length)}.json`);
 }
 
-/** Children of the keeper, to which everything fell that the dead shim had started. */
-function suspects(context: ShimContext, { pidFile, known, membership }: Traces): number[] {
-  const children = childrenOf(context).filter((pid) => !known.includes(pid));
+/** Children of the keeper, to which everything fell that the dead shim had started. Without one it may have fallen to anybody. */
+function suspects(context: ShimContext, traces: Traces): number[] {
+  const { pidFile, known, membership } = traces;
+  const fallen = context.hasAdopted ? broughtInto(context, membership) : childrenOf(context);
+  const children = fallen.filter((pid) => !known.includes(pid));
   const named = pidFile === undefined ? undefined : pidIn(context, pidFile);
   return children.filter(
     (pid) => pid === named || (membership !== undefined && cgroupOf(context, pid) === membership),
   );
+}
+
+/** The container's processes whose parents are not in it: those that the runtime has brought in. None if it is not known which are the container's. */
+function broughtInto(context: ShimContext, membership: string | undefined): number[] {
+  if (membership === undefined) return [];
+  const { platform } = context;
+  const pids = platform.files
+    .list("/proc")
+    .map(Number)
+    .filter((pid) => pid > 0);
+  const members = pids.filter((pid) => cgroupOf(context, pid) === membership);
+  return members.filter((pid) => !members.includes(Number(readProcessStat(platform, pid)[1])));
 }
 
 function childrenOf({ platform, keeper }: ShimContext): number[] {

@@ -1,5 +1,6 @@
 // All campaigns that there are. Used by main.ts and short.test.ts.
 import type { Campaign } from "./campaign.ts";
+import { deaths } from "./deaths.ts";
 import { execStorm } from "./exec-storm.ts";
 import { exhaustion } from "./exhaustion.ts";
 import { fuzzConfig } from "./fuzz/config.ts";
@@ -13,6 +14,7 @@ import { upgrades } from "./upgrades.ts";
 
 export const campaigns: readonly Campaign[] = [
   killStorm,
+  deaths,
   execStorm,
   readerFaults,
   exhaustion,

@@ -21,7 +21,7 @@ let cli: Cli;
 
 before(async () => {
   if (!isHoldfastd) return;
-  daemon = await Daemon.start({ pathDirectories: [gate.directory] });
+  daemon = await Daemon.start({ pathDirectories: [gate.directory], config: ["[shim]", "adopt = false"] });
   cli = new Cli(daemon);
 });
 

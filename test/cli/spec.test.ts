@@ -91,6 +91,15 @@ test("--ulimit and --pids-limit hold, and what they do not name is as it was", a
   const output = await cli.do([...args("limited", ...flags), "--", "sh", "-c", limits]);
   assert.deepEqual(output.trim().split("\n").slice(0, 3), ["333", "444", "0"]);
   if (raises) assert.equal(output.trim().split("\n")[3], "8192");
+  // The specification of the runtime allows no two of a name, though runc takes the last.
+  await cli.do(["create", "--name", "two", ...flags, "--rootfs", daemon.rootfs, "true"]);
+  const [{ spec } = { spec: undefined }] = (await cli.json(["inspect", "two"])) as {
+    spec?: { process: { rlimits: { type: string }[] } };
+  }[];
+  const types = (spec?.process.rlimits ?? []).map(({ type }) => type);
+  assert.equal(types.filter((type) => type === "RLIMIT_NOFILE").length, 1);
+  assert.equal(new Set(types).size, types.length);
+  await cli.do(["delete", "two"]);
   const forks = "for n in $(seq 60); do sleep 1000 & done; echo forked";
   assert.match(
     (await cli.run(args("few", "--pids-limit", "40", "--", "sh", "-c", forks))).stderr,

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { closeSync, openSync, readFileSync, readlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { Status } from "../../src/api/generated/process.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { FifoReader, makeFifo, OutputFifos } from "../harness/fifo.ts";
@@ -168,6 +169,29 @@ test("what ends while no shim is there is told by the next one: an exec's exit b
     "delete",
   ]);
   await place.forget(shim, "meanwhile");
+});
+
+test("a container that has ended, and one of its execs, are what they were when the shim is killed after that", async () => {
+  const shim = await place.shim("over", { args: ["until-signal", "TERM=6"] });
+  await shim.create("over", place.bundle("over"));
+  await shim.start("over");
+  await shim.exec("over", "e", ["sh", "-c", "exit 5"]);
+  await shim.start("over", "e");
+  const exec = await shim.wait("over", "e");
+  await shim.kill("over", 15);
+  const ends = [exec, await shim.wait("over")];
+  assert.deepEqual(
+    ends.map(({ exitStatus }) => exitStatus),
+    [5, 6],
+  );
+  const before = [await shim.state("over", "e"), await shim.state("over")];
+  await kill(shim, "over");
+  assert.deepEqual([await shim.state("over", "e"), await shim.state("over")], before);
+  assert.ok(before.every(({ pid, status }) => pid > 0 && status === Status.STOPPED));
+  assert.equal((await shim.wait("over")).exitStatus, 6);
+  assert.equal((await shim.delete("over", "e")).exitStatus, 5);
+  assert.equal((await shim.delete("over")).exitStatus, 6);
+  await place.forget(shim, "over");
 });
 
 test("nothing is left behind", async () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Cause, type Exit } from "../../src/api/generated/history.ts";
@@ -15,7 +15,8 @@ import { eventually } from "../harness/eventually.ts";
 import { killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
 
-const daemon = await Daemon.start({ kind: "holdfastd" });
+// What is told of a container that died with its shim: none is taken over.
+const daemon = await Daemon.start({ kind: "holdfastd", config: ["[shim]", "adopt = false"] });
 let client = await daemon.client();
 after(async () => {
   client.close();
@@ -101,6 +102,8 @@ test("a shim that is killed when its container has ended is not the cause", asyn
   const shim = await daemon.shimPid("earlier");
   await daemon.touch("earlier");
   assert.equal((await endOf("earlier")).status, 6);
+  // What was published counts, whatever can be made of the remains.
+  rmSync(join(daemon.bundle("earlier"), "holdfast.state"));
   killForGood(shim);
   const { steps } = await eventually("the trace", async () => {
     const history = await client.history.get({ containerId: "earlier" });
@@ -109,6 +112,7 @@ test("a shim that is killed when its container has ended is not the cause", asyn
   const end = await endOf("earlier");
   assert.deepEqual([end.status, end.cause], [6, Cause.CAUSE_EXITED]);
   assert.equal(steps.filter(({ what }) => what === "/tasks/exit").length, 1);
+  assert.equal(steps.find(({ what }) => what === "/tasks/delete")?.detail, "exit status 6");
   await client.containers.delete({ id: "earlier" });
 });
 

@@ -87,6 +87,28 @@ for (const failpoint of PLACES) {
 
 for (const failpoint of ["cleanup:deleted", "cleanup:noted", "cleanup:removed"]) {
   test(`killed at ${failpoint}, while it cleans up after a dead shim`, async () => {
+    const cleaning = await Daemon.start({ kind: "holdfastd", config: ["[shim]", "adopt = false"] });
+    try {
+      await cleaning.kill();
+      await cleaning.launch({ HOLDFAST_FAILPOINT: failpoint });
+      const client = new CarefulClient(cleaning);
+      await client.begin();
+      killForGood(await cleaning.shimPid(client.id));
+      await cleaning.exited;
+      assert.equal((await client.history()).exit?.status, 128 + 9);
+      await eventually("the end to be published", () => client.heard.includes("delete"));
+      assert.deepEqual(client.heard, ["create", "start", "exit", "delete"]);
+      await client.deleteContainer();
+      client.close();
+      assert.equal(await cleaning.leftovers(), "");
+    } finally {
+      await cleaning.close();
+    }
+  });
+}
+
+for (const failpoint of ["adopt:began", "adopt:served"]) {
+  test(`killed at ${failpoint}, while another shim takes a container over`, async () => {
     await daemon.kill();
     await daemon.launch({ HOLDFAST_FAILPOINT: failpoint });
     const client = new CarefulClient(daemon);
@@ -94,10 +116,13 @@ for (const failpoint of ["cleanup:deleted", "cleanup:noted", "cleanup:removed"])
       await client.begin();
       killForGood(await daemon.shimPid(client.id));
       await daemon.exited;
-      assert.equal((await client.history()).exit?.status, 128 + 9);
-      await eventually("the end to be published", () => client.heard.includes("delete"));
-      assert.deepEqual(client.heard, ["create", "start", "exit", "delete"]);
+      await daemon.launch();
+      await client.live();
+      assert.equal(client.runs, 1, "the program ran once");
+      assert.equal((await client.history()).exit?.status, INIT_STATUS);
+      await client.deleteTask();
       await client.deleteContainer();
+      assert.deepEqual([...new Set(client.heard)].sort(), [...client.heard].sort(), "no event came twice");
     } finally {
       client.close();
     }

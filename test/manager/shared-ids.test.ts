@@ -36,7 +36,11 @@ import { isRunning, openFiles } from "../harness/processes.ts";
 import { GO_RUNTIME, OUR_RUNTIME } from "../harness/runtime.ts";
 
 const parent = mkdtempSync(join(tmpdir(), "holdfast-shared-"));
-const daemon = await Daemon.start({ kind: "holdfastd", pathDirectories: [parent] });
+const daemon = await Daemon.start({
+  kind: "holdfastd",
+  pathDirectories: [parent],
+  config: ["[shim]", "adopt = false"],
+});
 const client = await daemon.client();
 after(async () => {
   client.close();

@@ -167,7 +167,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a status without a time is dropped",
     file: "src/task/journal.ts",
-    text: "  return { exit: { status, at: time } };",
+    text: "  return { exit: { status, at: time, ...(unknown === true && { isUnknown: true }) } };",
     replacement: "  return time === undefined ? {} : { exit: { status, at: time } };",
     tests: ["test/e2e/direct-delete.test.ts"],
     name: "the status of an exit is kept",

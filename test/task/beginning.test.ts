@@ -1,7 +1,7 @@
 // A runtime that is killed when it has let the program go, and has not noted that: the start has succeeded, and no later one waits for a process that waits
 // no more.
 import assert from "node:assert/strict";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Status } from "../../src/api/generated/process.ts";
@@ -43,6 +43,21 @@ for (const [index, [what, then]] of Object.entries(HALVES).entries()) {
     await place.forget(shim, id);
   });
 }
+
+test("a runtime that runs hooks after the program has begun is waited for", async () => {
+  const id = "hooks";
+  const done = join(place.directory, "hooks-done");
+  const shim = await place.shim(id, { args: ["sleep", "1000"] });
+  const config = join(place.bundle(id), "config.json");
+  const spec = JSON.parse(readFileSync(config, "utf8")) as object;
+  writeFileSync(config, JSON.stringify({ ...spec, hooks: { poststart: [{ path: "/bin/true" }] } }));
+  const binaryName = halfStartingRunc(id, `${done}.fifo`, `sleep 3 && touch ${done}`);
+  await shim.create(id, place.bundle(id), { options: { binaryName } });
+  await shim.start(id);
+  assert.equal(existsSync(done), true, "its hooks have ended");
+  await place.endContainer(shim, id);
+  await place.forget(shim, id);
+});
 
 test("nothing is left behind", async () => {
   assert.equal(await place.leftovers(), "");

@@ -19,6 +19,8 @@ export const Cause = {
   CAUSE_SHIM_DIED: 5,
   /** CAUSE_DELETED_BY_FORCE - A signal that a client had the daemon send in order to delete it. */
   CAUSE_DELETED_BY_FORCE: 6,
+  /** CAUSE_STATUS_UNKNOWN - It ended while it had no shim: the status, 255, stands for that. */
+  CAUSE_STATUS_UNKNOWN: 7,
 } as const;
 
 export type Cause = typeof Cause[keyof typeof Cause];
@@ -31,6 +33,7 @@ export namespace Cause {
   export type CAUSE_KILL_REQUEST = typeof Cause.CAUSE_KILL_REQUEST;
   export type CAUSE_SHIM_DIED = typeof Cause.CAUSE_SHIM_DIED;
   export type CAUSE_DELETED_BY_FORCE = typeof Cause.CAUSE_DELETED_BY_FORCE;
+  export type CAUSE_STATUS_UNKNOWN = typeof Cause.CAUSE_STATUS_UNKNOWN;
 }
 
 export interface GetHistoryRequest {

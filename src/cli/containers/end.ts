@@ -20,6 +20,7 @@ const CAUSES: Readonly<Record<number, string>> = {
   [Cause.CAUSE_KILL_REQUEST]: "kill request",
   [Cause.CAUSE_SHIM_DIED]: "shim died",
   [Cause.CAUSE_DELETED_BY_FORCE]: "deleted by force",
+  [Cause.CAUSE_STATUS_UNKNOWN]: "status unknown",
 };
 
 export interface End {
@@ -107,5 +108,7 @@ function causeName(more: End["more"]): string | undefined {
 /** What status and signal do not say already. */
 function causeShown(more: End["more"]): string {
   const cause = causeName(more);
-  return cause === "shim died" || cause === "deleted by force" ? cause : "";
+  return cause !== undefined && ["shim died", "deleted by force", "status unknown"].includes(cause)
+    ? cause
+    : "";
 }

@@ -29,6 +29,13 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     throw new TtrpcError(Code.NOT_FOUND, `task ${id} not found`);
   };
 
+  /** The same, with a shim that can be asked: one that has died may have a successor in a moment. */
+  const reach = async (call: Call, id: string): Promise<Task> => {
+    const task = find(call, id);
+    await task.reachable();
+    return task;
+  };
+
   const logSilent = ({ namespace, id }: Task, error: unknown): void =>
     log.warn({ namespace, id, error: errorText(error) }, "shim does not tell its state");
 
@@ -49,7 +56,7 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async start({ containerId, execId }, call) {
-      const task = find(call, containerId);
+      const task = await reach(call, containerId);
       const { pid } = await task.shim.start({ id: containerId, execId }, { signal: call.signal });
       // One that is restored has no process before.
       if (execId === "") task.pid = pid;
@@ -62,8 +69,8 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async deleteProcess({ containerId, execId }, call) {
-      const task = find(call, containerId);
       demandExecId(execId);
+      const task = await reach(call, containerId);
       const { pid, exitStatus, exitedAt } = await task.shim.delete(
         { id: containerId, execId },
         { signal: call.signal },
@@ -97,12 +104,14 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async kill({ containerId, execId, signal, all }, call) {
-      const { shim, namespace } = find(call, containerId);
+      const { namespace } = call;
+      const task = find(call, containerId);
       const isOfInit = (execId === "" || all) && signal !== 0;
       const kill = { signal, by: call.client, toDelete: call.reason === "delete" };
       const takeBack = isOfInit ? histories.noteKill(namespace, containerId, kill) : () => {};
       try {
-        await shim.kill({ id: containerId, execId, signal, all }, { signal: call.signal });
+        const request = { id: containerId, execId, signal, all };
+        await task.ask((shim) => shim.kill(request, { signal: call.signal }));
       } catch (error) {
         takeBack();
         throw error;
@@ -111,8 +120,8 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async exec({ containerId, execId, stdin, stdout, stderr, terminal, spec }, call) {
-      const task = find(call, containerId);
       demandExecId(execId);
+      const task = await reach(call, containerId);
       await task.shim.exec(
         { id: containerId, execId, stdin, stdout, stderr, terminal, spec },
         { signal: call.signal },
@@ -121,36 +130,36 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async resizePty({ containerId, execId, width, height }, call) {
-      await find(call, containerId).shim.resizePty(
-        { id: containerId, execId, width, height },
-        { signal: call.signal },
-      );
+      const request = { id: containerId, execId, width, height };
+      await find(call, containerId).ask((shim) => shim.resizePty(request, { signal: call.signal }));
       return {};
     },
 
     async closeIO({ containerId, execId, stdin }, call) {
       const task = find(call, containerId);
-      if (stdin) await task.shim.closeIO({ id: containerId, execId, stdin }, { signal: call.signal });
+      const request = { id: containerId, execId, stdin };
+      if (stdin) await task.ask((shim) => shim.closeIO(request, { signal: call.signal }));
       return {};
     },
 
     async pause({ containerId }, call) {
-      await find(call, containerId).shim.pause({ id: containerId }, { signal: call.signal });
+      await (await reach(call, containerId)).shim.pause({ id: containerId }, { signal: call.signal });
       return {};
     },
 
     async resume({ containerId }, call) {
-      await find(call, containerId).shim.resume({ id: containerId }, { signal: call.signal });
+      await (await reach(call, containerId)).shim.resume({ id: containerId }, { signal: call.signal });
       return {};
     },
 
     async listPids({ containerId }, call) {
-      return find(call, containerId).shim.pids({ id: containerId }, { signal: call.signal });
+      const task = find(call, containerId);
+      return task.ask((shim) => shim.pids({ id: containerId }, { signal: call.signal }));
     },
 
     /** Into a directory of the caller's; no image is made of it. */
     async checkpoint({ containerId, options }, call) {
-      const task = find(call, containerId);
+      const task = await reach(call, containerId);
       const path = (options && unpack(options, RUNC_CHECKPOINT_OPTIONS, CheckpointOptions))?.imagePath ?? "";
       if (path === "") {
         throw new TtrpcError(
@@ -163,7 +172,7 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     async update({ containerId, resources, annotations }, call) {
-      await find(call, containerId).shim.update(
+      await (await reach(call, containerId)).shim.update(
         { id: containerId, resources, annotations },
         { signal: call.signal },
       );
@@ -176,7 +185,8 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
       const asked = chosen.map(async (task): Promise<Metric | undefined> => {
         const timestamp = timestampFromNs(nodeClock.realtimeNs());
         try {
-          const { stats } = await task.shim.stats({ id: task.id }, { timeoutMs: timeouts.shimCall });
+          const timeoutMs = timeouts.shimCall;
+          const { stats } = await task.ask((shim) => shim.stats({ id: task.id }, { timeoutMs }), timeoutMs);
           return { timestamp, id: task.id, data: stats };
         } catch (error) {
           log.debug({ namespace: task.namespace, id: task.id, error: errorText(error) }, "no metrics");

@@ -12,6 +12,8 @@ import { json } from "../../harness/shim-client.ts";
 import { type ExecPlan, execScriptOf, type LifePlan, numbers, outputOf, scriptOf } from "./plan.ts";
 import { codeOf, type Storm } from "./storm.ts";
 
+/** What is told of an end that nobody has seen. */
+const UNKNOWN_STATUS = 255;
 const NO_STDIO = { stdin: "", stdout: "", stderr: "", terminal: false };
 /** How often a step is tried that a runtime's death, or the daemon's, has cut. */
 const TRIES = 6;
@@ -247,6 +249,8 @@ export class Life {
     const allowed = [
       wanted,
       ...(this.#isCut || this.#mayBeLost ? [128 + SIGKILL] : []),
+      // Under holdfastd it lives on without a shim, and may end before the next one is there: nobody knows its status then.
+      ...(this.#mayBeLost && this.#storm.daemon.kind === "holdfastd" ? [UNKNOWN_STATUS] : []),
       // What the container's first process says when its runtime died while it waited to become the program.
       ...(neverRan ? [1] : []),
     ];
