@@ -31,6 +31,8 @@ import { type ContainerRecord, containerKey, type ExecRecord, recordedSpec } fro
 
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
+/** How long Delete waits for the answers to Kills that the runtime is still about, in ms. */
+const KILL_TIMEOUT = 2_000;
 
 /** What a container is made from. */
 interface ContainerConfig extends StdioConfig {
@@ -58,6 +60,7 @@ export class Container {
   readonly #exits: Exits;
   readonly #execs: Execs;
   readonly #queue = new Queue();
+  readonly #kills = new Set<Promise<void>>(); // that the runtime is about
   /** How Start makes the container, where it comes from a checkpoint: until then the runtime does not know it, and it has no process. */
   readonly #restoring: CriuRun | undefined;
   readonly #beginning: Beginning;
@@ -173,6 +176,12 @@ export class Container {
       return;
     }
     if (process.pid === 0) throw new TtrpcError(Code.FAILED_PRECONDITION, "process not created");
+    const killing = this.#killByRuntime(signal, all);
+    this.#kills.add(killing);
+    await killing.finally(() => this.#kills.delete(killing));
+  }
+
+  async #killByRuntime(signal: number, all: boolean): Promise<void> {
     try {
       await this.#runc.kill(signal, all);
     } catch (error) {
@@ -224,6 +233,8 @@ export class Container {
       // Its exit is held, in bounds, for those of its execs.
       if (this.init.state === "ending") await this.init.wait();
       await this.#drain(this.init);
+      // A client that has its Delete's answer closes the connection, and whoever waits there for a Kill's would be told that it failed.
+      await within(this.#context.platform.clock, KILL_TIMEOUT, Promise.allSettled(this.#kills));
       await this.#deleteFromRuntime();
       unmountRootfs(this.#context.platform, this.bundle);
       this.#execs.end();

@@ -63,6 +63,25 @@ test("Kill reaches the init though runc kill hangs", { skip }, async () => {
   await deleted(shim, "stubborn");
 });
 
+// A client that has its Delete's answer closes the connection: containerd told a kubelet that a Kill had failed, "ttrpc: closed".
+test("a Kill that the runtime is still about is answered before the Delete of what it has killed", {
+  skip,
+}, async () => {
+  const shim = await running("slowly");
+  const answered: string[] = [];
+  gate.linger("kill");
+  const killing = shim.kill("slowly", 9).then(() => answered.push("Kill"));
+  await shim.wait("slowly");
+  await gate.held("kill");
+  const deleting = shim.delete("slowly").then(() => answered.push("Delete"));
+  // Longer than a Delete takes.
+  await Promise.race([deleting, new Promise((next) => setTimeout(next, 1000))]);
+  gate.release("kill");
+  await Promise.all([killing, deleting]);
+  assert.deepEqual(answered, ["Kill", "Delete"]);
+  await place.forget(shim, "slowly");
+});
+
 test("a create whose undo hangs is answered, and the same id can be created again", { skip }, async () => {
   const shim = await place.shim("undone", SPEC);
   gate.linger("create");

@@ -14,6 +14,14 @@ const claim = "src/task/claim.ts";
 
 export const mutants: readonly Mutant[] = [
   {
+    what: "Delete overtakes the answer to the Kill",
+    file: "src/task/container.ts",
+    text: "await within(this.#context.platform.clock, KILL_TIMEOUT, Promise.allSettled(this.#kills));",
+    replacement: "",
+    tests: ["test/failures/hanging-runtime.test.ts"],
+    name: "a Kill that the runtime is still about is answered before the Delete",
+  },
+  {
     what: "an exec can be deleted while it starts",
     file: "src/task/lifecycle.ts",
     text: "  delete:      [same,       no,        no,        same,      gone],",
