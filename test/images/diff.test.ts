@@ -206,11 +206,12 @@ test("holes stay holes, and file capabilities and attributes of users are kept; 
     set("security.capability", capability),
     set("user.mark", "ff00"),
     set("trusted.other", "79"),
+    set("user.overlay.opaque", "79"),
   ];
   await check(["python3", "-c", code.join("\n")]);
   const { layer } = await diff(left, right);
   assert.ok(layer.length < 100_000, `${layer.length} bytes`);
-  assert.ok(!layer.includes("trusted.other"));
+  for (const other of ["trusted.other", "user.overlay"]) assert.ok(!layer.includes(other), other);
   const file = join(scratch, "attributes.tar");
   writeFileSync(file, layer);
   await program.unpack(file, bind(left));

@@ -1,11 +1,12 @@
 // What registries do wrong while they are pushed to: an upload that breaks off goes on where they have it, or begins anew where they have forgotten it.
 import assert from "node:assert/strict";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import { Cli } from "../cli/cli.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { FaultyRegistry } from "./faulty-registry.ts";
 import { digestOf, makeImage } from "./image.ts";
+import { LoopbackServer } from "./loopback-server.ts";
 
 const daemon = await Daemon.start({ kind: "holdfastd" });
 const cli = new Cli(daemon);
@@ -30,8 +31,7 @@ after(async () => {
 });
 
 /** Takes images into memory, and goes wrong where a test says so. */
-class UploadRegistry {
-  readonly #server: Server;
+class UploadRegistry extends LoopbackServer {
   readonly #uploads = new Map<string, Buffer>();
   #begun = 0;
   readonly blobs = new Map<string, Buffer>();
@@ -47,19 +47,13 @@ class UploadRegistry {
   busy = 0;
 
   private constructor() {
-    this.#server = createServer((request, response) => void this.#answer(request, response));
+    super((request, response) => void this.#answer(request, response));
   }
 
   static async start(): Promise<UploadRegistry> {
     const registry = new UploadRegistry();
-    await new Promise<void>((resolve) => registry.#server.listen(0, "127.0.0.1", resolve));
+    await registry.listen();
     return registry;
-  }
-
-  get host(): string {
-    const address = this.#server.address();
-    if (typeof address !== "object" || address === null) throw new Error("no address");
-    return `127.0.0.1:${address.port}`;
   }
 
   reset(): void {
@@ -140,11 +134,6 @@ class UploadRegistry {
     const digest = digestOf(bytes);
     this.blobs.set(digest, bytes);
     response.writeHead(201, { "docker-content-digest": this.says ?? digest }).end();
-  }
-
-  async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 }
 
