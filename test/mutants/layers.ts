@@ -173,8 +173,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a pull that gets on is given up all the same",
     file: "src/registry/retry.ts",
-    text: "if (now > before) attempt = 1;",
-    replacement: "",
+    text: "const now = progress();",
+    replacement: "const now = before;",
     tests: FAULTS,
     name: "a layer that is cut off goes on where it was",
   },
