@@ -14,6 +14,8 @@ import type { Sides } from "./memory.ts";
 import { median, medianTime } from "./time.ts";
 
 const NAME = "test.invalid/bench:1";
+/** The disk may be slow. */
+const PATIENT = { timeoutMs: 600_000 };
 
 /** An archive of docker save: `layers` layers, each of `files` files of `bytes` random bytes. */
 export async function makeArchive(
@@ -57,9 +59,9 @@ export async function importTime(sides: Sides, archive: string, count: number): 
     for (const side of [0, 1] as const) {
       const { ctr } = sides[side];
       const began = performance.now();
-      await ctr.do(["images", "import", archive]);
+      await ctr.do(["images", "import", archive], PATIENT);
       times[side].push(performance.now() - began);
-      await ctr.do(["images", "rm", "--sync", NAME]);
+      await ctr.do(["images", "rm", "--sync", NAME], PATIENT);
     }
   }
   return median(times[0]) / median(times[1]);

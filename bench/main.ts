@@ -42,7 +42,7 @@ const size = short
       lives: 40,
       containers: 100,
       lifetime: 5000,
-      imports: 5,
+      imports: 3,
       commands: 20,
       files: 50_000,
       images: 1000,
