@@ -8,8 +8,9 @@ import type { OutputRecord } from "./records.ts";
 import { Spill } from "./spill.ts";
 import type { StdioContext } from "./stdio.ts";
 
-/** How often a finished stream looks whether a reader has come for its last bytes, in ms. */
-const LINGER_FIRST = 50;
+/** How often a finished stream looks whether its last bytes have been read, in ms: soon again while they are, and less and less often while they are not. */
+const LINGER_FIRST = 1;
+const LINGER_OFTEN = 32;
 const LINGER_MOST = 2000;
 /** How soon a stream is looked at again that still moves after its process's end, in ms. */
 const LOOK_AGAIN = 50;
@@ -37,7 +38,7 @@ export interface Source {
  * by a failing sink, and never gets SIGPIPE: of a fifo both ends are held, and what a file or a logger does not take is dropped.
  */
 export class Output {
-  /** Settles when all has been handed over, or close() was called. */
+  /** Settles when all has been handed over and read, or nobody is there to read it, or close() was called. */
   readonly done: Promise<void>;
   readonly #platform: StdioContext["platform"];
   readonly #sink: Sink;
@@ -55,6 +56,8 @@ export class Output {
   #timer: Timer | undefined;
   #processEndedAt: number | undefined;
   #isFinishing = false;
+  /** Bytes in the fifo of a finished stream when it was last looked at. */
+  #unread = 0;
   #reviveAfter = REVIVE_FIRST;
 
   /** Opens the sink. Throws a SystemError that names the path, with nothing left open, if that fails. With `kept` it is open: an earlier shim's. */
@@ -110,7 +113,6 @@ export class Output {
     } else {
       if (this.#sinkFd >= 0) this.#closeReader();
       this.#lingerUntilRead(LINGER_FIRST);
-      this.#settle();
     }
   }
 
@@ -263,28 +265,37 @@ export class Output {
       this.#lingerUntilRead(LINGER_FIRST);
     } else {
       this.#closeSink();
+      this.#settle();
     }
-    this.#settle();
   }
 
   /**
    * A fifo drops its content when nobody holds it, so it is held as long as there are unread bytes: the daemon that comes back finds the last
-   * lines, and one that goes in the middle of them leaves the rest. No event tells of readers: hence the timer.
+   * lines, and one that goes in the middle of them leaves the rest. A reader that is there is waited for: clients of containerd 1.7 and newer
+   * close their end as soon as Delete has answered (containerd 8334). No event tells of readers: hence the timer.
    */
   #lingerUntilRead(ms: number): void {
     const held = Math.max(this.#sinkFd, this.#fifoReader);
-    if (held < 0) return;
-    const { fds, clock } = this.#platform;
-    if (fds.readable(held) === 0) {
-      this.#closeSink();
+    if (held < 0) {
+      this.#settle();
       return;
     }
+    const { fds, clock } = this.#platform;
+    const unread = fds.readable(held);
+    if (unread === 0) {
+      this.#closeSink();
+      this.#settle();
+      return;
+    }
+    const wait = unread < this.#unread ? LINGER_FIRST : ms;
+    this.#unread = unread;
     try {
-      this.#holdRightEnd();
+      if (ms > LINGER_OFTEN) this.#holdRightEnd();
     } catch {
       // No descriptor is free: what is held stays so.
     }
-    this.#timer = clock.after(ms, () => this.#lingerUntilRead(Math.min(ms * 2, LINGER_MOST)));
+    if (this.#sinkFd >= 0 && fds.peerClosed(this.#sinkFd)) this.#settle();
+    this.#timer = clock.after(wait, () => this.#lingerUntilRead(Math.min(wait * 2, LINGER_MOST)));
   }
 
   /** The write end while nobody reads, or whoever opens the fifo would wait for a writer; the read end while somebody does, who must find the end. */

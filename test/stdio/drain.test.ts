@@ -74,6 +74,58 @@ test("Delete waits for a reader that pauses, until it has read everything", asyn
   await running.end();
 });
 
+// containerd 8334: so do the clients of 1.7 and newer, also with what they have not read yet.
+test("a client that closes its fifo when Delete answers has all of it by then", async () => {
+  const running = await Running.start(place, "closes");
+  for (const size of [1, 4097, 60_000]) {
+    const stdout = fifoIn(place, "out");
+    await running.shim.exec("closes", `e-${size}`, ["head", "-c", String(size), "/dev/zero"], { stdout });
+    const reader = openSync(stdout, constants.O_RDONLY | constants.O_NONBLOCK);
+    await running.shim.start("closes", `e-${size}`);
+    await running.shim.wait("closes", `e-${size}`);
+    let isDeleted = false;
+    const deleted = running.shim.delete("closes", `e-${size}`).then(() => {
+      isDeleted = true;
+    });
+    let taken = 0;
+    while (!isDeleted) {
+      await new Promise((next) => setTimeout(next, 20));
+      if (!isDeleted) taken += readAvailable(reader, 4096);
+    }
+    closeSync(reader);
+    await deleted;
+    assert.equal(taken, size);
+  }
+  await running.end();
+});
+
+/** Bytes that were there to be read. */
+function readAvailable(fd: number, most: number): number {
+  try {
+    return readSync(fd, Buffer.alloc(most));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EAGAIN") return 0;
+    throw error;
+  }
+}
+
+test("a reader that goes while Delete waits for it is waited for no more", async () => {
+  const running = await Running.start(place, "goes");
+  const stdout = fifoIn(place, "out");
+  await running.shim.exec("goes", "e", ["head", "-c", "60000", "/dev/zero"], { stdout });
+  const reader = openSync(stdout, constants.O_RDONLY | constants.O_NONBLOCK);
+  await running.shim.start("goes", "e");
+  await running.shim.wait("goes", "e");
+  const deleted = running.shim.delete("goes", "e");
+  // The shim takes calls in their order: with this answer it has begun to delete.
+  await running.shim.state("goes", "e");
+  closeSync(reader);
+  await deleted;
+  // What the shim says when it has given up waiting.
+  assert.doesNotMatch(place.log, /output is not read/);
+  await running.end();
+});
+
 test("the last bytes wait for a reader that comes late, and then the shim lets go of the fifo", async () => {
   const running = await Running.start(place, "late");
   const stdout = fifoIn(place, "out");
