@@ -15,6 +15,9 @@ import type { Arguments } from "./args.ts";
 import { readCrash } from "./crash.ts";
 import { removeIfDead } from "./socket.ts";
 
+/** What containerd since 2.0 has kept of a shim's answer to `start`. */
+const BOOTSTRAP = "bootstrap.json";
+
 /**
  * Frees everything that the container holds and returns the encoded DeleteResponse. What cannot be read or freed is reported to `warn`, and
  * keeps nothing else from being freed.
@@ -80,15 +83,34 @@ async function deleteFromRuntime(
   await runc.delete(true);
 }
 
-/** The socket of a group's shim that lives on for other containers is left alone. The later members of a pod have no address of their own. */
+/** The socket of a group's shim that lives on for other containers is left alone. */
 async function removeSocket(platform: Platform, bundle: string): Promise<void> {
-  const address = readBundleFile(platform, bundle, "address")?.trim() ?? "";
+  const address = readAddress(platform, bundle);
   if (!address.startsWith("unix:///")) return;
   const path = address.slice("unix://".length);
   const kind = platform.files.stat(path)?.kind;
   if (kind === undefined) return;
   if (kind !== "socket") throw new Error(`${path}: is a ${kind}`);
   await removeIfDead(platform, path);
+}
+
+/**
+ * Where the bundle's shim served: as the shim itself has said, or, with a shim of another make, containerd since 2.0 for it. Empty if nobody has: the later
+ * members of a pod have no address of their own.
+ */
+function readAddress(platform: Platform, bundle: string): string {
+  const own = readBundleFile(platform, bundle, "address")?.trim() ?? "";
+  if (own !== "") return own;
+  const text = readBundleFile(platform, bundle, BOOTSTRAP)?.trim() ?? "";
+  if (text === "") return "";
+  let bootstrap: unknown;
+  try {
+    bootstrap = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`${bundle}/${BOOTSTRAP}: ${errorText(error)}`);
+  }
+  const { address } = { ...(typeof bootstrap === "object" ? bootstrap : {}) } as { readonly address?: unknown };
+  return typeof address === "string" ? address : "";
 }
 
 /** 0 if there is no such file: then there never was a process. */

@@ -108,6 +108,18 @@ for (const name of ["directory", "17 MB", "dangling link"]) {
     replace(join(bundle, "runtime"), kinds[name] ?? (() => {}));
   };
 }
+// Without an address of the shim's own it is the daemon's file that names the socket.
+for (const [name, put] of Object.entries({
+  ...kinds,
+  null: text("null"),
+  "cut short": text('{"address":"unix:///run'),
+  "of numbers": text('{"version":3,"address":5}'),
+})) {
+  cases[`no address, bootstrap.json: ${name}`] = (bundle) => {
+    rmSync(join(bundle, "address"), { force: true });
+    replace(join(bundle, "bootstrap.json"), put);
+  };
+}
 cases["all of them directories"] = (bundle) => {
   for (const file of ["holdfast.state", "holdfast.crash", "init.pid", "address"]) {
     replace(join(bundle, file), (path) => mkdirSync(path));
@@ -245,6 +257,25 @@ test("the socket of a shim that is about to die is removed, though its listener 
   assert.deepEqual([output.status, output.stderr], [0, ""]);
   assert.ok(!existsSync(`${path}-link`));
   await place.removeBundle("dying");
+});
+
+test("the socket of a dead shim that containerd alone has noted is removed, and one that is served is not", {
+  skip: notOurs,
+}, async () => {
+  const path = join(place.directory, "noted");
+  const server = createServer((socket) => socket.on("error", () => {}).resume());
+  await new Promise<void>((done) => server.listen(path, done));
+  const bundle = place.makeBundle("noted", { args: ["true"] });
+  const bootstrap = { version: 3, address: `unix://${path}-link`, protocol: "ttrpc" };
+  writeFileSync(join(bundle, "bootstrap.json"), JSON.stringify(bootstrap));
+  // Node removes the file of a server that it closes.
+  execFileSync("ln", [path, `${path}-link`]);
+  const served = await place.delete("noted");
+  assert.deepEqual([served.status, served.stderr, existsSync(`${path}-link`)], [0, "", true]);
+  await new Promise((done) => server.close(done));
+  const dead = await place.delete("noted");
+  assert.deepEqual([dead.status, dead.stderr, existsSync(`${path}-link`)], [0, "", false]);
+  await place.removeBundle("noted");
 });
 
 test("whoever has an answer, be it that it knows no such call, is alive, and is not asked again", {
