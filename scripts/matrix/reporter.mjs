@@ -14,16 +14,23 @@ function reasonOf(error) {
 
 // biome-ignore lint/style/noDefaultExport: the runner takes a module's default export.
 export default async function* reporter(source) {
+  // What each test stands in, as the runner starts them: one after another, whatever runs at once.
+  const chain = [];
   for await (const { type, data } of source) {
+    if (type === "test:start") chain.splice(data.nesting, chain.length, data.name);
     if (type !== "test:pass" && type !== "test:fail") continue;
     // A file as a whole is reported as a test with its path as name: only its failure says something.
     const isFile = /\.test\.(ts|mjs)$/.test(data.name);
     if (isFile && type === "test:pass") continue;
     const place = isFile ? data.name : data.file;
     const file = place === undefined ? "" : relative(process.cwd(), place);
+    // Of what stands around tests only a fault of its own says something, or that it was left out.
+    const isSuite = data.details?.type === "suite";
     const skipped = data.skip !== undefined && data.skip !== false;
     const outcome = type === "test:fail" ? "failed" : skipped ? "skipped" : "passed";
     const reason = outcome === "failed" ? reasonOf(data.details?.error) : skipped ? String(data.skip) : "";
-    yield `${JSON.stringify({ file, name: isFile ? "the file as a whole" : data.name, outcome, reason })}\n`;
+    if (isSuite && (outcome === "passed" || /^\d+ subtests? failed$/.test(reason))) continue;
+    const name = isFile ? "the file as a whole" : [...chain.slice(0, data.nesting), data.name].join(" > ");
+    yield `${JSON.stringify({ file, name, outcome, reason })}\n`;
   }
 }

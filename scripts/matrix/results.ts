@@ -7,6 +7,7 @@ import { root } from "../cache.ts";
 /** One test of one run, as reporter.mjs writes it. */
 export interface TestResult {
   readonly file: string;
+  /** With the names of what it stands in. */
   readonly name: string;
   readonly outcome: "passed" | "failed" | "skipped";
   readonly reason: string;
@@ -52,11 +53,24 @@ export function withRepeated(
   const failed = results.filter(({ outcome }) => outcome === "failed");
   const every = failed.some(({ file }) => !repeated.includes(file));
   const kept = every ? [] : results.filter(({ file }) => !repeated.includes(file));
-  const marked = second.map((result): TestResult => {
-    const first = failed.find(({ file, name }) => file === result.file && name === result.name);
-    return first && result.outcome === "passed" ? { ...result, again: true, reason: first.reason } : result;
+  const before = new Map(withKeys(results));
+  const marked = withKeys(second).map(([key, result]): TestResult => {
+    const first = before.get(key);
+    const isMended = first?.outcome === "failed" && result.outcome === "passed";
+    return isMended ? { ...result, again: true, reason: first.reason } : result;
   });
   return [...kept, ...marked];
+}
+
+/** Tests that several files share have one name, and come in the order of the files. */
+function withKeys(results: readonly TestResult[]): [string, TestResult][] {
+  const seen = new Map<string, number>();
+  return results.map((result) => {
+    const name = JSON.stringify([result.file, result.name]);
+    const n = seen.get(name) ?? 0;
+    seen.set(name, n + 1);
+    return [`${name} ${n}`, result];
+  });
 }
 
 export function readResults(): Results {

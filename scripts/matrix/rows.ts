@@ -47,6 +47,7 @@ function filesIn(directory: string): string[] {
 
 export const GROUPS: readonly Group[] = [
   { name: "e2e", title: "the shim", files: filesIn("e2e") },
+  { name: "keeper", title: "a shim is killed", files: filesIn("keeper") },
   { name: "failures", title: "known failures", files: filesIn("failures") },
   { name: "docker", title: "Docker", files: filesIn("docker") },
   { name: "cri", title: "CRI", files: filesIn("cri") },
