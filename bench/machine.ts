@@ -1,6 +1,6 @@
 // What the bench ran on: machine and versions, as a line for the report. Used by main.ts.
 import { readFileSync, statSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 import { check } from "../test/harness/command.ts";
 import { shimBinary } from "../test/harness/runtime.ts";
 
@@ -14,7 +14,7 @@ export async function machine(): Promise<string> {
   const shim = (statSync(shimBinary()).size / 1e6).toFixed(2);
   return [
     `${new Date().toISOString().slice(0, 10)}: ${cpus().length} × ${processor?.model.trim() ?? "unknown"}`,
-    `${Math.round(totalmem() / 2 ** 30)} GiB, ${distribution}, Linux ${release()}`,
+    `${Math.round(totalmem() / 2 ** 30)} GiB, load ${loadavg()[1]?.toFixed(1)}, ${distribution}, Linux ${release()}`,
     `${await version("containerd")}, ${await version("runc")}. Our binary: ${shim} MB.`,
   ].join(", ");
 }

@@ -77,6 +77,22 @@ async function watchGrowth(
   growth.push((seen.at(-1) ?? 0) - first);
 }
 
+/** The median time of `act`, in ms; `before` is done before each, and does not count. */
+export async function medianTime(
+  count: number,
+  act: () => Promise<unknown>,
+  before: () => Promise<unknown> = async () => {},
+): Promise<number> {
+  const times: number[] = [];
+  for (let turn = 0; turn < count; turn++) {
+    await before();
+    const began = performance.now();
+    await act();
+    times.push(performance.now() - began);
+  }
+  return median(times);
+}
+
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? Number.NaN;

@@ -1,6 +1,6 @@
 // Content on disk, as an OCI layout has it (image-layout.md): blobs/sha256/<hex>, each complete and checked; what is still being written is in ingests.ts.
 // Other tools can read it. Which namespace has which blob is on record elsewhere (src/manager/store.ts).
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { hexOf } from "./digest.ts";
@@ -39,12 +39,12 @@ export class Blobs {
   }
 
   /** Makes a rename into the directory outlive the machine. */
-  sync(): void {
-    const fd = openSync(this.#blobs, "r");
+  async sync(): Promise<void> {
+    const directory = await open(this.#blobs, "r");
     try {
-      fsyncSync(fd);
+      await directory.sync();
     } finally {
-      closeSync(fd);
+      await directory.close();
     }
   }
 

@@ -240,7 +240,7 @@ export class Writer {
       chmodSync(data, 0o444);
       this.#blobs.prepare();
       renameSync(data, this.#blobs.path(digest));
-      this.#blobs.sync();
+      await this.#blobs.sync();
     }
     await this.discard();
     return { digest, isNew };

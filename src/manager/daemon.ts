@@ -181,7 +181,7 @@ export class Daemon {
   }
 
   async #load(): Promise<void> {
-    for (const bad of await this.#store.load()) this.#log.error(bad, "cannot read a record; it is set aside");
+    await this.#store.load((bad) => this.#log.error(bad, "cannot read a record; it is set aside"));
     for (const namespace of this.#store.containers.namespaces()) {
       for (const id of this.#store.containers.ids(namespace)) this.#histories.open(namespace, id);
     }

@@ -80,23 +80,22 @@ export class Store {
     this.#identity = this.#root.openDB({ name: "identity", encoding: "binary" });
   }
 
-  /** Reads everything. Records that cannot be read are set aside, and returned. */
-  async load(): Promise<BadRecord[]> {
-    const bad: BadRecord[] = [];
+  /**
+   * Reads the records, but those of images, of which there may be many, and which are read when they are first wanted. Records that cannot be read are set
+   * aside; `found` gets each.
+   */
+  async load(found: (bad: BadRecord) => void): Promise<void> {
     if (this.#history.lost !== undefined)
-      bad.push({ kind: "history", namespace: "", id: "", reason: this.#history.lost });
-    for (const [kind, table] of Object.entries({
-      namespaces: this.namespaces,
-      containers: this.containers,
-      leases: this.leases,
-      images: this.images,
-      contents: this.contents,
-      snapshots: this.snapshots,
-      histories: this.histories,
-    })) {
-      bad.push(...(await table.load((key, bytes) => this.#aside.put([...key, kind], bytes))));
-    }
-    return bad;
+      found({ kind: "history", namespace: "", id: "", reason: this.#history.lost });
+    const asideAs =
+      (kind: string) =>
+      (key: Key, bytes: Buffer): Promise<unknown> =>
+        this.#aside.put([...key, kind], bytes);
+    const { namespaces, containers, leases, histories, images, contents, snapshots } = this;
+    for (const [kind, table] of Object.entries({ namespaces, containers, leases, histories }))
+      for (const bad of await table.load(asideAs(kind))) found(bad);
+    for (const [kind, table] of Object.entries({ images, contents, snapshots }))
+      table.loadLater(asideAs(kind), found);
   }
 
   /** A random id that stays the same as long as the store exists. */

@@ -22,11 +22,21 @@ export interface BadRecord {
 
 type Key = [namespace: string, id: string];
 
+type SetAside = (key: Key, bytes: Buffer) => Promise<unknown>;
+
+interface Unreadable {
+  readonly key: Key;
+  readonly value: Buffer;
+  readonly bad: BadRecord;
+}
+
 export class Table<T> {
   readonly #kind: string;
   readonly #database: Database<Buffer, Key>;
   readonly #codec: RecordCodec<T>;
-  readonly #records = new Map<string, Map<string, T>>();
+  readonly #known = new Map<string, Map<string, T>>();
+  /** Reads the records, if that has been put off. */
+  #unread: (() => void) | undefined;
   /** Changes of one record happen one after another. */
   readonly #pending = new Map<string, Promise<unknown>>();
 
@@ -38,24 +48,47 @@ export class Table<T> {
   }
 
   /** Reads all records. Those that cannot be read are returned, with their bytes handed to `setAside` and taken out. */
-  async load(setAside: (key: Key, bytes: Buffer) => Promise<unknown>): Promise<BadRecord[]> {
-    const bad: BadRecord[] = [];
+  async load(setAside: SetAside): Promise<BadRecord[]> {
+    const unreadable = this.#read();
+    for (const { key, value } of unreadable) await this.#take(key, value, setAside);
+    return unreadable.map(({ bad }) => bad);
+  }
+
+  /** The same when the first record is wanted, and not before; `found` gets those that cannot be read. */
+  loadLater(setAside: SetAside, found: (bad: BadRecord) => void): void {
+    this.#unread = () => {
+      for (const { key, value, bad } of this.#read())
+        this.#take(key, value, setAside).then(
+          () => found(bad),
+          (error: unknown) => found({ ...bad, reason: `${bad.reason}; ${error}` }),
+        );
+    };
+  }
+
+  #read(): Unreadable[] {
+    const unreadable: Unreadable[] = [];
     for (const { key, value } of [...this.#database.getRange()]) {
       const [namespace, id] = key;
       try {
         this.#remember(namespace, id, this.#codec.decode(unseal(value)));
       } catch (error) {
-        bad.push({
-          kind: this.#kind,
-          namespace,
-          id,
-          reason: error instanceof Error ? error.message : String(error),
-        });
-        await setAside(key, value);
-        await this.#database.remove(key);
+        const reason = error instanceof Error ? error.message : String(error);
+        unreadable.push({ key, value, bad: { kind: this.#kind, namespace, id, reason } });
       }
     }
-    return bad;
+    return unreadable;
+  }
+
+  async #take(key: Key, value: Buffer, setAside: SetAside): Promise<void> {
+    await setAside(key, value);
+    await this.#database.remove(key);
+  }
+
+  get #records(): Map<string, Map<string, T>> {
+    const read = this.#unread;
+    this.#unread = undefined;
+    read?.();
+    return this.#known;
   }
 
   namespaces(): string[] {

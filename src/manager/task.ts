@@ -17,7 +17,7 @@ import type { ShimLink } from "./shim-link.ts";
 const STATS_TIMEOUT_MS = 1000;
 
 /** How long a call waits for the successor of a shim that has died, in ms. */
-const SUCCESSION_MS = 5000;
+export const SUCCESSION_MS = 10_000;
 
 export type TaskPhase = "created" | "running" | "paused" | "stopped";
 
@@ -90,9 +90,9 @@ export class Task {
     return this.#isClosed;
   }
 
-  /** What the shim says of a process; "" is the init. */
-  state(execId: string, timeoutMs: number): Promise<StateResponse> {
-    return this.ask((shim) => shim.state({ id: this.id, execId }, { timeoutMs }), timeoutMs);
+  /** What the shim says of a process; "" is the init. `patienceMs` is how long a successor is waited for. */
+  state(execId: string, timeoutMs: number, patienceMs: number = timeoutMs): Promise<StateResponse> {
+    return this.ask((shim) => shim.state({ id: this.id, execId }, { timeoutMs }), patienceMs);
   }
 
   /** Asks the shim something that may be asked twice: if it dies over it, the next one is asked. */

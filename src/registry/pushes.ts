@@ -14,8 +14,8 @@ export type BlobSource = (offset: number) => AsyncIterable<Uint8Array>;
 export interface Upload {
   readonly descriptor: Descriptor;
   readonly source: BlobSource;
-  /** Repositories of the same registry that may have it. */
-  readonly mountFrom: readonly string[];
+  /** A repository of the same registry that may have it. */
+  readonly mountFrom: string | undefined;
   /** Told how much has been sent. */
   readonly sent: (offset: number) => void;
 }
@@ -50,30 +50,31 @@ export class Pushes {
 
   /** "mounted" if nothing had to be sent. */
   async upload(upload: Upload): Promise<"sent" | "mounted"> {
-    for (const from of upload.mountFrom)
-      if (await this.#mount(upload.descriptor.digest, from)) return "mounted";
-    let place: URL | undefined;
+    const { mountFrom, descriptor } = upload;
+    const begun = mountFrom === undefined ? undefined : await this.#mount(descriptor.digest, mountFrom);
+    if (begun === "mounted") return "mounted";
+    let place = begun;
     let offset = 0;
+    let isFirst = true;
     await persistently(
       this.#session.signal,
       () => offset,
       async () => {
-        if (place !== undefined) {
-          ({ place, offset } = await this.#where(place));
-        }
+        if (place !== undefined && !isFirst) ({ place, offset } = await this.#where(place));
+        isFirst = false;
         place ??= await this.#begin("");
         if (offset === 0) await this.#put(place, upload, 0);
         else {
           place = await this.#patch(place, upload, offset);
-          await this.#put(place, upload, upload.descriptor.size);
+          await this.#put(place, upload, descriptor.size);
         }
       },
     );
     return "sent";
   }
 
-  /** false if the registry does not give it. */
-  async #mount(digest: string, from: string): Promise<boolean> {
+  /** Where to send it, if the registry does not give it and has begun an upload in its place. */
+  async #mount(digest: string, from: string): Promise<"mounted" | URL | undefined> {
     const query = `?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`;
     const scopes = [...this.#scopes, `repository:${from}:pull`];
     try {
@@ -83,11 +84,12 @@ export class Pushes {
         headers: EMPTY,
         scopes,
       });
+      if (answer.statusCode === 202) return this.#placeOf(answer);
       await readBody("mount", answer, MAX_ANSWER);
-      return answer.statusCode === 201;
+      return answer.statusCode === 201 ? "mounted" : undefined;
     } catch (error) {
       // Whoever may not read there sends it.
-      if (error instanceof RegistryError && error.code === Code.UNAUTHENTICATED) return false;
+      if (error instanceof RegistryError && error.code === Code.UNAUTHENTICATED) return undefined;
       throw error;
     }
   }

@@ -69,6 +69,8 @@ function openRecords(
   const records = new StateLog(platform);
   records.seed(kept);
   platform.keeping.beforeEffects(() => records.flush());
+  // Before the file is opened: whoever reads it finds all that there has to be.
+  records.put("shim", () => JSON.stringify(config));
   if (config.isAdoptable) {
     records.put("self", () => JSON.stringify(nameOfSelf(platform, config.keeper)));
     const fd = keeper?.state ?? platform.fds.memoryFile("holdfast-state");
@@ -109,7 +111,6 @@ class Shim {
     this.#config = config;
     this.#log = log;
     this.#hasAdopted = hasAdopted;
-    records.put("shim", () => JSON.stringify(config));
     this.#reaper = new Reaper(platform);
     const address = { namespace, address: eventsAddress, directory: bundle };
     this.#events = new Publisher(platform, log, address, records);

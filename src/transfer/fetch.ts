@@ -17,11 +17,13 @@ export interface Fetching {
   readonly services: ImageServices;
   readonly pulls: Pulls;
   readonly signal: AbortSignal;
+  /** Of what is new. */
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** Whether it was there already. Rejects with FAILED_PRECONDITION for what is not what the descriptor says: nothing of that is kept. */
 export async function fetchBlob(
-  { services, pulls, signal }: Fetching,
+  { services, pulls, signal, labels }: Fetching,
   descriptor: Descriptor,
   job: Job,
 ): Promise<"fetched" | "there"> {
@@ -32,8 +34,8 @@ export async function fetchBlob(
       if (isAnew) await sink.restart();
       const resumed = sink.offset > 0;
       const [first] = await pulls.fetch(descriptor, sink);
-      const wrong = await sink.commit();
-      if (wrong === undefined) return "fetched";
+      const { outcome, wrong } = await sink.commit(labels);
+      if (outcome !== undefined) return outcome;
       // Of what is from here and from there, nobody knows which is wrong: the rest of it goes, and whoever gave its beginning.
       if (!resumed && first !== undefined) pulls.distrust(first, descriptor, wrong);
     } catch (error) {
@@ -133,8 +135,10 @@ class ContentSink implements BlobSink {
     this.#written += data.length;
   }
 
-  /** What is wrong with its digest; undefined if nothing is. */
-  async commit(): Promise<unknown> {
+  /** `wrong` is what is wrong with it, if it has no outcome. */
+  async commit(
+    labels: Readonly<Record<string, string>>,
+  ): Promise<{ outcome?: "fetched" | "there"; wrong?: unknown }> {
     const { digest, size } = this.#descriptor;
     await this.#flush();
     try {
@@ -144,12 +148,13 @@ class ContentSink implements BlobSink {
         offset: BigInt(this.#written),
         total: BigInt(size),
         expected: digest,
+        labels: { ...labels },
       });
-      return undefined;
+      return { outcome: "fetched" };
     } catch (error) {
-      if (codeOf(error) === Code.ALREADY_EXISTS) return undefined;
+      if (codeOf(error) === Code.ALREADY_EXISTS) return { outcome: "there" };
       if (codeOf(error) !== Code.FAILED_PRECONDITION) throw error;
-      return TtrpcError.from(rawText(error));
+      return { wrong: TtrpcError.from(rawText(error)) };
     } finally {
       await this.#stream.end();
     }

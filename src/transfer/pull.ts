@@ -16,13 +16,13 @@ import { Limiter } from "./limiter.ts";
 import { bestMatch, isSame, platformText } from "./platforms.ts";
 import { Progresses, type Report } from "./progress.ts";
 import { codeOf, type ImageServices, labelContent, orNone, readContent } from "./services.ts";
+import { noteSource, sourceLabels } from "./sources.ts";
 import { MAX_CONFIG, unpackLayers } from "./unpack.ts";
 
 /** Blobs on their way at a time: as containerd and Docker have it. */
 const PARALLEL = 3;
 /** Indexes within indexes. */
 const MAX_DEPTH = 4;
-const SOURCE_LABEL = "containerd.io/distribution.source.";
 
 export interface PullRequest {
   readonly reference: Reference;
@@ -178,29 +178,20 @@ class Pull {
     const job = this.#progresses.job(descriptor);
     const { services, pulls } = this.#context;
     const fetching = this.#limiter.run(async () => {
+      const { reference } = this.#request;
+      const labels = sourceLabels(reference);
       const outcome = await fetchBlob(
-        { services, pulls, signal: this.#context.ending.signal },
+        { services, pulls, signal: this.#context.ending.signal, labels },
         descriptor,
         job,
       );
-      await this.#noteSource(descriptor.digest);
+      if (outcome === "there") await noteSource(services, reference, descriptor.digest);
       job.say(outcome === "there" ? "already exists" : "complete");
     });
     // Whoever waits for it hears of it.
     fetching.catch(() => {});
     this.#fetches.set(descriptor.digest, fetching);
     return fetching;
-  }
-
-  /** Where it comes from: a push to another repository of that registry need not send it again. */
-  async #noteSource(digest: string): Promise<void> {
-    const { services } = this.#context;
-    const { host, repository } = this.#request.reference;
-    const label = `${SOURCE_LABEL}${host}`;
-    const { info } = await services.content.info({ digest });
-    const before = (info?.labels[label] ?? "").split(",").filter((each) => each !== "");
-    if (before.includes(repository)) return;
-    await labelContent(services, digest, { [label]: [...before, repository].sort().join(",") });
   }
 
   #unpackers({ platform }: Wanted): string[] {

@@ -13,10 +13,10 @@ import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { Limiter } from "./limiter.ts";
 import { bestMatch, isSame, platformText } from "./platforms.ts";
 import { Progresses, type Report } from "./progress.ts";
-import { type ImageServices, labelContent, orNone, readContent } from "./services.ts";
+import { type ImageServices, orNone, readContent } from "./services.ts";
+import { noteSource, sourceFor } from "./sources.ts";
 
 const PARALLEL = 3;
-const SOURCE_LABEL = "containerd.io/distribution.source.";
 /** Layers that must not be given on: they stay where they are. */
 const NOT_FOR_US = /\.layer\.nondistributable\.|rootfs\.foreign\.diff\./;
 
@@ -174,9 +174,11 @@ class Push {
         return;
       }
       const source: BlobSource = (offset) => this.#content(descriptor.digest, offset);
-      const mountFrom = await this.#sources(descriptor.digest);
+      const { services } = this.#context;
+      const { reference } = this.#request;
+      const mountFrom = await sourceFor(services, reference, descriptor.digest);
       await this.#context.pushes.upload({ descriptor, source, mountFrom, sent: (offset) => job.at(offset) });
-      await this.#noteSource(descriptor.digest);
+      await noteSource(services, reference, descriptor.digest);
       job.say("complete");
     });
     this.#blobs.set(descriptor.digest, sending);
@@ -186,22 +188,6 @@ class Push {
   async *#content(digest: string, offset: number): AsyncGenerator<Uint8Array> {
     const request = { digest, offset: BigInt(offset), size: 0n };
     for await (const { data } of this.#context.services.content.read(request)) yield data;
-  }
-
-  get #label(): string {
-    return `${SOURCE_LABEL}${this.#request.reference.host}`;
-  }
-
-  /** Other repositories of the registry that it has come from, or gone to. */
-  async #sources(digest: string): Promise<string[]> {
-    const { info } = (await orNone(this.#context.services.content.info({ digest }))) ?? {};
-    const known = (info?.labels[this.#label] ?? "").split(",");
-    return known.filter((each) => each !== "" && each !== this.#request.reference.repository);
-  }
-
-  async #noteSource(digest: string): Promise<void> {
-    const repositories = [...(await this.#sources(digest)), this.#request.reference.repository].sort();
-    await labelContent(this.#context.services, digest, { [this.#label]: repositories.join(",") });
   }
 }
 

@@ -88,9 +88,11 @@ async function unpackLayer(
     const { applied } = await diff.apply({ diff: descriptor, mounts, payloads: {}, syncFs: false });
     if (applied?.digest !== diffId)
       throw invalid(`layer ${digest} unpacks to ${applied?.digest}, not to ${diffId}`);
-    await labelContent({ snapshots, diff, ...services }, digest, { "containerd.io/uncompressed": diffId });
     const labels = { [TARGET_LABEL]: chain };
-    await snapshots.commit({ snapshotter, name: chain, key, labels, parent });
+    await Promise.all([
+      labelContent({ snapshots, diff, ...services }, digest, { "containerd.io/uncompressed": diffId }),
+      snapshots.commit({ snapshotter, name: chain, key, labels, parent }),
+    ]);
     job.say("extracted");
   } catch (error) {
     await snapshots.remove({ snapshotter, key }).catch(() => {});

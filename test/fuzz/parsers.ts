@@ -11,7 +11,7 @@ import type { FuzzReport } from "./report.ts";
 
 const checkedIn = join(import.meta.dirname, "found");
 /** Of one input. */
-const MOST_MS = 10_000;
+const MOST_MS = 60_000;
 /** In the memory that is shared with the thread: how many inputs there have been, and the length of the last. */
 export const SHARED_HEADER = 8;
 export const SHARED_BYTES: number = SHARED_HEADER + 16_384;

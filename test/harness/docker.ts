@@ -18,8 +18,8 @@ export const dockerVersion: number = Number(
   spawnSync("dockerd", ["--version"], { encoding: "utf8" }).stdout?.match(/ (\d+)\./)?.[1],
 );
 
-/** How containers come to our shim: each names it, dockerd names it for all, or it stands in the place of Docker's usual one. */
-export type Way = "each" | "default" | "instead" | "store";
+/** How containers come to our shim: each names it, dockerd names it for all, or it stands in the place of Docker's usual one; "plain" is Docker without us. */
+export type Way = "each" | "default" | "instead" | "store" | "plain";
 
 export class Docker {
   readonly daemon: Daemon;
@@ -92,7 +92,7 @@ export class Docker {
       ...["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"],
       // Checkpoints are an experiment of Docker's.
       ...["--config-file", at("daemon.json"), "--live-restore", "--experimental"],
-      ...(this.#way === "store" ? [] : ["--storage-driver=vfs"]),
+      ...(this.#way === "store" ? [] : [`--storage-driver=${this.#way === "plain" ? "overlay2" : "vfs"}`]),
       ...(this.#way === "default" ? ["--default-runtime", OUR_RUNTIME] : []),
     ];
     const dockerd = new Running(["setpriv", "--pdeathsig", "KILL", "dockerd", ...flags], {

@@ -177,9 +177,13 @@ test("a change within the same second, of the same size, is seen", async () => {
 test("names of one file stay names of one file, also those that it had before", async () => {
   const [left, right] = [fresh(), fresh()];
   for (const root of [left, right]) {
-    writeFileSync(join(root, "b"), "text");
-    utimesSync(join(root, "b"), 1000, 1000);
+    for (const name of ["b", "m"]) {
+      writeFileSync(join(root, name), "text");
+      utimesSync(join(root, name), 1000, 1000);
+    }
   }
+  // The new name comes after the old one.
+  linkSync(join(right, "m"), join(right, "n"));
   for (const name of ["a", "c"]) linkSync(join(right, "b"), join(right, name));
   writeFileSync(join(right, "x"), "x");
   linkSync(join(right, "x"), join(right, "y"));
@@ -190,6 +194,7 @@ test("names of one file stay names of one file, also those that it had before", 
   const inode = (name: string): number => statSync(join(left, name)).ino;
   assert.deepEqual([inode("a"), inode("c")], [inode("b"), inode("b")]);
   assert.equal(inode("x"), inode("y"));
+  assert.equal(inode("m"), inode("n"));
   assert.equal(statSync(join(left, "b")).nlink, 3);
 });
 
@@ -206,11 +211,12 @@ test("holes stay holes, and file capabilities and attributes of users are kept; 
     set("security.capability", capability),
     set("user.mark", "ff00"),
     set("trusted.other", "79"),
+    set("user.overlay.opaque", "79"),
   ];
   await check(["python3", "-c", code.join("\n")]);
   const { layer } = await diff(left, right);
   assert.ok(layer.length < 100_000, `${layer.length} bytes`);
-  assert.ok(!layer.includes("trusted.other"));
+  for (const other of ["trusted.other", "user.overlay"]) assert.ok(!layer.includes(other), other);
   const file = join(scratch, "attributes.tar");
   writeFileSync(file, layer);
   await program.unpack(file, bind(left));

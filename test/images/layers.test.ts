@@ -1,6 +1,8 @@
 // Layers, also such as somebody made to do harm, unpacked by the real program: what must be there after it, and that nothing outside of it was touched.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -20,8 +22,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { LayerProgram, type UnpackLimits } from "../../src/images/layer-program.ts";
-import type { SnapshotMount } from "../../src/images/mount.ts";
+import { mountArguments, type SnapshotMount } from "../../src/images/mount.ts";
 import { Overlay } from "../../src/images/overlay.ts";
+import { eventually } from "../harness/eventually.ts";
 import { type Entry, entryBytes, gnuLongName, gzip, tar } from "./tar.ts";
 
 const PROGRAM = join(import.meta.dirname, "../../dist/holdfast-layer");
@@ -287,6 +290,52 @@ test("an empty layer is one", async () => {
   assert.deepEqual(readdirSync(await into(tar([]))), []);
   assert.deepEqual(readdirSync(await into(gzipSync(tar([])))), []);
 });
+
+test("a layer packed by zstd is unpacked", async () => {
+  const [before, after_] = [fresh("before"), fresh("after")];
+  writeFileSync(join(after_, "file"), "packed ".repeat(10_000));
+  const parts: Uint8Array[] = [];
+  const program = new LayerProgram(PROGRAM, join(scratch, "scratch"));
+  const made = await program.diff(
+    [bindOf(before)],
+    [bindOf(after_)],
+    { compression: "zstd", latest: undefined },
+    async (bytes) => void parts.push(Buffer.from(bytes)),
+  );
+  const directory = fresh("root");
+  const { digest } = await unpack(Buffer.concat(parts), [bindOf(directory)]);
+  assert.equal(digest, made.digest);
+  assert.equal(readFileSync(join(directory, "file"), "utf8"), "packed ".repeat(10_000));
+});
+
+test("the program has let go of all privileges but those that files need before it reads a byte", async () => {
+  const directory = fresh("root");
+  const { base, args } = mountArguments([bindOf(directory)]);
+  const target = fresh("target");
+  const unpacker = spawn(PROGRAM, ["unpack", "1:1:1", target, base, ...args], {
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  try {
+    const status = (): string => readFileSync(`/proc/${unpacker.pid}/status`, "utf8");
+    const field = (name: string): string => new RegExp(`^${name}:\\s+(\\S+)`, "m").exec(status())?.[1] ?? "";
+    // It waits for its input then.
+    await eventually("the read", () => {
+      const [call = ""] = readFileSync(`/proc/${unpacker.pid}/syscall`, "utf8").split(" ");
+      return call === READ && readlinkSync(`/proc/${unpacker.pid}/root`) === target;
+    });
+    // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD, SETFCAP.
+    const kept = [0, 1, 3, 4, 27, 31].reduce((sum, bit) => sum | (1n << BigInt(bit)), 0n);
+    for (const name of ["CapEff", "CapPrm", "CapBnd"]) assert.equal(BigInt(`0x${field(name)}`), kept, name);
+    assert.equal(BigInt(`0x${field("CapInh")}`), 0n);
+    assert.equal(field("NoNewPrivs"), "1");
+  } finally {
+    unpacker.kill("SIGKILL");
+    await once(unpacker, "close");
+  }
+});
+
+/** Its number, as /proc has it. */
+const READ = process.arch === "arm64" ? "63" : "0";
 
 test("a million entries, a bomb and too many bytes are refused in bounds", async () => {
   const limits: UnpackLimits = { entries: 1000, bytes: 300 * 1024 ** 2, ratio: 500 };

@@ -26,14 +26,14 @@ let round = 0;
 async function reopen(): Promise<void> {
   await store.close();
   store = new Store(join(directory, String(round)));
-  await store.load();
+  await store.load(({ reason }) => assert.fail(reason));
   histories = new Histories(store.histories, unexpected);
 }
 
 beforeEach(async () => {
   round += 1;
   store = new Store(join(directory, String(round)));
-  await store.load();
+  await store.load(({ reason }) => assert.fail(reason));
   histories = new Histories(store.histories, unexpected);
   histories.open(NS, ID);
 });

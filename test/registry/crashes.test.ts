@@ -1,6 +1,6 @@
 // A pull that is cut short at its steps: kill -9 of the daemon, a disk that is full, a lease that ends. The next pull succeeds, and nothing is left over.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { OCIRegistry } from "../../src/api/generated/transfer_types.ts";
@@ -147,6 +147,24 @@ test("a disk that is full ends a pull with a word, and what came in makes room a
     assert.match(full.stderr, /ENOSPC|no space left/);
     assert.equal((await small.ctr.do(["leases", "ls", "-q"])).trim(), "");
     assert.deepEqual((await small.ctr.do(["content", "active"])).trim().split("\n").slice(1), []);
+    // No room for the first byte, for half of the layers, for their files, for all of these.
+    const whole = [image.config, ...image.layers].reduce((sum, { size }) => sum + size, 0);
+    for (const free of [8 << 10, whole / 2, whole * 1.1, whole * 1.5]) {
+      const filler = join(root, "filler");
+      const room = Number((await check(["df", "--output=avail", "-B1", root])).trim().split("\n").at(-1));
+      writeFileSync(filler, Buffer.alloc(Math.max(0, room - Math.round(free))));
+      const output = await smallCli.run(["pull", name()]);
+      assert.equal(output.status, 1, `${free} bytes: ${output.stdout}`);
+      assert.match(output.stderr, /no space|ENOSPC|full|cannot write/i, `${free} bytes`);
+      rmSync(filler);
+      await smallCli.do(["pull", "-q", name()]);
+      await smallCli.do(["rmi", name()]);
+      for (const list of [
+        ["content", "ls", "-q"],
+        ["leases", "ls", "-q"],
+      ])
+        assert.equal((await small.ctr.do(list)).trim(), "", `${free} bytes: ${list.join(" ")}`);
+    }
     await smallCli.do(["pull", "-q", name()]);
     assert.equal((await smallCli.run(["run", "--rm", "--pull", "never", name()])).stdout, "pulled\n");
   } finally {

@@ -1,12 +1,7 @@
 // A registry that does what no real one can be made to do: it serves images from memory, and goes wrong where a test says so.
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Blob, TestImage } from "./image.ts";
+import { LoopbackServer } from "./loopback-server.ts";
 
 export interface SeenRequest {
   readonly method: string;
@@ -17,8 +12,7 @@ export interface SeenRequest {
 /** Answers in the registry's place, and returns true; `body` is what it would have answered with. */
 export type Fault = (request: SeenRequest, response: ServerResponse, body: Buffer | undefined) => boolean;
 
-export class FaultyRegistry {
-  readonly #server: Server;
+export class FaultyRegistry extends LoopbackServer {
   readonly #blobs = new Map<string, Blob>();
   /** Manifests under names too. */
   readonly #names = new Map<string, Blob>();
@@ -27,19 +21,13 @@ export class FaultyRegistry {
   fault: Fault = () => false;
 
   private constructor() {
-    this.#server = createServer((request, response) => this.#answer(request, response));
+    super((request, response) => this.#answer(request, response));
   }
 
   static async start(): Promise<FaultyRegistry> {
     const registry = new FaultyRegistry();
-    await new Promise<void>((resolve) => registry.#server.listen(0, "127.0.0.1", resolve));
+    await registry.listen();
     return registry;
-  }
-
-  get host(): string {
-    const address = this.#server.address();
-    if (typeof address !== "object" || address === null) throw new Error("no address");
-    return `127.0.0.1:${address.port}`;
   }
 
   add(name: string, image: TestImage): void {
@@ -83,10 +71,5 @@ export class FaultyRegistry {
     });
     if (method === "HEAD") response.end();
     else response.end(part);
-  }
-
-  async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 }

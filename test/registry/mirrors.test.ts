@@ -173,8 +173,10 @@ test("a mirror that answers everything with a page, or with a manifest that is t
     };
     await succeeds();
     assert.ok(server.asked(/HEAD .*manifests\/1/).length > 0);
+    // One that has lied is asked nothing more.
+    if ("content-length" in headers) assert.equal(mirror.seen.length, 1);
     await cli.do(["rmi", NAME]);
-    server.reset();
+    for (const each of [mirror, server]) each.reset();
   }
 });
 

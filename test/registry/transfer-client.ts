@@ -13,6 +13,7 @@ import {
   WindowUpdate,
 } from "../../src/api/generated/transfer_types.ts";
 import type { BidiStream, DaemonClient } from "../../src/cli/containers/daemon-client.ts";
+import { EMPTY_STORE } from "../../src/cli/images/transfer.ts";
 
 const TYPES = "containerd.types.transfer.";
 
@@ -20,17 +21,7 @@ export const end = <T>(name: string, codec: Pick<Codec<T>, "encode">, message: T
   pack(`${TYPES}${name}`, codec, message);
 
 export const store = (fields: Partial<ImageStore>): Any =>
-  end("ImageStore", ImageStore, {
-    name: "",
-    labels: {},
-    platforms: [],
-    allMetadata: false,
-    manifestLimit: 0,
-    extraReferences: [],
-    exportImages: [],
-    unpacks: [],
-    ...fields,
-  });
+  end("ImageStore", ImageStore, { ...EMPTY_STORE, ...fields });
 
 export class TransferClient {
   readonly #daemon: DaemonClient;

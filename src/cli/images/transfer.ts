@@ -49,7 +49,8 @@ export async function push(daemon: DaemonClient, wish: PushWish, view: ProgressV
   if (!done) await pushByOurselves(daemon, wish, (host) => loginOf(wish, host), view);
 }
 
-const EMPTY_STORE: ImageStore = {
+/** One of which nothing is said. */
+export const EMPTY_STORE: ImageStore = {
   name: "",
   labels: {},
   platforms: [],

@@ -1,9 +1,9 @@
 // `holdfast images`, `load`, `tag` and `rmi`: the images of the daemon.
 import type { Command } from "commander";
-import type { Image } from "../../api/generated/images.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import { loadArchive } from "../images/archive.ts";
 import { fullName, shortName } from "../images/reference.ts";
+import { imageSizes } from "../images/sizes.ts";
 import { ImageStore } from "../images/store.ts";
 import { errorText, FAILED, Problem, USAGE } from "../text/problem.ts";
 import { complain } from "../text/screen.ts";
@@ -38,16 +38,6 @@ export function addImageVerbs(program: Command): void {
   examples(rmi, ["holdfast rmi redis:7", "one name; the image goes with its last one"]);
 }
 
-/** Bytes of what an image needs for this machine, packed; undefined if some of it is not there. */
-async function sizeOf(store: ImageStore, image: Image): Promise<number | undefined> {
-  try {
-    const { manifest } = await store.resolve(image);
-    return [manifest.config, ...manifest.layers].reduce((sum, { size }) => sum + size, 0);
-  } catch {
-    return undefined;
-  }
-}
-
 async function imagesVerb({ daemon, settings, command }: Visit): Promise<void> {
   const { screen } = settings;
   const { images } = await daemon.images.list({ filters: [] });
@@ -56,15 +46,13 @@ async function imagesVerb({ daemon, settings, command }: Visit): Promise<void> {
     for (const { name } of sorted) screen.id(name);
     return;
   }
-  const store = new ImageStore(daemon);
-  const rows = await Promise.all(
-    sorted.map(async (image) => ({
-      name: image.name,
-      digest: image.target?.digest ?? "",
-      size: (await sizeOf(store, image)) ?? null,
-      createdNs: image.createdAt && nsFromTimestamp(image.createdAt),
-    })),
-  );
+  const sizes = await imageSizes(new ImageStore(daemon), sorted);
+  const rows = sorted.map((image) => ({
+    name: image.name,
+    digest: image.target?.digest ?? "",
+    size: sizes.get(image) ?? null,
+    createdNs: image.createdAt && nsFromTimestamp(image.createdAt),
+  }));
   if (screen.json) {
     screen.document(rows.map(({ createdNs, ...row }) => ({ ...row, created: nsToIso(createdNs) ?? null })));
     return;

@@ -36,6 +36,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
     await ensureNamespace(store, namespace);
     const release = await images.share();
     try {
+      if (lease !== undefined) store.leases.get(namespace, lease);
       const id = snapshotId(snapshotter, key);
       if (snapshots.find(namespace, id) !== undefined) throw exists(key);
       const target = labels[TARGET_LABEL];
@@ -52,8 +53,11 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       failpoint("snapshot:made");
       const now = nowText();
       const record: SnapshotRecord = { kind, directory, parent, createdAt: now, updatedAt: now, labels };
-      await images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` });
-      await snapshots.insert(namespace, id, record);
+      // Together they wait for the disk once.
+      await Promise.all([
+        images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` }),
+        snapshots.insert(namespace, id, record),
+      ]);
       return disk.mounts(directory, kind, parents);
     } finally {
       release();
@@ -82,6 +86,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       validateLabels("snapshot.Labels", labels);
       const release = await images.share();
       try {
+        if (lease !== undefined) store.leases.get(namespace, lease);
         if (snapshots.find(namespace, snapshotId(snapshotter, name)) !== undefined) throw exists(name);
         const active = images.snapshot(namespace, snapshotter, key);
         if (active.kind !== "active") {
@@ -100,9 +105,12 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
           labels,
           usage: { size: String(size), inodes: String(inodes) },
         };
-        await images.keep(namespace, lease, { id: name, type: `snapshots/${snapshotter}` });
-        await snapshots.insert(namespace, snapshotId(snapshotter, name), record);
-        await snapshots.remove(namespace, snapshotId(snapshotter, key));
+        // In this order, should they not come to the disk together.
+        await Promise.all([
+          images.keep(namespace, lease, { id: name, type: `snapshots/${snapshotter}` }),
+          snapshots.insert(namespace, snapshotId(snapshotter, name), record),
+          snapshots.remove(namespace, snapshotId(snapshotter, key)),
+        ]);
         images.publish.snapshotCommitted(namespace, { key, name, snapshotter });
         return {};
       } finally {

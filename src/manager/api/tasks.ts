@@ -12,7 +12,7 @@ import { errorText } from "../deferred.ts";
 import { parseFilters } from "../filters.ts";
 import type { Call, Handlers } from "../grpc-server.ts";
 import type { Store } from "../store.ts";
-import type { Task } from "../task.ts";
+import { SUCCESSION_MS, type Task } from "../task.ts";
 import type { Tasks } from "../tasks.ts";
 
 /** How long one container may keep a caller waiting for its state, in ms (containerd's 2 s). */
@@ -82,7 +82,8 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     async get({ containerId, execId }, call) {
       const task = find(call, containerId);
       try {
-        return { process: describe(task, execId, await task.state(execId, STATE_TIMEOUT_MS)) };
+        const state = await task.state(execId, STATE_TIMEOUT_MS, SUCCESSION_MS);
+        return { process: describe(task, execId, state) };
       } catch (error) {
         if (TtrpcError.from(error).code !== Code.DEADLINE_EXCEEDED) throw error;
         logSilent(task, error);
