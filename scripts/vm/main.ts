@@ -16,7 +16,7 @@ import {
 import { TITLES } from "../matrix/rows.ts";
 import { type Machine, machine, testDisk } from "./image.ts";
 
-/** After so long the machine is ended, in ms: alone it takes seven minutes, on a busy host several times that. */
+/** After so long the machine is ended, in ms: it is six minutes of work for one processor, and a busy host takes several times that. */
 const LIMIT = 45 * 60_000;
 
 const { values, positionals } = parseArgs({
