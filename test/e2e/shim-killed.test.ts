@@ -10,7 +10,8 @@ import { isRunning } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 import { ShimClient } from "../harness/shim-client.ts";
 
-const daemon = await Daemon.start();
+// What is done where no other shim takes the container over, as under containerd.
+const daemon = await Daemon.start({ config: ["[shim]", "adopt = false"] });
 const events = await daemon.events();
 after(() => daemon.close());
 await importImage(daemon);
