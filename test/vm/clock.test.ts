@@ -54,7 +54,8 @@ test("pending calls, execs, events and a killed shim go on while the clock jumps
     assert.equal(exitStatus, 137);
     const seconds = Number(nsFromTimestamp(exitedAt ?? { seconds: 0n, nanos: 0 }) / 1_000_000_000n);
     assert.ok(Math.abs(seconds - trueSeconds() - off) < 600, `${seconds} for ${trueSeconds() + off}`);
-    process.kill(shimPid, "SIGKILL");
+    // A third death within a minute would be the last.
+    if (n < 2) process.kill(shimPid, "SIGKILL");
     await shim.delete(id, execId);
     await place.events.open();
     await place.events.arrived("/tasks/exit", id, execId);
@@ -82,26 +83,22 @@ test("a shim without a container goes after its grace time and not before, whate
   await place.removeBundle("empty");
 });
 
-for (const kind of ["holdfastd", "containerd"] as const) {
-  test(`${kind} that is restarted with the clock set back has its container and its true end`, {
-    skip,
-  }, async () => {
-    const daemon = await Daemon.start({ kind });
-    try {
-      await daemon.ctr.start("c", ["until-signal", "TERM=23"]);
-      setClock(-DAY);
-      await daemon.crashAndRestart();
-      await eventually("the task", async () => (await daemon.ctr.task("c")).status === "RUNNING");
-      assert.equal((await daemon.ctr.exec("c", "e", ["sh", "-c", "exit 9"])).status, 9);
-      setClock(DAY);
-      await daemon.ctr.kill("c", "SIGTERM");
-      await eventually("its end", async () => (await daemon.ctr.task("c")).status === "STOPPED");
-      await daemon.ctr.delete("c");
-      setClock(0);
-      assert.equal(await daemon.leftovers(), "");
-    } finally {
-      setClock(0);
-      await daemon.close();
-    }
-  });
-}
+test("a daemon that is restarted with the clock set back has its container and its true end", { skip }, async () => {
+  const daemon = await Daemon.start({ kind: "containerd" });
+  try {
+    await daemon.ctr.start("c", ["until-signal", "TERM=23"]);
+    setClock(-DAY);
+    await daemon.crashAndRestart();
+    await eventually("the task", async () => (await daemon.ctr.task("c")).status === "RUNNING");
+    assert.equal((await daemon.ctr.exec("c", "e", ["sh", "-c", "exit 9"])).status, 9);
+    setClock(DAY);
+    await daemon.ctr.kill("c", "SIGTERM");
+    await eventually("its end", async () => (await daemon.ctr.task("c")).status === "STOPPED");
+    await daemon.ctr.delete("c");
+    setClock(0);
+    assert.equal(await daemon.leftovers(), "");
+  } finally {
+    setClock(0);
+    await daemon.close();
+  }
+});
