@@ -83,7 +83,9 @@ test("a shim without a container goes after its grace time and not before, whate
   await place.removeBundle("empty");
 });
 
-test("a daemon that is restarted with the clock set back has its container and its true end", { skip }, async () => {
+test("a daemon that is restarted with the clock set back has its container and its true end", {
+  skip,
+}, async () => {
   const daemon = await Daemon.start({ kind: "containerd" });
   try {
     await daemon.ctr.start("c", ["until-signal", "TERM=23"]);
