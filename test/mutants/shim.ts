@@ -397,4 +397,20 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/events/publisher.test.ts"],
     name: "an event waits for the one before it",
   },
+  {
+    what: "a container that writes dies of SIGPIPE while it has no shim",
+    file: "src/stdio/pipes.ts",
+    text: "    if (!this.#context.isAdoptable) return writeEnd;",
+    replacement: "    if (writeEnd >= 0) return writeEnd;",
+    tests: ["test/manager/adoption.test.ts"],
+    name: "loses no byte",
+  },
+  {
+    what: "what has ended is watched by a descriptor that is none",
+    file: "src/task/container.ts",
+    text: "  const ended = exit ?? lost;",
+    replacement: "  const ended = lost ?? (pid === 0 ? exit : undefined);",
+    tests: ["test/keeper/direct-killed.test.ts"],
+    name: "a container that has ended, and one of its execs",
+  },
 ];
