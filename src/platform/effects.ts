@@ -2,12 +2,39 @@
 import { failpoint } from "./failpoint.ts";
 
 let flush = (): void => {};
+/** While it is there nothing is written, and descriptors are closed later. */
+let postponed: (() => void)[] | undefined;
 
 /** To be called first. */
 export function beforeEffect(): void {
   failpoint("state");
-  flush();
+  if (postponed === undefined) flush();
   failpoint("effect");
+}
+
+/** Does what gives a descriptor's number away, at once or when what is being done as one is done. */
+export function whenWritten(close: () => void): void {
+  if (postponed !== undefined) {
+    postponed.push(close);
+    return;
+  }
+  beforeEffect();
+  close();
+}
+
+/**
+ * What `work` changes is written down as one, when it is over: whoever dies in it leaves the state as it was, and no descriptor that it names is closed
+ * or another's.
+ */
+export function asOne(work: () => void): void {
+  postponed = [];
+  const later = postponed;
+  try {
+    work();
+  } finally {
+    postponed = undefined;
+  }
+  for (const close of later) whenWritten(close);
 }
 
 /** What is to be done before each. */

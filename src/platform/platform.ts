@@ -309,6 +309,8 @@ export interface Keeping {
   haveExecuted(program: number): never;
   /** Calls `hook` before everything that others can see: bytes sent, descriptors closed, programs run. */
   beforeEffects(hook: () => void): void;
+  /** Does `work` with nothing written in it and no descriptor closed before it is over: what it changes is one step for whoever comes after this process. */
+  asOne(work: () => void): void;
 }
 
 /** The running process itself. */

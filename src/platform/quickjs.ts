@@ -1,6 +1,6 @@
 // Platform over the native host: the shim's only way to the outside. Called once, by cmd/shim/main.ts.
 import * as host from "holdfast:host";
-import { beforeEffect, useBeforeEffects } from "./effects.ts";
+import { asOne, beforeEffect, useBeforeEffects, whenWritten } from "./effects.ts";
 import { useFailpoints } from "./failpoint.ts";
 import {
   type Descriptors,
@@ -77,6 +77,7 @@ const keeping: Keeping = {
   execute: host.execute,
   haveExecuted: host.haveExecuted,
   beforeEffects: useBeforeEffects,
+  asOne,
 };
 
 const files: Files = {
@@ -151,10 +152,7 @@ const descriptors: Descriptors = {
   stat: host.statFd,
   openProgram: (path) => host.open(path, host.O_RDONLY),
   openDirectory: (path) => host.open(path, host.O_RDONLY | host.O_DIRECTORY),
-  close(fd) {
-    beforeEffect();
-    host.close(fd);
-  },
+  close: (fd) => whenWritten(() => host.close(fd)),
   read: host.read,
   write: host.write,
   readToEnd(fd) {

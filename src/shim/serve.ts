@@ -145,10 +145,13 @@ class Shim {
   }
 
   takeOver(kept: Legacy["records"]): void {
-    const { net, text } = this.#platform;
+    const { net, text, keeping } = this.#platform;
     failpoint("resume:begun");
-    this.#events.takeOver(kept);
-    this.#service.takeOver(kept);
+    // Half taken over it must not be written down: the next one would take it for the truth.
+    keeping.asOne(() => {
+      this.#events.takeOver(kept);
+      this.#service.takeOver(kept);
+    });
     failpoint("resume:containers");
     this.#reaper.takeKept();
     for (const connection of keptConnections(kept, text.decode)) {

@@ -4,7 +4,9 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { Status } from "../../src/api/generated/process.ts";
 import { Playground } from "../harness/direct-shim.ts";
+import { shimOver } from "../harness/keeper.ts";
 import { liveWhole } from "./whole-life.ts";
 
 const place = await Playground.create();
@@ -65,6 +67,28 @@ for (const [index, failpoint] of EVERYWHERE.entries()) {
     if (!LAST.includes(failpoint)) assert.ok(deaths >= wanted, `${deaths} deaths: the place was not come to`);
   });
 }
+
+test("several requests that one read had written down are all answered by the next shim", async () => {
+  const id = "at-once";
+  // The third read takes both.
+  const env = { HOLDFAST_FAILPOINT: "request:recorded#3" };
+  const shim = await place.shim(id, { args: ["sleep", "1000"] }, { env });
+  await shim.create(id, place.bundle(id));
+  await shim.start(id);
+  const { pid } = (await place.events.arrived("/tasks/start", id)).body;
+  const first = shimOver(Number(pid));
+  process.kill(first, "SIGSTOP");
+  const waiting = shim.wait(id);
+  const asked = shim.state(id);
+  await new Promise((done) => setImmediate(done));
+  process.kill(first, "SIGCONT");
+  assert.equal((await asked).status, Status.RUNNING);
+  assert.notEqual((await shim.connect(id)).shimPid, first, "it was killed there");
+  await shim.kill(id, 9);
+  assert.equal((await waiting).exitStatus, 137);
+  await shim.delete(id);
+  await place.forget(shim, id);
+});
 
 for (const failpoint of ["start:bound", "effect#1", "effect#2"]) {
   test(`a shim that is killed while it starts, at ${failpoint}, leaves nothing but the files of its bundle`, async () => {

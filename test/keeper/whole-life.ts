@@ -84,6 +84,8 @@ class WholeLife {
     await this.#ask("create", (shim) => shim.create(id, place.bundle(id), { stdin, stdout, stderr: stdout }));
     const output = this.#read(stdout);
     const ended = this.#ask("wait", (shim) => shim.wait(id));
+    // Whoever waits for it sees how it ended; nobody does where another step has failed.
+    ended.catch(() => {});
     await this.#start("");
     await this.#exec("plain", EXEC_STATUS, false);
     await this.#exec("screen", TERMINAL_STATUS, true);

@@ -11,3 +11,9 @@ export const noSystemdHost: string | false =
     : readFileSync("/proc/1/comm", "utf8").trim() === "systemd"
       ? false
       : "systemd is not this machine's first process";
+
+/** Set by scripts/vm/run.sh: nobody else may find the clock changed. */
+export const notOwnClock: string | false =
+  process.env.HOLDFAST_TEST_OWN_MACHINE === "1"
+    ? false
+    : "the clock is not the tests' to set: npm run test:vm has a machine of their own";

@@ -83,7 +83,7 @@ export class Killer {
     for (const pid of allPids()) {
       const words = text(`/proc/${pid}/cmdline`).split("\0");
       const [program = ""] = words;
-      const id = idOf(words) ?? loggedId(pid, words, this.#storm.logger);
+      const id = isOf(words, daemon) ? idOf(words) : loggedId(pid, words, this.#storm);
       if (id === undefined || !daemon.ctr.ids.has(id)) continue;
       if (program.includes(SHIM)) {
         found.push({ pid, role: "shim", id });
@@ -113,12 +113,18 @@ function idOf(words: readonly string[]): string | undefined {
   return words.find((word) => /^storm-\d+$/.test(word));
 }
 
-function loggedId(pid: number, words: readonly string[], logger: string): string | undefined {
+/** Another storm on this machine has containers of the same names. */
+function isOf(words: readonly string[], { namespace, directory }: Storm["daemon"]): boolean {
+  return words.some(
+    (word) => word === namespace || word.includes(`${directory}/`) || word.endsWith(`/${namespace}`),
+  );
+}
+
+function loggedId(pid: number, words: readonly string[], { logger, daemon }: Storm): string | undefined {
   if (words[0] !== "cat" && !words.includes(logger)) return undefined;
-  return text(`/proc/${pid}/environ`)
-    .split("\0")
-    .find((entry) => entry.startsWith("CONTAINER_ID="))
-    ?.slice("CONTAINER_ID=".length);
+  const environment = text(`/proc/${pid}/environ`).split("\0");
+  if (!environment.includes(`CONTAINER_NAMESPACE=${daemon.namespace}`)) return undefined;
+  return environment.find((entry) => entry.startsWith("CONTAINER_ID="))?.slice("CONTAINER_ID=".length);
 }
 
 function text(path: string): string {
