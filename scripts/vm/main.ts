@@ -37,6 +37,8 @@ const SUITE = [
 
 const KERNEL_ARGUMENTS = [
   ...["console=ttyS0", "quiet", "loglevel=3", "systemd.show_status=0"],
+  // qemu runs each processor as a thread, and now and then one meets the mark of a change of the kernel's own code that is over: the machine ends at once.
+  "panic=-1",
   // Nothing here is secret from anybody, and every switch of address spaces is dear under emulation.
   ...["mitigations=off", "audit=0", "nokaslr"],
   // Control groups and namespaces go when the processors have all been seen idle once: at once, not at the next ticks.
@@ -72,11 +74,18 @@ function boot({ kernel, initrd, disk }: Machine, tests: string, scratch: string)
 
 /** What the tests in these files showed in there. Throws when the machine ends before they do. */
 async function run(system: Machine, files: readonly string[], scratch: string): Promise<TestResult[]> {
-  const output = await boot(system, await testDisk(files, scratch), scratch);
-  const lines = output
-    .split("\n")
-    .flatMap((line) => (line.trim() === "" ? [] : [JSON.parse(line) as object]));
-  if (!lines.some((line) => "status" in line)) throw new Error("the machine ended before its tests did");
+  const disk = await testDisk(files, scratch);
+  const once = async (): Promise<object[]> =>
+    (await boot(system, disk, scratch))
+      .split("\n")
+      .flatMap((line) => (line.trim() === "" ? [] : [JSON.parse(line) as object]));
+  const isWhole = (lines: readonly object[]): boolean => lines.some((line) => "status" in line);
+  let lines = await once();
+  if (!isWhole(lines)) {
+    console.log("\n==> the machine ended before its tests did: once more");
+    lines = await once();
+  }
+  if (!isWhole(lines)) throw new Error("the machine ended before its tests did, twice");
   return lines
     .filter((line): line is TestResult => "outcome" in line)
     .map((result) => ({ ...result, file: result.file.replace(/\.mjs$/, ".ts") }));
