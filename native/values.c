@@ -1,4 +1,4 @@
-// Arguments and results of the host's functions: strings, numbers, bytes, errors. Used by every mod_*.c.
+// Arguments and results of the host's functions: strings, numbers, bytes, errors.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,4 @@
 // Type URLs of what travels inside a google.protobuf.Any between containerd and shims, and packing and unpacking by them.
-// Used by the task service (options, specs, stats) and the event publisher.
 
 import type { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import type { Any } from "./generated/google/protobuf/any.ts";

@@ -1,4 +1,4 @@
-// The events that daemons tell: their types by URL, and reading one of any type. Used by the daemon and the CLI.
+// The events that daemons tell: their types by URL, and reading one of any type.
 import * as any from "./any.ts";
 import { ContainerCreate, ContainerDelete, ContainerUpdate } from "./generated/container_events.ts";
 import { ContentDelete } from "./generated/content_events.ts";

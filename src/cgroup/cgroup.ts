@@ -1,4 +1,4 @@
-// The cgroup of one container: its figures and its OOM kills, whichever version the host has. Used by src/task.
+// The cgroup of one container: its figures and its OOM kills, whichever version the host has.
 import { METRICS_V1, METRICS_V2 } from "../api/any.ts";
 import type { Any } from "../api/generated/google/protobuf/any.ts";
 import { errorText, type Log } from "../log/log.ts";

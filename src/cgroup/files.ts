@@ -1,4 +1,4 @@
-// How cgroup figures are read: the small interface to the files, and parsers of the kernel's few text formats. Used by everything here.
+// How cgroup figures are read: the small interface to the files, and parsers of the kernel's few text formats.
 
 /** Read access to cgroupfs and procfs, by absolute path. */
 export interface CgroupFiles {

@@ -1,5 +1,5 @@
-// The events that the daemon has not acknowledged, in order. Memory holds a bounded number of bytes; what comes beyond goes to a file that
-// only this process knows, and comes back from there in the same order. Used by publisher.ts.
+// The events that the daemon has not acknowledged, in order. Memory holds a bounded number of bytes; what comes beyond goes to a file that only this
+// process knows, and comes back from there in the same order.
 import { errorText, type Log } from "../log/log.ts";
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
 import { noRecords, type Records } from "../platform/state-log.ts";

@@ -1,4 +1,4 @@
-// A first-in first-out file of events that has no name: it is unlinked as soon as it is open, and gone with the process. Used by queue.ts.
+// A first-in first-out file of events that has no name: it is unlinked as soon as it is open, and gone with the process.
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
 import { openUnnamed } from "../platform/unnamed-file.ts";
 import { decodeEvent, encodeEvent, eventSize, HEADER_BYTES, type PendingEvent } from "./pending-event.ts";

@@ -1,4 +1,4 @@
-// The events that a shim publishes: topic, type and codec of each (docs/shim-protocol.md). Used by src/task, publisher.ts and the daemon.
+// The events that a shim publishes: topic, type and codec of each (docs/shim-protocol.md).
 import * as type from "../api/any.ts";
 import {
   TaskCheckpointed,

@@ -1,4 +1,4 @@
-// One run of holdfast-layer, and the directories on which it mounts. Used by layer-program.ts and root-files.ts.
+// One run of holdfast-layer, and the directories on which it mounts.
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, realpathSync, rmdirSync } from "node:fs";
 import { dirname, join } from "node:path";

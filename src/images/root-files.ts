@@ -1,4 +1,4 @@
-// Files of a container, looked at and copied by holdfast-layer with the container's root as its own: no link leads out of it. Used by the command line.
+// Files of a container, looked at and copied by holdfast-layer with the container's root as its own: no link leads out of it.
 import type { Readable } from "node:stream";
 import { runLayer, withMountPoints } from "./layer-process.ts";
 import { mountArguments, readOnly, type SnapshotMount } from "./mount.ts";

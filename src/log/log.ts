@@ -1,4 +1,4 @@
-// The shim's own log: text lines as logrus writes them, into the fifo that the daemon reads. Used everywhere in the shim.
+// The shim's own log: text lines as logrus writes them, into the fifo that the daemon reads.
 import { OUR_RUNTIME } from "../api/runtime-names.ts";
 import type { Platform } from "../platform/platform.ts";
 

@@ -1,5 +1,5 @@
-// The limit of open files for shims, and so for runtimes and containers whose spec sets none. Node raises its own soft limit to the hard one as it starts, and
-// cannot lower it for a child: programs that use select(2), or close every possible descriptor, break or crawl with a million. Used by shim-binary.ts.
+// The limit of open files for shims, and so for runtimes and containers whose spec sets none. Node raises its own soft limit to the hard one as it starts,
+// and cannot lower it for a child: programs that use select(2), or close every possible descriptor, break or crawl with a million.
 import { readFileSync } from "node:fs";
 
 /** What a login, a service of systemd and Docker's containers have. */

@@ -1,4 +1,4 @@
-// Makes way for a unix socket of ours. Used by daemon.ts and metrics-server.ts before they listen.
+// Makes way for a unix socket of ours.
 import { rm, stat } from "node:fs/promises";
 import { nodeNet } from "../platform/node.ts";
 import { isSystemError } from "../platform/platform.ts";

@@ -1,5 +1,4 @@
-// containerd's filter syntax (its filters/): `name==value,labels."a.b"~=/re/,image` is a list of selectors that must all hold. Used by all services that
-// list, and by subscriptions to events.
+// containerd's filter syntax (its filters/): `name==value,labels."a.b"~=/re/,image` is a list of selectors that must all hold.
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { compilePattern, type Pattern } from "./pattern.ts";
 

@@ -1,4 +1,4 @@
-// Opening LMDB files, carefully: one that waits for the disk at each commit, and one that does not. Used by store.ts.
+// Opening LMDB files, carefully: one that waits for the disk at each commit, and one that does not.
 import {
   closeSync,
   fsyncSync,

@@ -1,4 +1,4 @@
-// The fifo "log" in each bundle: what shims write there goes into our own log. Used by tasks.ts and daemon.ts.
+// The fifo "log" in each bundle: what shims write there goes into our own log.
 import { constants, mkdirSync, openSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";

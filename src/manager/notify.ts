@@ -1,4 +1,4 @@
-// Tells systemd how we are (sd_notify(3)). Node has no datagram sockets of the unix kind, so systemd's own program does it. Used by cmd/daemon/main.ts.
+// Tells systemd how we are (sd_notify(3)). Node has no datagram sockets of the unix kind, so systemd's own program does it.
 import { childEnvironment } from "./child-environment.ts";
 import { runProgram } from "./program.ts";
 

@@ -1,5 +1,5 @@
-// Regular expressions of filters: Go's (RE2, https://github.com/google/re2/wiki/Syntax), matched in time that grows with the text and no faster. JavaScript's
-// own would let one client's filter, such as (a+)+b, stop the daemon. Used by filters.ts.
+// Regular expressions of filters: Go's (RE2, https://github.com/google/re2/wiki/Syntax), matched in time that grows with the text and no faster.
+// JavaScript's own would let one client's filter, such as (a+)+b, stop the daemon.
 import { RE2JS } from "re2js";
 
 /** The time grows with the pattern too. */

@@ -1,4 +1,4 @@
-// The runtime options that go to a shim: the client's, with our own root for the runtime's state where it names none. Used by tasks.ts.
+// The runtime options that go to a shim: the client's, with our own root for the runtime's state where it names none.
 import { basename } from "node:path";
 import { parse } from "smol-toml";
 import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS, unpack } from "../api/any.ts";

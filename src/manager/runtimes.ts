@@ -1,4 +1,4 @@
-// Runtime names → shim binaries, by containerd's rules: io.containerd.holdfast.v2 is containerd-shim-holdfast-v2 on the PATH. Used by tasks.ts.
+// Runtime names → shim binaries, by containerd's rules: io.containerd.holdfast.v2 is containerd-shim-holdfast-v2 on the PATH.
 
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";

@@ -1,5 +1,5 @@
-// One answer that several callers wait for, each of whom may leave before it comes. Reactions to a promise stay with it until it is settled: a client that asks
-// for a long wait once a second, and goes, would leave one behind each time. Used by task.ts.
+// One answer that several callers wait for, each of whom may leave before it comes. Reactions to a promise stay with it until it is settled: a client that
+// asks for a long wait once a second, and goes, would leave one behind each time.
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 

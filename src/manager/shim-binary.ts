@@ -1,4 +1,4 @@
-// Running a shim's binary: `start` and `delete`, as containerd does (docs/shim-protocol.md). Used by tasks.ts and dead-shims.ts.
+// Running a shim's binary: `start` and `delete`, as containerd does (docs/shim-protocol.md).
 
 import { Any } from "../api/generated/google/protobuf/any.ts";
 import { DeleteResponse } from "../api/generated/task.ts";

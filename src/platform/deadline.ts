@@ -1,4 +1,4 @@
-// Waiting that ends. Used by src/task, src/runc and src/shim.
+// Waiting that ends.
 import type { Clock } from "./platform.ts";
 
 /** Whether `work` settles (well or not) within `ms`. It goes on in any case. */

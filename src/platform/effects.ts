@@ -1,4 +1,4 @@
-// What comes before everything that others can see of this process, so that its state is written first (state-log.ts). Used by quickjs.ts and socket-stream.ts.
+// What comes before everything that others can see of this process, so that its state is written first (state-log.ts).
 import { failpoint } from "./failpoint.ts";
 
 let flush = (): void => {};

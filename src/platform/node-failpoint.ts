@@ -1,4 +1,4 @@
-// HOLDFAST_FAILPOINT=NAME[#TURN] for a program on Node: it ends as by kill -9 at that place, when it comes by for that time. Used by cmd/daemon/main.ts.
+// HOLDFAST_FAILPOINT=NAME[#TURN] for a program on Node: it ends as by kill -9 at that place, when it comes by for that time.
 import { useFailpoints } from "./failpoint.ts";
 
 export function useNodeFailpoint(variable: string | undefined): void {

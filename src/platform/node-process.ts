@@ -1,5 +1,4 @@
-// Who a process is, for those who meet it again by its number: the number may be another's by then. Used by holdfast, which leaves its name with what it
-// makes, and holdfastd, which looks whether it is still there.
+// Who a process is, for those who meet it again by its number: the number may be another's by then.
 import { readFileSync, readlinkSync } from "node:fs";
 
 /** "PID STARTED NAMESPACE" of a process: its start in ticks since the machine's, and the namespace in which the number counts. */

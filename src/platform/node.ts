@@ -1,4 +1,4 @@
-// Clock, Net and a listener over Node. Used by the daemon, the CLI and the tests; the shim has quickjs.ts.
+// Clock, Net and a listener over Node. The shim has quickjs.ts.
 
 import { chmodSync } from "node:fs";
 import { createConnection, createServer, type Socket } from "node:net";

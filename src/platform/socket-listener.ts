@@ -1,4 +1,4 @@
-// A listening unix socket of the native host. Used by quickjs.ts.
+// A listening unix socket of the native host.
 import * as host from "holdfast:host";
 import { type ByteStream, isSystemError, type Listener, type SystemError } from "./platform.ts";
 import { SocketStream } from "./socket-stream.ts";

@@ -1,4 +1,4 @@
-// A unix socket of the native host as a ByteStream. Used by quickjs.ts.
+// A unix socket of the native host as a ByteStream.
 import * as host from "holdfast:host";
 import { beforeEffect } from "./effects.ts";
 import { failpoint } from "./failpoint.ts";

@@ -1,4 +1,4 @@
-// A file that is gone with whoever has it open. Used by src/events and src/stdio for what memory or a pipe has no room for.
+// A file that is gone with whoever has it open.
 import type { Descriptors, Files } from "./platform.ts";
 
 /** Opens a file at `path` for appending and for reading, and takes its name away. Throws a SystemError, with nothing left open. */

@@ -1,5 +1,5 @@
-// Who exited, and how. Children that somebody claimed are watched and reaped through their pidfd; orphans that the kernel gave to us as
-// subreaper are swept only when no claim can be on its way. Used by src/runc and src/task.
+// Who exited, and how. Children that somebody claimed are watched and reaped through their pidfd; orphans that the kernel gave to us as subreaper are
+// swept only when no claim can be on its way.
 import {
   type Exit,
   isSystemError,

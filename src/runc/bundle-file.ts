@@ -1,5 +1,4 @@
-// Small files in a bundle that a dead shim, another shim or a daemon has left: whatever stands at their place, reading them ends and is
-// bounded. Used by src/shim and src/task.
+// Small files in a bundle that a dead shim, another shim or a daemon has left: whatever stands at their place, reading them ends and is bounded.
 import type { Platform } from "../platform/platform.ts";
 
 /** Bytes, beyond which a file is not one of ours. */

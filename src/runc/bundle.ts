@@ -1,4 +1,4 @@
-// A container's bundle: what its config.json says. Used by src/task and src/shim.
+// A container's bundle: what its config.json says.
 import type { Platform } from "../platform/platform.ts";
 
 /** What the shim needs to know of an OCI runtime specification. */

@@ -1,4 +1,4 @@
-// What a command says over a pipe, gathered while the loop goes on. Used by runc.ts.
+// What a command says over a pipe, gathered while the loop goes on.
 import type { Platform } from "../platform/platform.ts";
 
 /** The bytes that come out of a pipe, as text, up to a bound; closes the read end when it is done. */

@@ -1,4 +1,4 @@
-// How a runtime's command failed, and in whose words. Used by runc.ts and src/task.
+// How a runtime's command failed, and in whose words.
 import { isSystemError } from "../platform/platform.ts";
 
 /** A command of the runtime that failed, with all that it said. */

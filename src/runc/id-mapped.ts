@@ -1,5 +1,5 @@
 // Root file systems for a user namespace: the owners of an image's files are mapped by the mount, so that no file is copied or changed. containerd asks
-// for it by the options `uidmap=` and `gidmap=`. Used by rootfs.ts.
+// for it by the options `uidmap=` and `gidmap=`.
 import { isSystemError, type Platform } from "../platform/platform.ts";
 
 const LOWER = "lowerdir=";

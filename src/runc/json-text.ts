@@ -1,5 +1,5 @@
 // Changes one member in the text of a JSON object and leaves every other byte as it is: written anew, numbers above 2^53 would come out as others
-// (containers' limits are 64-bit). Used by src/task/launch.ts.
+// (containers' limits are 64-bit).
 
 /** The text of a JSON object in which the member `name` has the JSON `value`. `text` must be valid: have JSON.parse look at it before. */
 export function withMember(text: string, name: string, value: string): string {

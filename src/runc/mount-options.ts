@@ -1,4 +1,4 @@
-// fstab-style mount options as mount(2) wants them. Used by rootfs.ts.
+// fstab-style mount options as mount(2) wants them.
 
 const flagBits: Readonly<Record<string, number>> = {
   ro: 1,

@@ -1,5 +1,5 @@
-// The runtime options of a Create request: containerd's own message, or the CRI plugin's generic one, whose body is TOML with the same
-// names in CamelCase (docs/shim-protocol.md). Used by src/task and src/shim.
+// The runtime options of a Create request: containerd's own message, or the CRI plugin's generic one, whose body is TOML with the same names in CamelCase
+// (docs/shim-protocol.md).
 import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS } from "../api/any.ts";
 import type { Any } from "../api/generated/google/protobuf/any.ts";
 import { Options } from "../api/generated/runc_options.ts";

@@ -1,4 +1,4 @@
-// The mounts of a bundle's root file system: made at Create, undone at Delete and by the `delete` command. Used by src/task and src/shim.
+// The mounts of a bundle's root file system: made at Create, undone at Delete and by the `delete` command.
 import { parseMountinfo } from "../platform/mountinfo.ts";
 import { isSystemError, type Platform } from "../platform/platform.ts";
 import { mapLowerdirs, openMapping, unmountLowerdirs } from "./id-mapped.ts";

@@ -1,4 +1,4 @@
-// Runs the OCI runtime's commands (runc, or any other with its command line) for one container. Used by src/task and src/shim.
+// Runs the OCI runtime's commands (runc, or any other with its command line) for one container.
 import { within } from "../platform/deadline.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";

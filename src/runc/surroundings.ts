@@ -1,4 +1,4 @@
-// What a runtime is run with, and so the containers that it makes: a plain host's settings, and none of the daemon's or of the shim's. Used by runc.ts.
+// What a runtime is run with, and so the containers that it makes: a plain host's settings, and none of the daemon's or of the shim's.
 import type { Platform, Surroundings } from "../platform/platform.ts";
 
 /** A plain host's OOM score. Daemons are protected from the OOM killer; their containers must not be. */

@@ -1,4 +1,4 @@
-// The shim's command line, as containerd calls it: Go's flag package, so `-x v`, `-x=v` and `--x v` are the same. Used by cmd/shim/main.ts.
+// The shim's command line, as containerd calls it: Go's flag package, so `-x v`, `-x=v` and `--x v` are the same.
 
 export interface Arguments {
   /** start, delete, or empty. */

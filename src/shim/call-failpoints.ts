@@ -1,4 +1,4 @@
-// The failpoints that every call has: METHOD:request when it was taken up, METHOD:response when its answer is known and not sent. Used by serve.ts.
+// The failpoints that every call has: METHOD:request when it was taken up, METHOD:response when its answer is known and not sent.
 import { failpoint } from "../platform/failpoint.ts";
 import type { CallContext, ServiceDefinition, ServiceImplementation } from "../ttrpc/definition.ts";
 

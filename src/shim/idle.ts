@@ -1,4 +1,4 @@
-// Gives the shim's memory back between bursts of calls. Used by serve.ts.
+// Gives the shim's memory back between bursts of calls.
 import type { Platform, Timer } from "../platform/platform.ts";
 
 /** How long nothing must have happened before memory is given back, in ms. */

@@ -1,5 +1,5 @@
-// When a shim may go by itself. A daemon that died between `start` and Create, or that lost a Delete or Shutdown, must not leave a shim
-// behind (containerd issues 12344, 7496, 6860). Used by serve.ts.
+// When a shim may go by itself. A daemon that died between `start` and Create, or that lost a Delete or Shutdown, must not leave a shim behind (containerd
+// issues 12344, 7496, 6860).
 import type { Clock, Timer } from "../platform/platform.ts";
 
 /**

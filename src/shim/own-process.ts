@@ -1,4 +1,4 @@
-// What a process becomes that is to serve as the shim: its session, its standard descriptors, its log, its limits. Used by serve.ts.
+// What a process becomes that is to serve as the shim: its session, its standard descriptors, its log, its limits.
 import { createLog, errorText, type Log } from "../log/log.ts";
 import { lossyLines } from "../log/lossy-lines.ts";
 import type { Platform } from "../platform/platform.ts";

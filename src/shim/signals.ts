@@ -1,4 +1,4 @@
-// Which signals a serving shim takes, and what they mean to it. Used by serve.ts and bootstrap.ts.
+// Which signals a serving shim takes, and what they mean to it.
 import { SIGINT, SIGQUIT, SIGTERM, SIGUSR1 } from "../platform/platform.ts";
 
 /** Faults of the program itself (ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS), and what nobody can take (KILL, STOP). PIPE is ignored from the start. */

@@ -1,4 +1,4 @@
-// The shim's socket: where it is, and how one shim of a group gets it (docs/shim-protocol.md). Used by bootstrap.ts and delete.ts.
+// The shim's socket: where it is, and how one shim of a group gets it (docs/shim-protocol.md).
 import { TaskDefinition } from "../api/generated/task.ts";
 import { isSystemError, type Platform } from "../platform/platform.ts";
 import { TtrpcClient } from "../ttrpc/client.ts";

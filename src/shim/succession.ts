@@ -1,5 +1,5 @@
 // How a shim lets another process go on in its place, with everything that is open: the next version of its program, or itself as the keeper when the
-// keeper was killed. Used by serve.ts; the other side is resume.ts.
+// keeper was killed. The other side is resume.ts.
 import { errorText, type Log } from "../log/log.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import type { Platform } from "../platform/platform.ts";

@@ -1,4 +1,4 @@
-// Where a shim serves: what its `start` prints, and what the files in a bundle say by which daemons find it again. Used by holdfastd and holdfast.
+// Where a shim serves: what its `start` prints, and what the files in a bundle say by which daemons find it again.
 
 const SCHEME = "unix://";
 /** A path, or an abstract socket as /proc/net/unix shows it. */

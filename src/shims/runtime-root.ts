@@ -1,5 +1,5 @@
 // Where OCI runtimes keep their state of containers, by root, namespace and id, and who holds an id there. holdfastd gives its containers a root of their
-// own: two daemons in one root can take each other's ids. Used by holdfastd and holdfast.
+// own: two daemons in one root can take each other's ids.
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 

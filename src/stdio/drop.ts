@@ -1,4 +1,4 @@
-// Drops output that its reader does not take, so that the container never waits for it. Used by overflow.ts.
+// Drops output that its reader does not take, so that the container never waits for it.
 import type { Platform } from "../platform/platform.ts";
 import type { Overflow, OverflowFigures } from "./overflow.ts";
 

@@ -1,4 +1,4 @@
-// A process's stdin on its way from the daemon's fifo. Used by pipes.ts and console.ts.
+// A process's stdin on its way from the daemon's fifo.
 import type { Platform, Timer } from "../platform/platform.ts";
 import type { InputRecord } from "./records.ts";
 import { parseUri } from "./uri.ts";

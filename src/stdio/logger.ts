@@ -1,4 +1,4 @@
-// A program that takes a process's output: binary:// and binary-v2:// (docs/shim-protocol.md, section 4). Used by pipes.ts and console.ts.
+// A program that takes a process's output: binary:// and binary-v2:// (docs/shim-protocol.md, section 4).
 import { errorText } from "../log/log.ts";
 import { SIGKILL, SIGTERM, type Timer } from "../platform/platform.ts";
 import type { Sink } from "./output.ts";

@@ -1,4 +1,4 @@
-// Opens a process's stdio: a terminal or pipes. Used by src/task.
+// Opens a process's stdio: a terminal or pipes.
 import { Terminal } from "./console.ts";
 import { Pipes } from "./pipes.ts";
 import type { StdioRecord } from "./records.ts";

@@ -1,4 +1,4 @@
-// One output stream of a process on its way to where the daemon wants it. Used by pipes.ts and console.ts.
+// One output stream of a process on its way to where the daemon wants it.
 
 import type { OutputPolicy } from "../api/output-policy.ts";
 import type { Timer } from "../platform/platform.ts";

@@ -1,4 +1,4 @@
-// What an output does with what its sink has no room for; drop.ts and spill.ts are the two ways other than waiting. Used by output.ts.
+// What an output does with what its sink has no room for; drop.ts and spill.ts are the two ways other than waiting.
 
 import type { OutputRecord } from "./records.ts";
 

@@ -1,4 +1,4 @@
-// Keeps output that its reader does not take on the disk, and hands it over in order when the reader is back. Used by overflow.ts.
+// Keeps output that its reader does not take on the disk, and hands it over in order when the reader is back.
 import { openUnnamed } from "../platform/unnamed-file.ts";
 import type { Overflow, OverflowFigures, OverflowOwner } from "./overflow.ts";
 import type { OutputRecord } from "./records.ts";

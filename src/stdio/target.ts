@@ -1,4 +1,4 @@
-// Where a stdout or stderr goes (docs/shim-protocol.md, section 4). Used by pipes.ts and console.ts.
+// Where a stdout or stderr goes (docs/shim-protocol.md, section 4).
 import type { Platform } from "../platform/platform.ts";
 import { parseUri, type StdioUri } from "./uri.ts";
 

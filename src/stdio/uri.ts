@@ -1,4 +1,4 @@
-// A stdio URI taken apart as RFC 3986 has it, and as containerd's shims (Go's net/url) read it. Used by target.ts.
+// A stdio URI taken apart as RFC 3986 has it, and as containerd's shims (Go's net/url) read it.
 
 export interface StdioUri {
   /** In lower case; empty for a plain path. */

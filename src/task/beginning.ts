@@ -1,5 +1,5 @@
-// Whether a container's program has begun, whatever the runtime says: a runtime that was killed at its start may have let the program go and not have noted
-// that. The next `start` would then wait for ever for a process that waits no more. Used by container.ts.
+// Whether a container's program has begun, whatever the runtime says: a runtime that was killed at its start may have let the program go and not have
+// noted that. The next `start` would then wait for ever for a process that waits no more.
 import { type Platform, SIGKILL, type Timer } from "../platform/platform.ts";
 import type { Child } from "../reaper/reaper.ts";
 import type { Runc } from "../runc/runc.ts";

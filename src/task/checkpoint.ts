@@ -1,5 +1,5 @@
 // What a checkpoint and a restore tell the runtime, and what of criu's own log is kept when one fails. The runtime does the work, by criu or by itself
-// (gVisor). Used by container.ts.
+// (gVisor).
 import type { CheckpointOptions } from "../api/generated/runc_options.ts";
 import { errorText } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";

@@ -1,5 +1,5 @@
-// Whose container the runtime has by an id. All daemons of a host share its state, so the same id may be another daemon's, and what is done about a
-// failed create must be done to nobody else's. Used by container.ts.
+// Whose container the runtime has by an id. All daemons of a host share its state, so the same id may be another daemon's, and what is done about a failed
+// create must be done to nobody else's.
 import { RuntimeError } from "../runc/errors.ts";
 import type { Runc } from "../runc/runc.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";

@@ -1,4 +1,4 @@
-// One container: its init, its execs, and what the runtime is asked to do with them. Used by service.ts.
+// One container: its init, its execs, and what the runtime is asked to do with them.
 
 import type { ContainerDump } from "../api/dump.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";

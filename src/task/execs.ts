@@ -1,4 +1,4 @@
-// The execs of one container: adding, starting and forgetting them, and undoing a start that died with an earlier shim. Used by container.ts.
+// The execs of one container: adding, starting and forgetting them, and undoing a start that died with an earlier shim.
 import type { ExecProcessRequest } from "../api/generated/task.ts";
 import type { Cgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";

@@ -1,5 +1,5 @@
-// The order in which a container's ends are published: every exec's exit before its init's, an OOM before the exit that it caused, and no exit
-// before the start that it ends (containerd issues 9719, 8180). Used by container.ts.
+// The order in which a container's ends are published: every exec's exit before its init's, an OOM before the exit that it caused, and no exit before the
+// start that it ends (containerd issues 9719, 8180).
 import type { Timestamp } from "../api/generated/google/protobuf/timestamp.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
 import type { Cgroup } from "../cgroup/cgroup.ts";

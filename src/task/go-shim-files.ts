@@ -1,6 +1,5 @@
 // The two files in a bundle by which containerd's own shim finds the runtime when its `delete` cleans up: written beside our journal, and read where there
-// is none, so that either binary can clean up what the other started (one is replaced by the other under running containers). Used by container.ts and
-// src/shim/delete.ts.
+// is none, so that either binary can clean up what the other started (one is replaced by the other under running containers).
 import { errorText } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import { readBundleFile } from "../runc/bundle-file.ts";

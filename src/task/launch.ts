@@ -1,4 +1,4 @@
-// Has the runtime make a process, hooks its stdio up and claims it: the same for an init and an exec. Used by container.ts.
+// Has the runtime make a process, hooks its stdio up and claims it: the same for an init and an exec.
 import type { ExecProcessRequest } from "../api/generated/task.ts";
 import { type OutputPolicy, POLICY_ANNOTATION, parsePolicy } from "../api/output-policy.ts";
 import { errorText } from "../log/log.ts";

@@ -1,5 +1,4 @@
 // One process of a container: its init, or an exec. Holds its state and what is known of it, and answers those who wait for its exit.
-// Used by container.ts.
 
 import type { ProcessDump } from "../api/dump.ts";
 import type { Identity } from "../reaper/process-stat.ts";

@@ -1,4 +1,4 @@
-// Work that must happen one at a time, in the order in which it was asked for. Used by container.ts.
+// Work that must happen one at a time, in the order in which it was asked for.
 
 export class Queue {
   #tail: Promise<unknown> = Promise.resolve();

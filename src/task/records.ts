@@ -1,4 +1,4 @@
-// What a successor of the shim needs to know of a container and its execs, and under which keys it stands (docs/state.md). Used by container.ts and execs.ts.
+// What a successor of the shim needs to know of a container and its execs, and under which keys it stands (docs/state.md).
 import type { CgroupRecord } from "../cgroup/cgroup.ts";
 import type { Ids, Spec } from "../runc/bundle.ts";
 import type { RuntimeOptions } from "../runc/options.ts";

@@ -1,4 +1,4 @@
-// An exec that the runtime was starting when it died with an earlier shim: its process may be there, and nobody has been told of it. Used by container.ts.
+// An exec that the runtime was starting when it died with an earlier shim: its process may be there, and nobody has been told of it.
 import { isSystemError, SIGKILL } from "../platform/platform.ts";
 import { readProcessStat } from "../reaper/process-stat.ts";
 import { readPidFile } from "../runc/runc.ts";

@@ -1,6 +1,5 @@
-// Notices that nobody will ever ask for a container again, and ends it: its daemon has lost a Delete, forgotten a container that was never started, or
-// is gone itself, bundle and all (containerd issues 7496, 12344). Notices too that a container which is taken for running has no process any more. Used by
-// service.ts.
+// Notices that nobody will ever ask for a container again, and ends it: its daemon has lost a Delete, forgotten a container that was never started, or is
+// gone itself, bundle and all (containerd issues 7496, 12344). Notices too that a container which is taken for running has no process any more.
 import { errorText, type Log } from "../log/log.ts";
 import type { Platform, Timer } from "../platform/platform.ts";
 import type { State } from "./lifecycle.ts";

@@ -1,4 +1,4 @@
-// A call that streams, on the client. Used by typed-client.ts, or directly where messages are sent by hand.
+// A call that streams, on the client.
 
 import type { TtrpcClient } from "./client.ts";
 import type { CallOptions, MethodDefinition } from "./definition.ts";

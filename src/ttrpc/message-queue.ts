@@ -1,5 +1,5 @@
-// The received messages of one stream, read as an async iterator. ttrpc has no flow control, so a reader that is slow holds up its connection,
-// for a bounded time. Used by server-stream.ts and client-stream.ts.
+// The received messages of one stream, read as an async iterator. ttrpc has no flow control, so a reader that is slow holds up its connection, for a
+// bounded time.
 
 import type { Clock, Timer } from "../platform/platform.ts";
 import { BoundedReader } from "./bounded-reader.ts";

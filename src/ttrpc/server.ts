@@ -1,4 +1,4 @@
-// A ttrpc server: services by name, and one ServerConnection for each accepted stream. Used by the shim for the task service and by the daemon.
+// A ttrpc server: services by name, and one ServerConnection for each accepted stream.
 
 import type { ByteStream, Clock } from "../platform/platform.ts";
 import { BoundedReader } from "./bounded-reader.ts";

@@ -1,4 +1,4 @@
-// Status codes, the one error class of ttrpc calls, and google.rpc.Status on the wire. Used by everything that answers or makes calls.
+// Status codes, the one error class of ttrpc calls, and google.rpc.Status on the wire.
 
 import { BinaryReader, type BinaryWriter } from "@bufbuild/protobuf/wire";
 

@@ -1,4 +1,4 @@
-// A client with one function for each method of a service. Used by the daemon and the CLI; the shim's one call goes through client.ts alone.
+// A client with one function for each method of a service. The shim's one call goes through client.ts alone.
 
 import type { TtrpcClient } from "./client.ts";
 import { ClientStream } from "./client-stream.ts";

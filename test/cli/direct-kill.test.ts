@@ -103,6 +103,26 @@ test("a signal of one's own goes to the init alone, unless --all", async () => {
   assert.doesNotMatch(await cli.do(["logs", "polite"]), /child/);
 });
 
+test("with --all a signal of one's own goes to every process, and one before it went to the init alone", async () => {
+  daemon.ctr.ids.add("told");
+  const traps = (who: string): string => `trap 'echo ${who} 1' USR1; trap 'echo ${who} 2' USR2`;
+  const idle = "while :; do sleep 0.1; done";
+  const script = `${traps("init")}; (${traps("child")}; echo up; ${idle}) & ${idle}`;
+  await cli.do(["run", "-d", "--name", "told", "--rootfs", daemon.rootfs, "sh", "-c", script]);
+  const says = (...words: string[]): Promise<string> =>
+    eventually(words.join(", "), async () => {
+      const log = await cli.do(["logs", "told"]);
+      return words.every((word) => log.includes(word)) ? log : undefined;
+    });
+  await says("up");
+  await cli.do(["kill", "--direct", "-s", "USR1", "told"]);
+  await says("init 1");
+  await cli.do(["kill", "--direct", "--all", "-s", "USR2", "told"]);
+  // A shell's traps are run in the order of their signals.
+  assert.doesNotMatch(await says("init 2", "child 2"), /child 1/);
+  await cli.do(["delete", "-f", "told"]);
+});
+
 test("a container without shim and daemon ends", async () => {
   const pids = await start("alone");
   const shim = await daemon.shimPid("alone");
@@ -124,7 +144,11 @@ test("what is not known is not killed, and said", async () => {
   assert.match(stderr, /nosuch: no process of nosuch in namespace .* is known/);
 });
 
-test("a control group that holds more than the container is not used", () => {
+test("a control group that holds more than the container is not used", async () => {
+  const [pid = 0, other = 0] = await start("grouped");
+  assert.notEqual(ownGroupOf(pid, [process.pid]), undefined);
+  assert.equal(ownGroupOf(pid, [process.pid, other]), undefined);
+  await cli.do(["delete", "-f", "grouped"]);
   assert.equal(ownGroupOf(process.pid, [process.pid]), undefined);
   assert.equal(ownGroupOf(process.pid, [process.ppid, process.pid]), undefined);
 });

@@ -171,9 +171,11 @@ test("a directory that is no bundle is not taken for one: doctor lists nothing o
 
 test("an address that is a fifo, a device, a link, a directory or endless stops nobody", async () => {
   const namespace = join(daemon.bundle("web"), "..");
-  const places = ["fifo", "zero", "link", "directory", "huge"].map((name) => join(namespace, `odd-${name}`));
+  const places = ["fifo", "zero", "link", "directory", "huge", "long"].map((name) =>
+    join(namespace, `odd-${name}`),
+  );
   for (const place of places) mkdirSync(place);
-  const [fifo = "", zero = "", link = "", inside = "", huge = ""] = places.map((place) =>
+  const [fifo = "", zero = "", link = "", inside = "", huge = "", long = ""] = places.map((place) =>
     join(place, "address"),
   );
   makeFifo(fifo);
@@ -184,6 +186,8 @@ test("an address that is a fifo, a device, a link, a directory or endless stops 
   mkdirSync(inside);
   writeFileSync(huge, "");
   truncateSync(huge, 2 ** 40);
+  // One that would be an address, were it shorter.
+  writeFileSync(long, `unix://${socket}${" ".repeat(8192)}`);
   try {
     for (const line of [
       ["shims"],

@@ -220,6 +220,7 @@ export const mutants: readonly Mutant[] = [
     text: "else await signalGroup(group, signal);",
     replacement: "else send(pid, signal);",
     tests: ["test/cli/direct-kill.test.ts"],
+    name: "with --all a signal of one's own",
   },
   {
     what: "kill --direct signals all, though a signal was named",
@@ -227,7 +228,7 @@ export const mutants: readonly Mutant[] = [
     text: "all: all ?? signal === undefined",
     replacement: "all: true",
     tests: ["test/cli/direct-kill.test.ts"],
-    name: "a signal of one's own",
+    name: "with --all a signal of one's own",
   },
   {
     what: "kill --direct does not know the journal's pid",

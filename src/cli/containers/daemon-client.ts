@@ -1,4 +1,4 @@
-// The daemon's gRPC API as a client sees it: holdfastd's and containerd's alike. Used by every verb that talks to a daemon.
+// The daemon's gRPC API as a client sees it: holdfastd's and containerd's alike.
 import { type CallOptions, Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { ContainersDefinition } from "../../api/generated/containers.ts";
 import {

@@ -1,5 +1,4 @@
-// How a container's last task ended: from holdfastd's history where there is one, by the ended task itself otherwise. Used by ps, inspect,
-// wait and timeline.
+// How a container's last task ended: from holdfastd's history where there is one, by the ended task itself otherwise.
 import { Cause, type Exit, type GetHistoryResponse } from "../../api/generated/history.ts";
 import type { Process } from "../../api/generated/process.ts";
 import { nsFromTimestamp } from "../../api/timestamp.ts";

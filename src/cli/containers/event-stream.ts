@@ -1,4 +1,4 @@
-// The daemon's events, across its restarts. Used by events and timeline -f.
+// The daemon's events, across its restarts.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Envelope } from "../../api/generated/events.ts";
 import type { DaemonClient } from "./daemon-client.ts";

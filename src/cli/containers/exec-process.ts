@@ -1,4 +1,4 @@
-// The OCI process of an exec: the container's own, with another command. Used by `exec` and `shim … exec`.
+// The OCI process of an exec: the container's own, with another command.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseExact } from "../text/exact-json.ts";

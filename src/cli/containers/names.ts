@@ -1,5 +1,4 @@
 // How containers may be called on the command line: by id, by the beginning of one that nobody else has, and, of a pod, as namespace/pod/container.
-// Used by every verb that takes an id.
 import type { Container } from "../../api/generated/containers.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import type { DaemonClient } from "./daemon-client.ts";

@@ -1,4 +1,4 @@
-// What a container may do beyond an ordinary process, from --privileged and --security-opt. Used by spec.ts.
+// What a container may do beyond an ordinary process, from --privileged and --security-opt.
 import { readFileSync } from "node:fs";
 import { Problem, USAGE } from "../text/problem.ts";
 import { defaultSeccomp, seccompFile } from "./seccomp.ts";

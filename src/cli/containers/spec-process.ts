@@ -1,4 +1,4 @@
-// Parts of an OCI process that flags say: its environment, its user and what that user may do. Used for new containers and for execs.
+// Parts of an OCI process that flags say: its environment, its user and what that user may do.
 import { userVariable } from "../../platform/node-launch.ts";
 import { Problem, USAGE } from "../text/problem.ts";
 import type { Root } from "./root-file.ts";

@@ -1,4 +1,4 @@
-// Who -u means: numbers, or names as the container's own passwd and group have them. Used for new containers and for execs.
+// Who -u means: numbers, or names as the container's own passwd and group have them.
 import { Problem, USAGE } from "../text/problem.ts";
 import { type Root, readRootFile } from "./root-file.ts";
 

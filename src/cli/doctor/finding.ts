@@ -1,4 +1,4 @@
-// What doctor's checks come to, and how a list of things becomes one. Used by all files of checks.
+// What doctor's checks come to, and how a list of things becomes one.
 import { shellWord } from "../text/printable.ts";
 
 export interface Finding {

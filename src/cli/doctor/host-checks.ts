@@ -1,4 +1,4 @@
-// What a host needs to run containers with Holdfast, and whether it has it. Each check says what it found and what to do. Used by `doctor`.
+// What a host needs to run containers with Holdfast, and whether it has it. Each check says what it found and what to do.
 
 import { execFile } from "node:child_process";
 import {

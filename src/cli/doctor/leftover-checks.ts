@@ -1,5 +1,5 @@
-// What dead daemons and shims have left on this host, and shims that hang. Used by `doctor`; nothing is changed, and nothing that a daemon may
-// have on record is ever advised to be removed.
+// What dead daemons and shims have left on this host, and shims that hang. Nothing is changed, and nothing that a daemon may have on record is ever
+// advised to be removed.
 import { lstatSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { BUNDLES } from "../../api/runtime-names.ts";

@@ -1,4 +1,4 @@
-// Which containers daemons have on record: what is on one is no leftover, however dead it looks. Used by `doctor`.
+// Which containers daemons have on record: what is on one is no leftover, however dead it looks.
 import { existsSync } from "node:fs";
 import { connectDaemon } from "../containers/connect.ts";
 

@@ -1,4 +1,4 @@
-// An image made ready for a container: unpacked, with a snapshot of the container's own on top. Used by run and create.
+// An image made ready for a container: unpacked, with a snapshot of the container's own on top.
 
 import type { Mount } from "../../api/generated/mount.ts";
 import type { Platform } from "../../registry/descriptor.ts";

@@ -1,4 +1,4 @@
-// How far a transfer is, for a person: a bar for every layer on a terminal, a line for every step in a pipe. Used by pull, push and run.
+// How far a transfer is, for a person: a bar for every layer on a terminal, a line for every step in a pipe.
 import type { Progress } from "../../api/generated/transfer_types.ts";
 import { WARNING } from "../../transfer/progress.ts";
 import { printableLines, widthOf } from "../text/printable.ts";

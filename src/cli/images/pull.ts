@@ -1,4 +1,4 @@
-// Pulls and pushes for verbs: what flags say of them, and the picture of how far they are. Used by pull, push, run and create.
+// Pulls and pushes for verbs: what flags say of them, and the picture of how far they are.
 import { HOST_PLATFORM } from "../../transfer/platforms.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { Problem, USAGE } from "../text/problem.ts";

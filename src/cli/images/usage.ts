@@ -1,4 +1,4 @@
-// What images, their layers and containers take of the disk, and what of it nobody uses. Used by `holdfast system df` and `prune`.
+// What images, their layers and containers take of the disk, and what of it nobody uses.
 import type { Container } from "../../api/generated/containers.ts";
 import type { Image } from "../../api/generated/images.ts";
 import { type Info, Kind } from "../../api/generated/snapshots.ts";

@@ -1,4 +1,4 @@
-// Runs one exec from fifos to exit status, on any TaskPort. Used by `exec` and `shim … exec`.
+// Runs one exec from fifos to exit status, on any TaskPort.
 
 import { type ExecOptions, execProcess } from "../containers/exec-process.ts";
 import type { Root } from "../containers/root-file.ts";

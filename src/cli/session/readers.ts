@@ -1,4 +1,4 @@
-// Who reads a process's output: a fifo gives every byte to one reader only, so two would each get a part. Used by attach.
+// Who reads a process's output: a fifo gives every byte to one reader only, so two would each get a part.
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { basename } from "node:path";
 import { allPids, executableOf } from "../shims/proc.ts";

@@ -1,5 +1,4 @@
 // Being in front of a process: its output to ours, our input to it, the terminal's size, signals, and at the end its exit status.
-// Used by run, start, exec and attach, through a daemon or straight at a shim.
 import type { Readable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isSystemError } from "../../platform/platform.ts";

@@ -1,4 +1,4 @@
-// Makes a container's task, with stdio of one kind or the other, starts it and stays in front of it if asked. Used by run, start and attach.
+// Makes a container's task, with stdio of one kind or the other, starts it and stays in front of it if asked.
 import { mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Mount } from "../../api/generated/mount.ts";

@@ -1,4 +1,4 @@
-// A call line to one shim, with no daemon in between: finds out whether it speaks version 2 or 3 of the task service. Used by `shims`, `shim`.
+// A call line to one shim, with no daemon in between: finds out whether it speaks version 2 or 3 of the task service.
 
 import type { ShimDump } from "../../api/dump.ts";
 import { DebugDefinition, type UpgradeResponse } from "../../api/generated/debug.ts";

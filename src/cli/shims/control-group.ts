@@ -1,4 +1,4 @@
-// The control group that a process is in, and ending all that is in it without anybody's help. Used by kill --direct.
+// The control group that a process is in, and ending all that is in it without anybody's help.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { parseMountinfo } from "../../platform/mountinfo.ts";

@@ -1,5 +1,5 @@
-// The way out when nobody answers: the runtime's kill hangs, the shim is stopped, the daemon is away. Signals a container's processes by what the
-// kernel says of them alone. Used by `kill --direct` and `shim <id> kill --direct`.
+// The way out when nobody answers: the runtime's kill hangs, the shim is stopped, the daemon is away. Signals a container's processes by what the kernel
+// says of them alone.
 import { dirname, join } from "node:path";
 import { RUNTIME_ROOTS } from "../../shims/runtime-root.ts";
 import { Problem } from "../text/problem.ts";

@@ -1,4 +1,4 @@
-// Whether a shim answers, how fast, and in which states its containers are. Used by `shims` and `doctor`.
+// Whether a shim answers, how fast, and in which states its containers are.
 import { join } from "node:path";
 import type { StateResponse } from "../../api/generated/task.ts";
 import { Code } from "../../ttrpc/status.ts";

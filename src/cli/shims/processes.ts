@@ -1,4 +1,4 @@
-// Finds every shim on this host through /proc: ours, Go's, whoever's daemon started them. Used by `shims`, `shim`, `doctor`.
+// Finds every shim on this host through /proc: ours, Go's, whoever's daemon started them.
 import { basename, dirname } from "node:path";
 import { Bundles, isBundle, isBundlePath } from "./bundle.ts";
 import { KEEPER_COMMAND, shimKind } from "./keeper.ts";

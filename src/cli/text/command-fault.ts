@@ -1,4 +1,4 @@
-// Whether a runtime blames the command itself for a failed start, and for what. Used by problem.ts.
+// Whether a runtime blames the command itself for a failed start, and for what.
 
 /**
  * How runtimes say that, whatever the reason that follows. runc: `exec: "NAME": REASON`, `exec: "/NAME": stat /NAME: REASON`, `exec /NAME: REASON`.

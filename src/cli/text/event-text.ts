@@ -1,4 +1,4 @@
-// The daemon's events as objects and as lines. Used by `events` and `timeline`.
+// The daemon's events as objects and as lines.
 import * as any from "../../api/any.ts";
 import { containerOfEvent, type EventFields, execOfEvent, readEventFields } from "../../api/event-types.ts";
 import type { Envelope } from "../../api/generated/events.ts";

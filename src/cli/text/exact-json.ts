@@ -1,5 +1,4 @@
-// JSON whose numbers keep every digit: an OCI spec has 64-bit ones (a limit of 2^64 - 1 means none), which JavaScript's own number rounds. Used for every
-// spec that is read and written again, and for what --json prints.
+// JSON whose numbers keep every digit: an OCI spec has 64-bit ones (a limit of 2^64 - 1 means none), which JavaScript's own number rounds.
 import { randomBytes } from "node:crypto";
 
 /** A string that no document can be expected to have, so that a number in its place is known again. */

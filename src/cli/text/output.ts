@@ -1,4 +1,4 @@
-// What becomes of what we print: a reader that goes away ends us quietly, a disk that is full with a word and status 1. Used by holdfast's main.
+// What becomes of what we print: a reader that goes away ends us quietly, a disk that is full with a word and status 1.
 import { writeSync } from "node:fs";
 import { Writable } from "node:stream";
 import { isSystemError } from "../../platform/platform.ts";

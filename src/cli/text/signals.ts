@@ -1,4 +1,4 @@
-// Signal names and numbers, as people write them. Used by kill and everything that shows an exit status.
+// Signal names and numbers, as people write them.
 import { constants } from "node:os";
 import { Problem, USAGE } from "./problem.ts";
 

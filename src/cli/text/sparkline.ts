@@ -1,4 +1,4 @@
-// A row of small bars for the last values of something. Used by top.
+// A row of small bars for the last values of something.
 
 const BARS = "▁▂▃▄▅▆▇█";
 

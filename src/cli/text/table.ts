@@ -1,4 +1,4 @@
-// Columns in line, without frames, cut to the terminal's width. Used by Screen.table and top.
+// Columns in line, without frames, cut to the terminal's width.
 import { type Colors, coloured, colouredWidth, withinColour } from "./colors.ts";
 import { clip } from "./printable.ts";
 

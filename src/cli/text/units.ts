@@ -1,4 +1,4 @@
-// Numbers as people read them. Used by everything that prints a table.
+// Numbers as people read them.
 
 const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
 

@@ -1,4 +1,4 @@
-// What a verb reads: a file that it was given, or our input. Used by load and import.
+// What a verb reads: a file that it was given, or our input.
 import { open } from "node:fs/promises";
 import type { Readable } from "node:stream";
 

@@ -1,4 +1,4 @@
-// The flags that every verb has, before or after its name, and what they and the environment come to. Used by all verb files.
+// The flags that every verb has, before or after its name, and what they and the environment come to.
 import { type Command, CommanderError, InvalidArgumentError } from "commander";
 import { NOT_STARTED, Problem, systemText, USAGE } from "../text/problem.ts";
 import { Screen } from "../text/screen.ts";
