@@ -1,5 +1,5 @@
 // Content on disk, as an OCI layout has it (image-layout.md): blobs/sha256/<hex>, each complete and checked; what is still being written is in ingests.ts.
-// Other tools can read it. Which namespace has which blob is on record elsewhere (src/manager/store.ts).
+// Other tools can read it. Which namespace has which blob is on record elsewhere (src/manager/records/store.ts).
 import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";

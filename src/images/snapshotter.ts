@@ -1,5 +1,5 @@
 // A snapshotter keeps the files of snapshots, a directory each. It knows directories and mounts; names, parents and labels are records
-// (src/manager/store.ts). The mounts are made by whoever uses a snapshot: a shim, or a client. overlay.ts and native.ts are the two that there are.
+// (src/manager/records/store.ts). The mounts are made by whoever uses a snapshot: a shim, or a client. overlay.ts and native.ts are the two that there are.
 import { existsSync, lstatSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { LayerProgram } from "./layer-program.ts";

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { BUNDLES } from "../../src/api/runtime-names.ts";
-import { Bundle, removeRemains } from "../../src/manager/bundle.ts";
+import { Bundle, removeRemains } from "../../src/manager/tasks/bundle.ts";
 import { parseShimAddress, socketOf } from "../../src/shims/address.ts";
 import { saysDead } from "../../src/shims/connect.ts";
 import { remove, start, statuses } from "../harness/containers.ts";

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import { test } from "node:test";
-import { Exchange } from "../../src/manager/exchange.ts";
-import { drained } from "../../src/manager/grpc-server.ts";
-import { SharedAnswer } from "../../src/manager/shared-answer.ts";
+import { Exchange } from "../../src/manager/server/exchange.ts";
+import { drained } from "../../src/manager/server/grpc-server.ts";
+import { SharedAnswer } from "../../src/manager/tasks/shared-answer.ts";
 import { Cancellation, type CancelSignal } from "../../src/ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 

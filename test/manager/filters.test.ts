@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Fields, parseFilters } from "../../src/manager/filters.ts";
+import { type Fields, parseFilters } from "../../src/manager/server/filters.ts";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 
 interface Item {

@@ -9,8 +9,8 @@ import type { EventFields } from "../../src/api/event-types.ts";
 import type { Envelope } from "../../src/api/generated/events.ts";
 import { Cause, HistoryRecord } from "../../src/api/generated/history.ts";
 import { nsFromTimestamp, timestampFromNs } from "../../src/api/timestamp.ts";
-import { Histories } from "../../src/manager/history.ts";
-import { Store } from "../../src/manager/store.ts";
+import { Histories } from "../../src/manager/records/history.ts";
+import { Store } from "../../src/manager/records/store.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-histories-"));
 after(() => rmSync(directory, { recursive: true }));

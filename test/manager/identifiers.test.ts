@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
-import { validateIdentifier, validateLabels } from "../../src/manager/identifiers.ts";
+import { validateIdentifier, validateLabels } from "../../src/manager/server/identifiers.ts";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 
 const GOOD = [

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { SPEC_PROCESS } from "../../src/api/any.ts";
 import { childEnvironment } from "../../src/manager/child-environment.ts";
-import { withUsualLimits } from "../../src/manager/child-limits.ts";
+import { withUsualLimits } from "../../src/manager/tasks/child-limits.ts";
 import { Running } from "../harness/command.ts";
 import { NO_STDIO, remove, start } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { open } from "lmdb";
-import { Store } from "../../src/manager/store.ts";
-import type { BadRecord } from "../../src/manager/table.ts";
+import { Store } from "../../src/manager/records/store.ts";
+import type { BadRecord } from "../../src/manager/records/table.ts";
 import { eventually } from "../harness/eventually.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-records-"));

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { BUNDLES } from "../../src/api/runtime-names.ts";
-import { Bundle, removeRemains } from "../../src/manager/bundle.ts";
+import { Bundle, removeRemains } from "../../src/manager/tasks/bundle.ts";
 import { eventually } from "../harness/eventually.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-live-mounts-"));

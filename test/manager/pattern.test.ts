@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { parseFilters } from "../../src/manager/filters.ts";
-import { compilePattern } from "../../src/manager/pattern.ts";
+import { parseFilters } from "../../src/manager/server/filters.ts";
+import { compilePattern } from "../../src/manager/server/pattern.ts";
 
 const CASES: readonly (readonly [source: string, matching: readonly string[], other: readonly string[]])[] = [
   ["^/tasks/(exit|oom)$", ["/tasks/exit"], ["/tasks/exit2", "a/tasks/oom"]],

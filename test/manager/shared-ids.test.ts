@@ -18,7 +18,7 @@ import { RUNC_OPTIONS, RUNTIME_OPTIONS } from "../../src/api/any.ts";
 import type { Any } from "../../src/api/generated/google/protobuf/any.ts";
 import { Options } from "../../src/api/generated/runc_options.ts";
 import { Options as GenericOptions } from "../../src/api/generated/runtime_options.ts";
-import { withRuntimeRoot } from "../../src/manager/runtime-options.ts";
+import { withRuntimeRoot } from "../../src/manager/tasks/runtime-options.ts";
 import { findRuntimeHolder } from "../../src/shims/runtime-root.ts";
 import {
   createTask,

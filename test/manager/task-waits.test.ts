@@ -1,9 +1,9 @@
 // Who waits for a task gets an answer whatever becomes of its shim and its connection.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Bundle } from "../../src/manager/bundle.ts";
-import type { ShimLink } from "../../src/manager/shim-link.ts";
-import { Task } from "../../src/manager/task.ts";
+import type { Bundle } from "../../src/manager/tasks/bundle.ts";
+import type { ShimLink } from "../../src/manager/tasks/shim-link.ts";
+import { Task } from "../../src/manager/tasks/task.ts";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 
 /** A connection whose calls fail when it ends. */

@@ -92,7 +92,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a flat lease keeps all that its things point at",
-    file: "src/manager/images.ts",
+    file: "src/manager/images/images.ts",
     text: "(isFlat(labels) ? flat : roots).push(...named);",
     replacement: "roots.push(...named);",
     tests: ["test/images/services.test.ts"],
@@ -100,7 +100,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a snapshot that others stand on is removed",
-    file: "src/manager/images.ts",
+    file: "src/manager/images/images.ts",
     text: "if (child !== undefined) {",
     replacement: 'if (child === "") {',
     tests: ["test/images/services.test.ts"],
@@ -108,7 +108,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a snapshot stands on one that is not committed",
-    file: "src/manager/images.ts",
+    file: "src/manager/images/images.ts",
     text: 'if (kind !== "committed") {',
     replacement: 'if (kind === "view") {',
     tests: ["test/images/services.test.ts"],

@@ -4,7 +4,7 @@ import type { Mutant } from "./mutant.ts";
 export const mutants: readonly Mutant[] = [
   {
     what: "regular expressions are JavaScript's again",
-    file: "src/manager/pattern.ts",
+    file: "src/manager/server/pattern.ts",
     text: "return RE2JS.compile(source);",
     replacement: 'return new RegExp(source, "u");',
     tests: ["test/manager/pattern.test.ts"],
@@ -13,14 +13,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a pattern of any length",
-    file: "src/manager/pattern.ts",
+    file: "src/manager/server/pattern.ts",
     text: "source.length > MAX_PATTERN_LENGTH",
     replacement: "source.length > 1e9",
     tests: ["test/manager/pattern.test.ts"],
   },
   {
     what: "the runtime's root is not sent",
-    file: "src/manager/tasks.ts",
+    file: "src/manager/tasks/tasks.ts",
     text: "runtimeRootOf(this.context.place.state)",
     replacement: "DEFAULT_RUNTIME_ROOT",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -28,7 +28,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a client's own root is overruled",
-    file: "src/manager/runtime-options.ts",
+    file: "src/manager/tasks/runtime-options.ts",
     text: 'if (known !== "") return { options, root: known };\n  const value',
     replacement: "const value",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -36,7 +36,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "TOML's root at the end, in a table",
-    file: "src/manager/runtime-options.ts",
+    file: "src/manager/tasks/runtime-options.ts",
     text: "`Root = ${JSON.stringify(root)}\\n${text}`",
     replacement: "`${text}\\nRoot = ${JSON.stringify(root)}\\n`",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -44,7 +44,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "other shims get runc's options",
-    file: "src/manager/runtime-options.ts",
+    file: "src/manager/tasks/runtime-options.ts",
     text: "if (!isForRunc) return { options, root: undefined };",
     replacement: "",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -52,14 +52,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "the root is not recorded",
-    file: "src/manager/tasks.ts",
+    file: "src/manager/tasks/tasks.ts",
     text: "if (wanted.root !== undefined) bundle.writeRuntimeRoot(wanted.root);",
     replacement: "",
     tests: ["test/manager/shared-ids.test.ts"],
   },
   {
     what: "who holds an id is not named",
-    file: "src/manager/tasks.ts",
+    file: "src/manager/tasks/tasks.ts",
     text: "`already exists: ${holder.describe()}`",
     replacement: '"already exists"',
     tests: ["test/manager/shared-ids.test.ts"],
@@ -67,7 +67,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "the other daemon's holder is not named",
-    file: "src/manager/tasks.ts",
+    file: "src/manager/tasks/tasks.ts",
     text: "holder === undefined || holder.bundle === path || !isTaken",
     replacement: "true",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -75,7 +75,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a bundle that is there is EEXIST",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: '!== "EEXIST") throw error;',
     replacement: '!== "EEXIST" || true) throw error;',
     tests: ["test/manager/shared-ids.test.ts"],
@@ -83,7 +83,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a second Delete goes its own way",
-    file: "src/manager/task.ts",
+    file: "src/manager/tasks/task.ts",
     text: "this.#deletion ??= work()",
     replacement: "this.#deletion = work()",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -91,7 +91,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a clean-up that failed loses the bundle",
-    file: "src/manager/dead-shims.ts",
+    file: "src/manager/tasks/dead-shims.ts",
     text: "if (failure === undefined) {\n      await this.removeBundle(bundle);",
     replacement: "if (failure === undefined || true) {\n      await this.removeBundle(bundle);",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -99,14 +99,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a runtime that still has it is not asked",
-    file: "src/manager/dead-shims.ts",
+    file: "src/manager/tasks/dead-shims.ts",
     text: "throw new Error(`the runtime still has the container in ${root}`);",
     replacement: "void root;",
     tests: ["test/manager/shared-ids.test.ts"],
   },
   {
     what: "its id is free although it is not clean",
-    file: "src/manager/tasks.ts",
+    file: "src/manager/tasks/tasks.ts",
     text: 'if (outcome === "clean") return;',
     replacement: "if (outcome !== undefined) return;",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -114,7 +114,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a failed create leaves its log's fifo open",
-    file: "src/manager/tasks.ts",
+    file: "src/manager/tasks/tasks.ts",
     text: "      closeLog();\n      release();",
     replacement: "      release();",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -122,7 +122,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a deleted task leaves its log's fifo open",
-    file: "src/manager/task.ts",
+    file: "src/manager/tasks/task.ts",
     text: "    this.#closeLog();\n",
     replacement: "",
     tests: ["test/manager/shared-ids.test.ts"],
@@ -130,7 +130,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a cancelled Wait stays",
-    file: "src/manager/shared-answer.ts",
+    file: "src/manager/tasks/shared-answer.ts",
     text: "        this.#callers.delete(take);\n",
     replacement: "",
     tests: ["test/manager/exchange.test.ts", "test/manager/signals.test.ts"],
@@ -138,7 +138,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "an answer leaves its listener on the caller",
-    file: "src/manager/shared-answer.ts",
+    file: "src/manager/tasks/shared-answer.ts",
     text: "        off?.();\n",
     replacement: "",
     tests: ["test/manager/exchange.test.ts"],
@@ -154,7 +154,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "back-pressure leaves a listener each time",
-    file: "src/manager/grpc-server.ts",
+    file: "src/manager/server/grpc-server.ts",
     text: "    const done = (): void => {\n      off();",
     replacement: "    const done = (): void => {",
     tests: ["test/manager/exchange.test.ts"],
@@ -162,7 +162,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a slow subscriber has no bound",
-    file: "src/manager/exchange.ts",
+    file: "src/manager/server/exchange.ts",
     text: "if (this.#waitingBytes <= MAX_WAITING_BYTES) return;",
     replacement: "if (this.#waitingBytes >= 0) return;",
     tests: ["test/manager/exchange.test.ts"],
@@ -171,7 +171,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "what was read still counts",
-    file: "src/manager/exchange.ts",
+    file: "src/manager/server/exchange.ts",
     text: "    this.#waitingBytes -= sizeOf(envelope);\n",
     replacement: "",
     tests: ["test/manager/exchange.test.ts"],
@@ -179,7 +179,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "catching up has no bound",
-    file: "src/manager/exchange.ts",
+    file: "src/manager/server/exchange.ts",
     text: "while (this.#sinceStartBytes > MAX_WAITING_BYTES)",
     replacement: "while (false)",
     tests: ["test/manager/exchange.test.ts"],
@@ -187,84 +187,84 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "an exit that was published is published again",
-    file: "src/manager/history.ts",
+    file: "src/manager/records/history.ts",
     text: '  if (execId === "" && topic === "/tasks/exit" && task.exitPublished) return true;\n',
     replacement: "",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "a delete that was published is published again",
-    file: "src/manager/history.ts",
+    file: "src/manager/records/history.ts",
     text: '  if (execId === "" && topic === "/tasks/delete" && task.deletePublished) return true;\n',
     replacement: "",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "a new task has the marks of the one before",
-    file: "src/manager/task-record.ts",
+    file: "src/manager/records/task-record.ts",
     text: "task: { ...NO_MARKS, created: true } };",
     replacement: "task: { ...task, created: true } };",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "steps without a bound",
-    file: "src/manager/history.ts",
+    file: "src/manager/records/history.ts",
     text: "if (steps.length > most) steps.splice(0, steps.length - most);",
     replacement: "",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "the newest step is dropped",
-    file: "src/manager/history.ts",
+    file: "src/manager/records/history.ts",
     text: "steps.splice(0, steps.length - most)",
     replacement: "steps.splice(most)",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "started later than ended",
-    file: "src/manager/task-record.ts",
+    file: "src/manager/records/task-record.ts",
     text: "? { ...exit, startedAt: exitedAt } : exit",
     replacement: "? exit : exit",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "an end of a task that was never made is published",
-    file: "src/manager/history.ts",
+    file: "src/manager/records/history.ts",
     text: "exit?.exitedAt === undefined || !task.created || task.exitPublished",
     replacement: "exit?.exitedAt === undefined || task.exitPublished",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "an OOM is a signal",
-    file: "src/manager/task-record.ts",
+    file: "src/manager/records/task-record.ts",
     text: "if (oom && signal === 9)",
     replacement: "if (false)",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "a kill that failed counts as asked for",
-    file: "src/manager/history.ts",
+    file: "src/manager/records/history.ts",
     text: "if (entry.task.kill === kill) entry.task = { ...entry.task, kill: before };",
     replacement: "",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "old records are thought unpublished",
-    file: "src/manager/task-record.ts",
+    file: "src/manager/records/task-record.ts",
     text: 'exitPublished: last("/tasks/exit") > created,',
     replacement: "exitPublished: false,",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "removed containers are remembered without a bound",
-    file: "src/manager/history.ts",
+    file: "src/manager/records/history.ts",
     text: "if (this.#removed.size <= MAX_REMOVED) return;",
     replacement: "return;",
     tests: ["test/manager/history-records.test.ts"],
   },
   {
     what: "a dead shim leaves no trace",
-    file: "src/manager/dead-shims.ts",
+    file: "src/manager/tasks/dead-shims.ts",
     text: 'what: "shim died"',
     replacement: 'what: ""',
     tests: ["test/manager/causes.test.ts"],
@@ -272,7 +272,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a dead shim is blamed for an end before",
-    file: "src/manager/dead-shims.ts",
+    file: "src/manager/tasks/dead-shims.ts",
     text: "if (known !== undefined) return {",
     replacement: "if (false) return {",
     tests: ["test/manager/causes.test.ts"],
@@ -296,7 +296,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "any label removes",
-    file: "src/manager/auto-remove.ts",
+    file: "src/manager/tasks/auto-remove.ts",
     text: '=== "true";',
     replacement: "!== undefined;",
     tests: ["test/manager/causes.test.ts"],
@@ -304,7 +304,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "its log stays",
-    file: "src/manager/auto-remove.ts",
+    file: "src/manager/tasks/auto-remove.ts",
     text: "await rm(file, { force: true });",
     replacement: "void rm;",
     tests: ["test/manager/causes.test.ts"],
@@ -320,7 +320,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "an attempt to remove that meets the task is the last",
-    file: "src/manager/auto-remove.ts",
+    file: "src/manager/tasks/auto-remove.ts",
     text: 'throw new Error("its task is still there");',
     replacement: "return;",
     tests: ["test/manager/causes.test.ts"],
@@ -360,7 +360,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "shims have Node's limit of open files",
-    file: "src/manager/shim-binary.ts",
+    file: "src/manager/tasks/shim-binary.ts",
     text: "runProgram(withUsualLimits(argv),",
     replacement: "runProgram(argv,",
     tests: ["test/manager/inheritance.test.ts"],
@@ -375,7 +375,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a full queue sets the bundle aside",
-    file: "src/manager/reattach.ts",
+    file: "src/manager/tasks/reattach.ts",
     text: '    if (isSystemError(error, "EAGAIN")) return "busy";\n',
     replacement: "",
     tests: ["test/manager/bundles.test.ts"],
@@ -383,7 +383,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a bundle that a mapped root cannot pass through",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: "chmodSync(this.path, 0o710);",
     replacement: "void chmodSync;",
     tests: ["test/manager/bundles.test.ts"],
@@ -391,7 +391,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a bundle open to all",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: "mkdirSync(this.path, { mode: 0o700 });",
     replacement: "mkdirSync(this.path, { mode: 0o755 });",
     tests: ["test/manager/bundles.test.ts"],
@@ -399,7 +399,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "orphan work directories stay",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: "if (!alive.has(id)) await removeUnmounted(",
     replacement: "if (false) await rm(",
     tests: ["test/manager/bundles.test.ts"],
@@ -407,7 +407,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "work directories of living bundles go",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: "if (!alive.has(id)) await removeUnmounted(",
     replacement: "await rm(",
     tests: ["test/manager/bundles.test.ts"],
@@ -415,7 +415,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "gauges named like counters",
-    file: "src/manager/metrics.ts",
+    file: "src/manager/metrics/metrics.ts",
     text: "this.#registry.removeSingleMetric(",
     replacement: "void (",
     tests: ["test/manager/metrics.test.ts"],
@@ -431,7 +431,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "every scrape asks every shim",
-    file: "src/manager/metrics-server.ts",
+    file: "src/manager/metrics/metrics-server.ts",
     text: '.get("containers") === "1"',
     replacement: '.get("containers") !== "1"',
     tests: ["test/manager/metrics.test.ts"],
@@ -439,7 +439,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a bundle is removed through what is in its rootfs",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: "await rmdir(rootfs);",
     replacement: "await rm(rootfs, { recursive: true });",
     tests: ["test/manager/live-mounts.test.ts"],
@@ -448,7 +448,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a bundle is removed through what is mounted elsewhere in it",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: "await unmountBelow(path); removeWhole(path);",
     replacement: "removeWhole(path);",
     tests: ["test/manager/live-mounts.test.ts"],
@@ -456,7 +456,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "halves of removals go with what is mounted in them",
-    file: "src/manager/bundle.ts",
+    file: "src/manager/tasks/bundle.ts",
     text: "await unmountBelow(path); await rm",
     replacement: "await rm",
     tests: ["test/manager/live-mounts.test.ts"],
@@ -464,7 +464,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "what is mounted beside a bundle is unmounted with it",
-    file: "src/manager/mounts.ts",
+    file: "src/manager/tasks/mounts.ts",
     text: "point === path || point.startsWith(`${path}/`)",
     replacement: "point.startsWith(path)",
     tests: ["test/manager/live-mounts.test.ts"],
@@ -480,7 +480,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a container whose client ended before the start stays",
-    file: "src/manager/auto-remove.ts",
+    file: "src/manager/tasks/auto-remove.ts",
     text: "|| !hasEnded(client)) continue;",
     replacement: '|| client !== "") continue;',
     tests: ["test/manager/causes.test.ts"],
@@ -488,7 +488,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "the next daemon does not look for containers whose client has ended",
-    file: "src/manager/auto-remove.ts",
+    file: "src/manager/tasks/auto-remove.ts",
     text: "else this.created(namespace, id);",
     replacement: "",
     tests: ["test/manager/causes.test.ts"],

@@ -6,12 +6,12 @@ import { timestampFromNs } from "../../api/timestamp.ts";
 import type { Topic } from "../../events/topics.ts";
 import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Exchange } from "../exchange.ts";
-import { parseFilters } from "../filters.ts";
-import type { Handlers } from "../grpc-server.ts";
-import type { Histories } from "../history.ts";
-import { validateIdentifier, validateLabels } from "../identifiers.ts";
-import type { Store } from "../store.ts";
+import type { Histories } from "../records/history.ts";
+import type { Store } from "../records/store.ts";
+import type { Exchange } from "../server/exchange.ts";
+import { parseFilters } from "../server/filters.ts";
+import type { Handlers } from "../server/grpc-server.ts";
+import { validateIdentifier, validateLabels } from "../server/identifiers.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 const created: Topic<ContainerCreate> = {

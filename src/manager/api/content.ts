@@ -13,12 +13,12 @@ import type { Blobs } from "../../images/blobs.ts";
 import { hexOf } from "../../images/digest.ts";
 import type { IngestStatus, Ingests, Writer } from "../../images/ingests.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { recordContent } from "../content-records.ts";
-import { parseFilters } from "../filters.ts";
-import type { Call, Handlers } from "../grpc-server.ts";
-import { validateLabels } from "../identifiers.ts";
-import type { Images } from "../images.ts";
-import type { ContentRecord, Store } from "../store.ts";
+import { recordContent } from "../images/content-records.ts";
+import type { Images } from "../images/images.ts";
+import type { ContentRecord, Store } from "../records/store.ts";
+import { parseFilters } from "../server/filters.ts";
+import type { Call, Handlers } from "../server/grpc-server.ts";
+import { validateLabels } from "../server/identifiers.ts";
 import { changeLabels, nowText } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 

@@ -3,11 +3,11 @@ import { randomBytes } from "node:crypto";
 import type { DiffDefinition, DiffRequest, DiffResponse } from "../../api/generated/diff.ts";
 import type { DiffOptions } from "../../images/layer-program.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { recordContent } from "../content-records.ts";
-import type { Call, Handlers } from "../grpc-server.ts";
-import { validateLabels } from "../identifiers.ts";
-import type { Images } from "../images.ts";
-import type { Store } from "../store.ts";
+import { recordContent } from "../images/content-records.ts";
+import type { Images } from "../images/images.ts";
+import type { Store } from "../records/store.ts";
+import type { Call, Handlers } from "../server/grpc-server.ts";
+import { validateLabels } from "../server/identifiers.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 const UNCOMPRESSED_LAYER = "application/vnd.oci.image.layer.v1.tar";

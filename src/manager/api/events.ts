@@ -3,8 +3,8 @@ import type { EventsDefinition } from "../../api/generated/events.ts";
 import type { EventsDefinition as ShimEventsDefinition } from "../../api/generated/forward.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import type { ServiceImplementation } from "../../ttrpc/definition.ts";
-import type { Exchange } from "../exchange.ts";
-import type { Handlers } from "../grpc-server.ts";
+import type { Exchange } from "../server/exchange.ts";
+import type { Handlers } from "../server/grpc-server.ts";
 
 export function eventsService(exchange: Exchange): Handlers<EventsDefinition> {
   return {

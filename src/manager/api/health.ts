@@ -5,7 +5,7 @@ import {
   type HealthDefinition,
 } from "../../api/generated/health.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Handlers } from "../grpc-server.ts";
+import type { Handlers } from "../server/grpc-server.ts";
 
 export function healthService(services: ReadonlySet<string>): Handlers<HealthDefinition> {
   const isKnown = (service: string): boolean => service === "" || services.has(service);

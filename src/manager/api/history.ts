@@ -1,11 +1,11 @@
 // Our own service: what is remembered of containers. The CLI's wait, inspect and timeline ask it.
 import type { GetHistoryResponse, HistoryDefinition } from "../../api/generated/history.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Call, Handlers } from "../grpc-server.ts";
-import type { Histories } from "../history.ts";
-import type { Store } from "../store.ts";
-import { NO_EXIT } from "../task-record.ts";
-import type { Tasks } from "../tasks.ts";
+import type { Histories } from "../records/history.ts";
+import type { Store } from "../records/store.ts";
+import { NO_EXIT } from "../records/task-record.ts";
+import type { Call, Handlers } from "../server/grpc-server.ts";
+import type { Tasks } from "../tasks/tasks.ts";
 
 export function historyService(
   histories: Histories,

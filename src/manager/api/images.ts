@@ -3,11 +3,11 @@ import type { Image, ImagesDefinition } from "../../api/generated/images.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
 import { hexOf } from "../../images/digest.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { parseFilters } from "../filters.ts";
-import type { Handlers } from "../grpc-server.ts";
-import { validateLabels } from "../identifiers.ts";
-import type { Images } from "../images.ts";
-import type { Store } from "../store.ts";
+import type { Images } from "../images/images.ts";
+import type { Store } from "../records/store.ts";
+import { parseFilters } from "../server/filters.ts";
+import type { Handlers } from "../server/grpc-server.ts";
+import { validateLabels } from "../server/identifiers.ts";
 import { changeLabels, nowText } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 

@@ -2,9 +2,9 @@
 // that are really here: a snapshotter that this host cannot have says so.
 import type { IntrospectionDefinition, Plugin } from "../../api/generated/introspection.ts";
 import { Code } from "../../ttrpc/status.ts";
-import { parseFilters } from "../filters.ts";
-import type { Handlers } from "../grpc-server.ts";
-import type { Images, SnapshotterState } from "../images.ts";
+import type { Images, SnapshotterState } from "../images/images.ts";
+import { parseFilters } from "../server/filters.ts";
+import type { Handlers } from "../server/grpc-server.ts";
 
 /** containerd's name of the kind of plugin that is a service. */
 const SERVICE_TYPE = "io.containerd.grpc.v1";

@@ -1,7 +1,7 @@
 // Labels of records, changed by a field mask: the same for namespaces, blobs, images and snapshots (containerd's metadata/content.go, images.go, snapshot.go).
 import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { validateLabels } from "../identifiers.ts";
+import { validateLabels } from "../server/identifiers.ts";
 
 type Labels = Readonly<Record<string, string>>;
 

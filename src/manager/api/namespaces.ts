@@ -4,10 +4,10 @@ import { NamespaceCreate, NamespaceDelete, NamespaceUpdate } from "../../api/gen
 import type { Namespace, NamespacesDefinition } from "../../api/generated/namespaces.ts";
 import type { Topic } from "../../events/topics.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Exchange } from "../exchange.ts";
-import type { Handlers } from "../grpc-server.ts";
-import { validateIdentifier, validateLabels } from "../identifiers.ts";
-import type { Store } from "../store.ts";
+import type { Store } from "../records/store.ts";
+import type { Exchange } from "../server/exchange.ts";
+import type { Handlers } from "../server/grpc-server.ts";
+import { validateIdentifier, validateLabels } from "../server/identifiers.ts";
 import { changeLabels } from "./labels.ts";
 
 const created: Topic<NamespaceCreate> = {

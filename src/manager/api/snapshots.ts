@@ -4,11 +4,11 @@ import { timestampFromNs } from "../../api/timestamp.ts";
 import type { SnapshotMount } from "../../images/mount.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { parseFilters } from "../filters.ts";
-import type { Call, Handlers } from "../grpc-server.ts";
-import { validateLabels } from "../identifiers.ts";
-import { type Images, snapshotId } from "../images.ts";
-import type { SnapshotRecord, Store } from "../store.ts";
+import { type Images, snapshotId } from "../images/images.ts";
+import type { SnapshotRecord, Store } from "../records/store.ts";
+import { parseFilters } from "../server/filters.ts";
+import type { Call, Handlers } from "../server/grpc-server.ts";
+import { validateLabels } from "../server/identifiers.ts";
 import { changeLabels, nowText } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 

@@ -2,8 +2,8 @@
 import { unpack } from "../../api/any.ts";
 import { StreamInit, type StreamingDefinition } from "../../api/generated/streaming.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Handlers } from "../grpc-server.ts";
-import { ClientStream, type Streams } from "../streams.ts";
+import type { Handlers } from "../server/grpc-server.ts";
+import { ClientStream, type Streams } from "../server/streams.ts";
 
 const STREAM_INIT = "containerd.services.streaming.v1.StreamInit";
 const EMPTY = { typeUrl: "google.protobuf.Empty", value: new Uint8Array(0) };

@@ -9,11 +9,11 @@ import { timestampFromNs } from "../../api/timestamp.ts";
 import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { errorText } from "../deferred.ts";
-import { parseFilters } from "../filters.ts";
-import type { Call, Handlers } from "../grpc-server.ts";
-import type { Store } from "../store.ts";
-import { SUCCESSION_MS, type Task } from "../task.ts";
-import type { Tasks } from "../tasks.ts";
+import type { Store } from "../records/store.ts";
+import { parseFilters } from "../server/filters.ts";
+import type { Call, Handlers } from "../server/grpc-server.ts";
+import { SUCCESSION_MS, type Task } from "../tasks/task.ts";
+import type { Tasks } from "../tasks/tasks.ts";
 
 /** How long one container may keep a caller waiting for its state, in ms (containerd's 2 s). */
 const STATE_TIMEOUT_MS = 2000;

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConfigError, defaultConfigText, readConfigFile } from "../../../src/manager/config.ts";
-import { parseFilters } from "../../../src/manager/filters.ts";
+import { parseFilters } from "../../../src/manager/server/filters.ts";
 import { parseChallenges } from "../../../src/registry/challenge.ts";
 import { DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, parseManifest } from "../../../src/registry/descriptor.ts";
 import { answerError } from "../../../src/registry/failure.ts";
