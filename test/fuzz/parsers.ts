@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { cache } from "../../scripts/cache.ts";
 import type { Limits, Outcome } from "./parsers/guided.ts";
-import type { ParserTarget } from "./parsers/target.ts";
+import { filesDirectory, type ParserTarget } from "./parsers/target.ts";
 import type { FuzzReport } from "./report.ts";
 
 const checkedIn = join(import.meta.dirname, "found");
@@ -84,6 +84,7 @@ async function inThread(name: string, known: readonly Uint8Array[], limits: Limi
   } finally {
     clearInterval(timer);
     await worker.terminate();
+    rmSync(filesDirectory(), { recursive: true, force: true });
   }
 }
 

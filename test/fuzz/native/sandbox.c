@@ -167,11 +167,10 @@ void sandbox_make(void)
   if (input < 0 || output < 0 || dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0) die("memfd");
   close(input);
   close(output);
+  // The file system lives as long as `place` is open; nothing is left on the host.
+  if (umount2(path, MNT_DETACH) < 0 || rmdir(path) < 0) die(path);
   keep_capabilities(kept, sizeof kept / sizeof *kept);
   note_outside(outside);
-  // The file system lives as long as `place` is open; nothing is left on the host.
-  umount2(path, MNT_DETACH);
-  rmdir(path);
 }
 
 static void empty(int directory)

@@ -1,7 +1,6 @@
 // What holdfastd and holdfast read from outside: configuration, clients' filters, and all that a registry may answer.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, defaultConfigText, readConfigFile } from "../../../src/manager/config.ts";
 import { parseFilters } from "../../../src/manager/server/filters.ts";
@@ -11,7 +10,7 @@ import { answerError } from "../../../src/registry/failure.ts";
 import { registryHosts } from "../../../src/registry/hosts.ts";
 import { parseReference } from "../../../src/registry/reference.ts";
 import { TtrpcError } from "../../../src/ttrpc/status.ts";
-import { orRefusal, type ParserTarget, text, utf8 } from "./target.ts";
+import { filesDirectory, orRefusal, type ParserTarget, text, utf8 } from "./target.ts";
 
 const isRefusal = (error: unknown): boolean => error instanceof TtrpcError;
 
@@ -19,9 +18,9 @@ let directory: string | undefined;
 /** A directory of this process, in which `name` holds these bytes. */
 function withFile(name: string, bytes: Uint8Array): string {
   if (directory === undefined) {
-    const made = mkdtempSync(join(tmpdir(), "holdfast-fuzz-"));
-    process.once("exit", () => rmSync(made, { recursive: true, force: true }));
-    directory = made;
+    // parsers.ts takes it away: a thread that is ended does not come to that.
+    directory = filesDirectory();
+    mkdirSync(directory, { recursive: true });
   }
   writeFileSync(join(directory, name), bytes);
   return directory;

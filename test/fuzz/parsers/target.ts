@@ -1,4 +1,6 @@
 // What a parser in TypeScript is to the fuzzer: what it is fed with, and what it may answer.
+import { join } from "node:path";
+import { cache } from "../../../scripts/cache.ts";
 
 export interface ParserTarget {
   readonly name: string;
@@ -10,6 +12,11 @@ export interface ParserTarget {
   readonly words?: readonly string[];
   /** Takes one input. Throws what is wrong with the parser, never what the parser says against its input. */
   run(input: Uint8Array): void | Promise<void>;
+}
+
+/** Where this process's targets put files. */
+export function filesDirectory(): string {
+  return join(cache, "fuzz", `files-${process.pid}`);
 }
 
 export const utf8 = (text: string): Uint8Array => Buffer.from(text);
