@@ -427,7 +427,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (exit !== undefined) this.#metrics.countExit(exit);",
     replacement: "void exit;",
     tests: ["test/manager/metrics.test.ts"],
-    name: "calls, events, shims and tasks",
+    name: "promtool finds nothing wrong",
   },
   {
     what: "every scrape asks every shim",

@@ -50,7 +50,8 @@ export const mutants: readonly Mutant[] = [
     text: "const isLast = this.#segments.length === 1;",
     replacement: "const isLast = this.#segments.length >= 1;",
     tests: ["test/stdio/policy.test.ts"],
-    name: " that nobody reads waits on the disk",
+    // Only there are there several of them.
+    name: "spill: beyond its bound",
   },
   {
     what: "spilled output has no bound",
