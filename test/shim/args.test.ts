@@ -32,6 +32,7 @@ test("containerd's call of start is understood", () => {
     version: false,
     info: false,
     probeState: false,
+    adopt: false,
   });
 });
 
