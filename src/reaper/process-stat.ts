@@ -1,4 +1,4 @@
-// What /proc/PID/stat says of a process, and by what it can be told from another of the same number. Used by the reaper, and for whoever adopts a container.
+// What /proc/PID/stat says of a process, and by what it can be told from another of the same number.
 import type { Platform } from "../platform/platform.ts";
 
 /** Counted from the state on, which is the first: proc(5) has it as the third. */

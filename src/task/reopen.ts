@@ -1,6 +1,5 @@
 // Opens again what a dead shim and its keeper had open, and writes the new descriptors into the records that name the old ones: processes by pidfd, fifos by
 // path, pipes by the processes that have their other end. What nobody holds any more is lost: a terminal, and the input of a process that has seen its end.
-// Used by src/shim/adopt.ts.
 import { errorText } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import { openIdentified } from "../reaper/process-stat.ts";

@@ -1,5 +1,5 @@
 // What is done first when a shim has died whose container may live on: another shim is started that takes it over (docs/state.md). Where that cannot be, or is
-// not wanted, dead-shims.ts cleans up. Used by tasks.ts.
+// not wanted, dead-shims.ts cleans up.
 import type { Logger } from "pino";
 import { timestampFromNs } from "../../api/timestamp.ts";
 import { failpoint } from "../../platform/failpoint.ts";
