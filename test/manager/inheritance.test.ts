@@ -58,9 +58,10 @@ test("init and exec have neither the daemon's score, mask and limits, nor Node's
   writeFileSync(preload, `require("fs").writeFileSync(${JSON.stringify(loaded)}, "");`);
   // runc may raise the limit once more: what counts is what it is started with.
   const files = join(directory, "files");
+  const environment = join(directory, "environment");
   const bin = join(directory, "bin");
   mkdirSync(bin);
-  const wrapper = `#!/bin/sh\nulimit -Sn >>${files}\nexec "$(PATH=\${PATH#*${bin}:} command -v runc)" "$@"\n`;
+  const wrapper = `#!/bin/sh\nulimit -Sn >>${files}\nenv >>${environment}\nexec "$(PATH=\${PATH#*${bin}:} command -v runc)" "$@"\n`;
   writeFileSync(join(bin, "runc"), wrapper, { mode: 0o755 });
   const daemon = Daemon.prepare({ kind: "holdfastd", pathDirectories: [bin] });
   const [program = "", ...args] = daemon.argv;
@@ -92,11 +93,13 @@ test("init and exec have neither the daemon's score, mask and limits, nor Node's
         .trim()
         .split("\n");
       assert.deepEqual([who, score, umask], [who, "0", "0022"]);
-      const environment = rest.filter((line) => !/^(PATH|PWD|HOME|SHLVL|OLDPWD|_)=/.test(line));
-      assert.deepEqual([who, environment], [who, []]);
+      const unknown = rest.filter((line) => !/^(PATH|PWD|HOME|SHLVL|OLDPWD|_)=/.test(line));
+      assert.deepEqual([who, unknown], [who, []]);
     }
     const shim = readFileSync(`/proc/${await daemon.shimPid("heir")}/environ`, "utf8");
-    assert.doesNotMatch(shim, /NODE_|HOLDFAST_/);
+    // What the daemon says to the shim itself.
+    assert.deepEqual(shim.match(/(NODE|HOLDFAST)_\w+/g), ["HOLDFAST_ADOPT"]);
+    assert.doesNotMatch(readFileSync(environment, "utf8"), /NODE_|HOLDFAST_/);
     assert.deepEqual([...new Set(readFileSync(files, "utf8").trim().split("\n"))], ["1024"]);
     assert.equal(existsSync(loaded), false, "NODE_OPTIONS was followed");
     await remove(client, "heir");
