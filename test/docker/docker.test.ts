@@ -144,9 +144,14 @@ test("a shim is killed: its container stays up, and takes execs", async () => {
   await docker.do(["rm", "--force", "kept"]);
 });
 
-test("a shim is killed for good: Docker sees that its container has ended", async () => {
-  await docker.do(["run", "-d", "--name", "orphan", ...SLEEP]);
-  killForGood(await docker.shimPid("orphan"));
+test("a shim is killed for good: another takes its container over, and Docker does not notice", async () => {
+  await docker.do(["run", "-d", "--restart=no", "--name", "orphan", ...SLEEP]);
+  const shim = await docker.shimPid("orphan");
+  killForGood(shim);
+  assert.equal(await docker.do(["exec", "orphan", "echo", "still"]), "still");
+  assert.notEqual(await docker.shimPid("orphan"), shim);
+  assert.equal(await running("orphan"), "true");
+  await docker.do(["kill", "orphan"]);
   await eventually("it to be down", async () => (await running("orphan")) === "false");
   assert.equal(await docker.inspect("orphan", ".State.ExitCode"), "137");
   await docker.do(["start", "orphan"]);
