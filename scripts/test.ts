@@ -1,6 +1,6 @@
 // npm test, once the machine is set up: checks, builds, then runs every test. Ends with 1 if anything failed.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -40,7 +40,12 @@ const onHoldfastd = { HOLDFAST_TEST_DAEMON: "holdfastd" };
 const goShim = { HOLDFAST_TEST_RUNTIME: "io.containerd.runc.v2" };
 /** Those that drive the shim by themselves; the others go through a daemon. */
 const direct = testFiles("e2e").filter((file) => basename(file).startsWith("direct-"));
-const throughDaemon = testFiles("e2e").filter((file) => !direct.includes(file));
+const throughDaemon = [
+  ...testFiles("e2e").filter((file) => !direct.includes(file)),
+  ...testFiles("failures").filter((file) =>
+    /harness\/daemon\.ts"/.test(readFileSync(join(root, file), "utf8")),
+  ),
+];
 /** What any daemon must do with any shim. */
 const essentials = ["lifecycle", "restart", "shim-killed", "stdio"].map((name) => `test/e2e/${name}.test.ts`);
 
@@ -83,7 +88,7 @@ const steps: readonly Step[] = [
   { what: "Testing pulls and pushes with a real registry", command: nodeTest(testFiles("registry")) },
   {
     what: "Testing the shim behind holdfastd",
-    command: nodeTest([...throughDaemon, ...testFiles("failures")]),
+    command: nodeTest(throughDaemon),
     env: onHoldfastd,
   },
   {
