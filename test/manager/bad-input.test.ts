@@ -206,6 +206,10 @@ test("a shim that fails, prints rubbish, prints nothing, names nobody, or hangs"
   assert.equal(await daemon.leftovers(), "");
 });
 
+test("a shim of any make is started with the usual limit of open files, not with Node's", async () => {
+  assert.match(await tryShim("limits", "ulimit -Sn >&2; exit 1"), /exit status 1: 1024$/m);
+});
+
 test("a client that is not root cannot connect", async () => {
   const command = [
     "setpriv",

@@ -363,7 +363,8 @@ export const mutants: readonly Mutant[] = [
     file: "src/manager/tasks/shim-binary.ts",
     text: "runProgram(withUsualLimits(argv),",
     replacement: "runProgram(argv,",
-    tests: ["test/manager/inheritance.test.ts"],
+    tests: ["test/manager/bad-input.test.ts"],
+    name: "usual limit of open files",
   },
   {
     what: "EAGAIN is a dead shim",
