@@ -8,7 +8,7 @@ import { DeleteResponse } from "../../src/api/generated/task.ts";
 import { addressFile, Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { keeperOf } from "../harness/keeper.ts";
-import { isRunning } from "../harness/processes.ts";
+import { catches, isRunning } from "../harness/processes.ts";
 
 const place = await Playground.create();
 after(() => place.close());
@@ -41,6 +41,7 @@ test("after the third death within a minute the container is left alone; delete 
   const socket = addressFile(place.bundle(id)).replace("unix://", "");
   await eventually("the socket's name to be free", () => !existsSync(socket));
 
+  await eventually("the trap", () => catches(pid, 15));
   process.kill(pid, "SIGTERM");
   await eventually("the keeper to leave after its last child", () => !isRunning(keeper));
   const answer = execFileSync(place.binary, [...place.flags(id), "-bundle", place.bundle(id), "delete"]);

@@ -7,7 +7,7 @@ import { Status } from "../../src/api/generated/process.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { FifoReader, makeFifo, OutputFifos } from "../harness/fifo.ts";
-import { isRunning } from "../harness/processes.ts";
+import { catches, isRunning } from "../harness/processes.ts";
 import type { ShimClient } from "../harness/shim-client.ts";
 
 const place = await Playground.create();
@@ -178,6 +178,8 @@ test("a container that has ended, and one of its execs, are what they were when 
   await shim.exec("over", "e", ["sh", "-c", "exit 5"]);
   await shim.start("over", "e");
   const exec = await shim.wait("over", "e");
+  const { pid: init } = await shim.state("over");
+  await eventually("the trap", () => catches(init, 15));
   await shim.kill("over", 15);
   const ends = [exec, await shim.wait("over")];
   assert.deepEqual(

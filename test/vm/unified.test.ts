@@ -69,7 +69,8 @@ test("an update reaches memory.max, cpu.max and pids.max, and the limit on proce
   assert.equal(read("limits", "pids.max"), "6");
   const forks = "for n in 1 2 3 4 5 6 7 8; do sleep 1000000 & done; echo all";
   const { stdout, stderr } = await daemon.ctr.exec("limits", "forks", ["sh", "-c", forks]);
-  assert.match(stdout + stderr, /can't fork/);
+  // The shell's own, or the runtime's, which forks in the container as well.
+  assert.match(stdout + stderr, /can't fork|init-p: connection reset|Resource temporarily unavailable/);
   await daemon.ctr.remove("limits");
 });
 
