@@ -43,7 +43,7 @@ async function assertEveryByte(running: Running, size: number, started: Promise<
   running.stdin.end();
   const output = await running.exited;
   const head = hashOfRange(noise, 0, size);
-  assert.equal(output.status, 0, `status with ${size} bytes`);
+  assert.equal(output.status, 0, `status with ${size} bytes: ${stderr.surplus}`);
   assert.equal(stdout.digest(), head, `stdout of ${size} bytes`);
   assert.equal(stderr.digest(), hashOfRange(noise, noiseSize - size, noiseSize), `stderr of ${size} bytes`);
   const stdin = readFileSync(join(daemon.rootfs, "tmp", `stdin-${size}`), "utf8").split(" ")[0];

@@ -34,6 +34,7 @@ export class StreamHash {
   /** Resolves when `size` bytes have come. */
   readonly arrived: Promise<void>;
   readonly #hash = createHash("sha256");
+  #surplus = Buffer.alloc(0);
 
   constructor(stream: Readable, size: number) {
     let count = 0;
@@ -41,10 +42,17 @@ export class StreamHash {
       if (size === 0) done();
       stream.on("data", (chunk: Uint8Array) => {
         this.#hash.update(chunk);
+        const missing = Math.max(size - count, 0);
+        this.#surplus = Buffer.concat([this.#surplus, chunk.subarray(missing)]);
         count += chunk.length;
         if (count >= size) done();
       });
     });
+  }
+
+  /** What came beyond `size`: the words of a client that has failed. */
+  get surplus(): string {
+    return this.#surplus.toString();
   }
 
   /** The SHA-256, in hex, of all that has come. Called once. */
