@@ -1,14 +1,10 @@
 // Who a process is, for those who meet it again by its number: the number may be another's by then.
 import { readFileSync, readlinkSync } from "node:fs";
+import { startTimeIn, statFields } from "./process-stat.ts";
 
 /** "PID STARTED NAMESPACE" of a process: its start in ticks since the machine's, and the namespace in which the number counts. */
 export function processIdentity(pid: number = process.pid): string {
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  // The program's name may have spaces and brackets; the start is the 20th field behind it.
-  const started = stat
-    .slice(stat.lastIndexOf(")") + 2)
-    .split(" ")
-    .at(19);
+  const started = startTimeIn(statFields(readFileSync(`/proc/${pid}/stat`, "utf8")));
   return `${pid} ${started} ${readlinkSync("/proc/self/ns/pid")}`;
 }
 

@@ -1,8 +1,6 @@
 // What /proc/PID/stat says of a process, and by what it can be told from another of the same number.
 import type { Platform } from "../platform/platform.ts";
-
-/** Counted from the state on, which is the first: proc(5) has it as the third. */
-const START_TIME = 19;
+import { startTimeIn, statFields } from "../platform/process-stat.ts";
 
 /** What names a process beside its pid, which is another's as soon as it has been reaped. */
 export interface Identity {
@@ -12,14 +10,10 @@ export interface Identity {
   readonly inode: number;
 }
 
-/** The fields of /proc/PID/stat from the state on: "pid (name) state parent …", and the name may hold anything. None if there is no such process. */
+/** The fields of /proc/PID/stat from the state on. None if there is no such process. */
 export function readProcessStat({ files }: Pick<Platform, "files">, pid: number): string[] {
   try {
-    const stat = files.read(`/proc/${pid}/stat`, 4096);
-    return stat
-      .slice(stat.lastIndexOf(")") + 2)
-      .trim()
-      .split(" ");
+    return statFields(files.read(`/proc/${pid}/stat`, 4096));
   } catch {
     return [];
   }
@@ -28,10 +22,6 @@ export function readProcessStat({ files }: Pick<Platform, "files">, pid: number)
 /** Empty if there is no such process. */
 export function startTimeOf(platform: Pick<Platform, "files">, pid: number): string {
   return startTimeIn(readProcessStat(platform, pid));
-}
-
-export function startTimeIn(fields: readonly string[]): string {
-  return fields[START_TIME] ?? "";
 }
 
 /** Of a process that is not reaped meanwhile; undefined if it is gone. */

@@ -1,6 +1,7 @@
 // By what a shim and its keeper are told from other processes, and where the records are that outlive both. Written by serve.ts, read by adopt.ts.
 import type { Platform } from "../platform/platform.ts";
-import { readProcessStat, startTimeIn, startTimeOf } from "../reaper/process-stat.ts";
+import { startTimeIn } from "../platform/process-stat.ts";
+import { readProcessStat, startTimeOf } from "../reaper/process-stat.ts";
 
 const FILE = "holdfast.records";
 /** How long a process may take to die that was killed, and how often to look, in ms. */

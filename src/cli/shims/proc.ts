@@ -1,5 +1,7 @@
 // What /proc tells of processes and unix sockets. Used to find shims and to say what they hold, with nobody's help.
+
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { startTimeIn, statFields } from "../../platform/process-stat.ts";
 
 const DELETED = " (deleted)";
 /** The kernel shows times in 1/100 s, whatever its own clock does. */
@@ -99,14 +101,13 @@ function uptimeMs(): number {
 export function statOf(pid: number): ProcessStat | undefined {
   const stat = text(`/proc/${pid}/stat`);
   if (stat === undefined) return undefined;
-  // The name may hold spaces and parentheses.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const started = Number(fields[19]) / TICKS_PER_SECOND;
+  const fields = statFields(stat);
+  const startTicks = Number(startTimeIn(fields));
   return {
     state: fields[0] ?? "?",
     parent: Number(fields[1]),
-    startTicks: Number(fields[19]),
-    ageMs: Math.max(0, uptimeMs() - started * 1000),
+    startTicks,
+    ageMs: Math.max(0, uptimeMs() - (startTicks / TICKS_PER_SECOND) * 1000),
   };
 }
 
