@@ -8,6 +8,11 @@ export function failpoint(name: string): void {
   reached?.(name);
 }
 
+/** Whether anything would happen at any place. */
+export function hasFailpoints(): boolean {
+  return reached !== undefined;
+}
+
 export function useFailpoints(reach: (name: string) => void): void {
   reached = reach;
 }

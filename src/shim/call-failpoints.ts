@@ -1,11 +1,12 @@
 // The failpoints that every call has: METHOD:request when it was taken up, METHOD:response when its answer is known and not sent.
-import { failpoint } from "../platform/failpoint.ts";
+import { failpoint, hasFailpoints } from "../platform/failpoint.ts";
 import type { CallContext, ServiceDefinition, ServiceImplementation } from "../ttrpc/definition.ts";
 
 export function withFailpoints<D extends ServiceDefinition>(
   definition: D,
   service: ServiceImplementation<D>,
 ): ServiceImplementation<D> {
+  if (!hasFailpoints()) return service;
   const handlers = service as Record<string, (request: unknown, call: CallContext) => unknown>;
   const wrapped = Object.entries(definition.methods).map(([key, { name }]) => {
     const handler = async (request: unknown, call: CallContext): Promise<unknown> => {
