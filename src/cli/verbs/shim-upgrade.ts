@@ -37,20 +37,27 @@ export function shimUpgrade(parent: Command): Command {
     ],
   );
   return verb.action(async (words: readonly string[]) => {
-    for (const [name, value] of Object.entries(parent.optsWithGlobals())) {
-      if (verb.getOptionValue(name) === undefined) verb.setOptionValue(name, value);
-    }
+    takeFlagsOf(parent, verb);
     const { all, program } = verb.opts<{ all?: boolean; program?: string }>();
     if (words.length > 0 === (all === true)) throw new Problem("give the shims, or --all", USAGE);
     const settings = settingsOf(verb);
-    const { namespace, namespaceGiven, namespaceSet } = settings;
     const targets = all
-      ? everyShim(namespaceGiven ? namespace : undefined)
-      : words.map((word) =>
-          findTarget(word, namespaceGiven ? namespace : undefined, namespaceSet ? namespace : undefined),
-        );
+      ? everyShim(settings.namespaceGiven ? settings.namespace : undefined)
+      : words.map((word) => targetOf(word, settings));
     await upgradeShims(settings, targets, program);
   });
+}
+
+/** Flags may stand before a shim, or before `upgrade`, as well as after the verb. */
+export function takeFlagsOf(parent: Command, verb: Command): void {
+  for (const [name, value] of Object.entries(parent.optsWithGlobals())) {
+    if (verb.getOptionValue(name) === undefined) verb.setOptionValue(name, value);
+  }
+}
+
+/** Throws a Problem if nothing, or more than one thing, is meant. */
+export function targetOf(word: string, { namespace, namespaceGiven, namespaceSet }: Settings): ShimTarget {
+  return findTarget(word, namespaceGiven ? namespace : undefined, namespaceSet ? namespace : undefined);
 }
 
 /** One after the other; one that fails goes on as it was, and keeps none of the others back. Throws a Problem at the end if any did. */

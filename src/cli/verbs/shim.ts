@@ -8,7 +8,7 @@ import type { ProcessState } from "../session/task-port.ts";
 import { ShimConnection } from "../shims/connection.ts";
 import { dumpShim } from "../shims/dump.ts";
 import { argumentsOf } from "../shims/proc.ts";
-import { findTarget, type ShimTarget, stoppedHint } from "../shims/target.ts";
+import { type ShimTarget, stoppedHint } from "../shims/target.ts";
 import { ShimTask } from "../shims/task.ts";
 import { printDump } from "../text/dump-print.ts";
 import { errorText, notStarted, Problem, USAGE } from "../text/problem.ts";
@@ -17,7 +17,7 @@ import { nsToIso } from "../text/units.ts";
 import { directKill } from "./direct-kill.ts";
 import { execFlags, readExecFlags } from "./exec-flags.ts";
 import { commonFlags, examples, exitsLikeProcess, type Settings, settingsOf } from "./options.ts";
-import { programOption, shimUpgrade, UPGRADE, upgradeShims } from "./shim-upgrade.ts";
+import { programOption, shimUpgrade, takeFlagsOf, targetOf, UPGRADE, upgradeShims } from "./shim-upgrade.ts";
 import { deadline } from "./wait.ts";
 
 /** What the command line names, before anything is asked of it. */
@@ -155,16 +155,10 @@ function addExec(add: Add): void {
   examples(verb, ["holdfast shim web exec -it -- sh", "a shell, while the daemon is down"]);
 }
 
-/** Flags may stand before the target as well as after the verb. */
 function placeOf(word: string, parent: Command, command: Command): Place {
-  const given = { ...parent.optsWithGlobals(), ...command.opts() };
-  for (const [name, value] of Object.entries(given)) command.setOptionValue(name, value);
+  takeFlagsOf(parent, command);
   const settings = settingsOf(command);
-  const target = findTarget(
-    word,
-    settings.namespaceGiven ? settings.namespace : undefined,
-    settings.namespaceSet ? settings.namespace : undefined,
-  );
+  const target = targetOf(word, settings);
   return {
     settings,
     target,
