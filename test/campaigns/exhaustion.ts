@@ -1,12 +1,12 @@
 // Descriptors, processes and memory run out: what is asked is refused and says why, what runs goes on, and all works again when there is room.
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { ShimClient } from "../harness/shim-client.ts";
 import type { Campaign, CampaignRun } from "./campaign.ts";
-import { outOfMemory } from "./out-of-memory.ts";
+import { outOfMemory, tryRemove } from "./out-of-memory.ts";
 import type { Random } from "./random.ts";
 
 const PIDS = "/sys/fs/cgroup/pids";
@@ -134,13 +134,4 @@ function ticks(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return Number(fields[11]) + Number(fields[12]);
-}
-
-function tryRemove(group: string): boolean {
-  try {
-    rmdirSync(group);
-    return true;
-  } catch {
-    return false;
-  }
 }

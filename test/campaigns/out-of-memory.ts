@@ -79,7 +79,8 @@ function hog(path: string): Socket {
   return socket;
 }
 
-function tryRemove(group: string): boolean {
+/** Whether nobody is in the group any more. */
+export function tryRemove(group: string): boolean {
   try {
     rmdirSync(group);
     return true;
