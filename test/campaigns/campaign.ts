@@ -22,6 +22,8 @@ export interface Report {
   readonly daemon: string;
   readonly runtime: string;
   readonly seconds: number;
+  /** How many of the lives were lived on which commit. */
+  readonly commits: Readonly<Record<string, number>>;
   readonly did: Readonly<Record<string, number>>;
   readonly checked: Readonly<Record<string, number>>;
   readonly failed: readonly string[];
@@ -67,7 +69,7 @@ export class CampaignRun {
     return this.#failed.length > 0;
   }
 
-  report(daemon: string, runtime: string): Report {
+  report(daemon: string, runtime: string, commit: string): Report {
     const settings = [
       daemon === "holdfastd" ? "HOLDFAST_TEST_DAEMON=holdfastd " : "",
       runtime === "io.containerd.holdfast.v2" ? "" : `HOLDFAST_TEST_RUNTIME=${runtime} `,
@@ -79,6 +81,7 @@ export class CampaignRun {
       daemon,
       runtime,
       seconds: Math.round((performance.now() - this.#startedAt) / 100) / 10,
+      commits: { [commit]: this.lives },
       did: Object.fromEntries(this.#did),
       checked: Object.fromEntries(this.#checked),
       failed: this.#failed,
@@ -94,6 +97,7 @@ export function reportText(report: Report): string {
       .join(", ") || "nothing";
   return [
     `${report.campaign}: seed ${report.seed}, ${report.lives} lives, ${report.daemon}, ${report.runtime}, ${report.seconds} s`,
+    `  commits  ${counts(report.commits)}`,
     `  did      ${counts(report.did)}`,
     `  checked  ${counts(report.checked)}`,
     ...(report.failed.length === 0

@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { daemonKind, runtimeName } from "../harness/runtime.ts";
 import { type Campaign, CampaignRun, type Report, reportText } from "./campaign.ts";
 import { campaigns } from "./catalogue.ts";
+import { checkedOut } from "./commit.ts";
 import { appendReport, piecesToCome, readReports, sumOf } from "./pieces.ts";
 
 /** The tests of test/failures at their full size: no seed, and no report of their own. */
@@ -35,13 +36,14 @@ function numberOf(flag: string, value: string | undefined): number | undefined {
 }
 
 async function runOne(campaign: Campaign, seed: number, lives: number): Promise<Report> {
+  const commit = checkedOut();
   const run = new CampaignRun(campaign.name, { seed, lives });
   try {
     await campaign.run(run);
   } catch (error) {
     run.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
-  return run.report(daemonKind, runtimeName);
+  return run.report(daemonKind, runtimeName, commit);
 }
 
 function runFailures(): boolean {
