@@ -112,7 +112,8 @@ class Shim {
     this.#log = log;
     this.#hasAdopted = hasAdopted;
     this.#reaper = new Reaper(platform);
-    const address = { namespace, address: eventsAddress, directory: bundle };
+    const spill = { directory: bundle, isKept: config.isAdoptable === true };
+    const address = { namespace, address: eventsAddress, spill };
     this.#events = new Publisher(platform, log, address, records);
     this.#idle = new Idle(platform);
     this.#calls = new CallRecords(records);

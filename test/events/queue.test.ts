@@ -40,7 +40,7 @@ function queueOverMemory(): { queue: EventQueue; opened: () => number } {
     files: { remove: silent } as unknown as Files,
     text: text as Text,
   };
-  return { queue: new EventQueue(platform, log, "/bundle"), opened: () => opened };
+  return { queue: new EventQueue(platform, log, { directory: "/bundle", isKept: false }), opened: () => opened };
 }
 
 const event = (topic: string, bytes = 10_000, key = ""): PendingEvent => ({
