@@ -164,6 +164,22 @@ static void close_sockets(void)
   }
 }
 
+// There is no engine any more to take it: whoever cleans up finds it in the bundle.
+static void leave_exit(const struct kept_exit *exit)
+{
+  char text[96];
+  int length = snprintf(text, sizeof text, "%d %d %lld\n", (int)exit->pid, (int)exit->status, (long long)exit->at);
+  if (length > 0) leave_word("holdfast.exits", O_APPEND, text);
+}
+
+// What the engine has been handed and has not taken in.
+static void leave_untaken(void)
+{
+  struct kept *kept = keeper.kept;
+  for (uint64_t i = kept->taken; i < kept->written; i++) leave_exit(&kept->exits[i % KEPT_EXITS]);
+  kept->taken = kept->written;
+}
+
 static bool is_hopeless(void)
 {
   const int64_t *times = keeper.kept->died_at;
@@ -178,6 +194,8 @@ static void give_up(int status)
                         WIFSIGNALED(status) ? "signal" : "exit status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
   if (length > 0) leave_word("holdfast.crash", O_APPEND, text);
   engine = -1;
+  // First, as whoever sees the sockets close reads it.
+  leave_untaken();
   close_sockets();
 }
 
@@ -243,28 +261,23 @@ static bool engine_ended(int status)
   }
 }
 
-static void hand_on(const siginfo_t *info)
+static struct kept_exit exit_of(const siginfo_t *info)
 {
-  struct kept *kept = keeper.kept;
-  struct kept_exit *exit = &kept->exits[kept->written % KEPT_EXITS];
   bool exited = info->si_code == CLD_EXITED;
-  *exit = (struct kept_exit){
+  return (struct kept_exit){
       .pid = info->si_pid,
       .status = exited ? info->si_status : 128 + info->si_status,
       .signal = exited ? 0 : info->si_status,
       .at = now(CLOCK_REALTIME),
   };
-  __atomic_store_n(&kept->written, kept->written + 1, __ATOMIC_RELEASE);
-  failpoint("keeper:handed-on");
 }
 
-// There is no engine any more to take it: whoever cleans up finds it in the bundle.
-static void leave_exit(const siginfo_t *info)
+static void hand_on(const struct kept_exit *exit)
 {
-  char text[96];
-  int status = info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status;
-  int length = snprintf(text, sizeof text, "%d %d %lld\n", (int)info->si_pid, status, (long long)now(CLOCK_REALTIME));
-  if (length > 0) leave_word("holdfast.exits", O_APPEND, text);
+  struct kept *kept = keeper.kept;
+  kept->exits[kept->written % KEPT_EXITS] = *exit;
+  __atomic_store_n(&kept->written, kept->written + 1, __ATOMIC_RELEASE);
+  failpoint("keeper:handed-on");
 }
 
 // Takes everything that has ended. A record is there before its process is gone, and what there is no room for stays a zombie until there is.
@@ -286,10 +299,11 @@ static bool take_ended(void)
     if (done < 0 && errno == ECHILD && engine < 0) leave(0);
     if (done < 0 || info.si_pid == 0) break;
     if (info.si_pid == engine) continue;
-    if (engine < 0) leave_exit(&info);
+    struct kept_exit ended = exit_of(&info);
+    if (engine < 0) leave_exit(&ended);
     else if (kept->written - __atomic_load_n(&kept->taken, __ATOMIC_ACQUIRE) >= KEPT_EXITS) break;
     else {
-      hand_on(&info);
+      hand_on(&ended);
       handed_on = true;
     }
     waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
