@@ -219,6 +219,18 @@ static bool is_unfit(int status)
   return WIFEXITED(status) || WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGSEGV;
 }
 
+// For containers that there are. Returns true in the engine.
+static bool make_next_engine(void)
+{
+  for (;;) {
+    engine = clone_engine();
+    if (engine >= 0) return engine == 0;
+    // No process to be had now: everything else waits too.
+    struct timespec pause = {.tv_nsec = 50000000};
+    nanosleep(&pause, NULL);
+  }
+}
+
 // The engine's process has ended. Returns true in a new engine.
 static bool engine_ended(int status)
 {
@@ -233,6 +245,7 @@ static bool engine_ended(int status)
   }
   launch = -1; // the engine has closed it
   keeper.resumed = true;
+  keeper.executed = false;
   if (exited && code == 0) leave(0);
   if (exited && code == EXIT_EXECUTE) {
     execute(kept->executable, "keeper");
@@ -251,14 +264,8 @@ static bool engine_ended(int status)
     return false;
   }
   failpoint("keeper:before-engine");
-  for (;;) {
-    kept->generation++;
-    engine = clone_engine();
-    if (engine >= 0) return engine == 0;
-    // No process to be had now: everything else waits too.
-    struct timespec pause = {.tv_nsec = 50000000};
-    nanosleep(&pause, NULL);
-  }
+  kept->generation++;
+  return make_next_engine();
 }
 
 static struct kept_exit exit_of(const siginfo_t *info)
@@ -338,6 +345,12 @@ static void begin_keeping(void)
   keep();
 }
 
+// The same in a program that goes on.
+static void go_on_keeping(void)
+{
+  if (!make_next_engine()) keep();
+}
+
 // --- start ------------------------------------------------------------------------------------------------------------
 
 // In the process that was started: waits for the status of the start, and ends with it. Returns if there can be no keeper.
@@ -402,11 +415,12 @@ static void resume(void)
   keeper.program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   if (map_page() < 0) _exit(1);
   keeper.resumed = true;
+  keeper.executed = true;
   keeper.kept->generation++;
   block_all();
   if (strcmp(kind, "keeper") != 0) return;
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  begin_keeping();
+  go_on_keeping();
 }
 
 int keeper_prepare(void)

@@ -67,6 +67,8 @@ declare module "holdfast:host" {
     readonly pid: number;
     /** Whether this process goes on where another one was: all that it had open is open. */
     readonly resumed: boolean;
+    /** Whether this process is the first of a program that took another one's place. */
+    readonly isExecuted: boolean;
     /** How many of them have died. */
     readonly deaths: number;
     /** How many programs could not be executed, or did not go on. */
