@@ -42,12 +42,22 @@ export class CampaignRun {
   readonly #did = new Map<string, number>();
   readonly #checked = new Map<string, number>();
   readonly #failed: string[] = [];
+  #isCutShort = false;
 
   constructor(name: string, { seed, lives }: Length) {
     this.#name = name;
     this.seed = seed;
     this.lives = lives;
     this.random = new Random(seed);
+  }
+
+  /** Whether somebody wants it to end. A campaign that looks here begins no further life then, and counts those that it has. */
+  get isCutShort(): boolean {
+    return this.#isCutShort;
+  }
+
+  cutShort(): void {
+    this.#isCutShort = true;
   }
 
   did(what: string, count = 1): void {
@@ -74,14 +84,15 @@ export class CampaignRun {
       daemon === "holdfastd" ? "HOLDFAST_TEST_DAEMON=holdfastd " : "",
       runtime === "io.containerd.holdfast.v2" ? "" : `HOLDFAST_TEST_RUNTIME=${runtime} `,
     ].join("");
+    const lives = this.#isCutShort ? (this.#did.get("lives") ?? this.lives) : this.lives;
     return {
       campaign: this.#name,
       seed: this.seed,
-      lives: this.lives,
+      lives,
       daemon,
       runtime,
       seconds: Math.round((performance.now() - this.#startedAt) / 100) / 10,
-      commits: { [commit]: this.lives },
+      commits: { [commit]: lives },
       did: Object.fromEntries(this.#did),
       checked: Object.fromEntries(this.#checked),
       failed: this.#failed,
