@@ -1,12 +1,14 @@
 // The shim, or its keeper, is killed at every named place of its code, in the middle of one container's whole life: the life goes on as if nothing had
 // been. Where these places are is told by HOLDFAST_FAILPOINT (docs/reliability.md).
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Status } from "../../src/api/generated/process.ts";
 import { Playground } from "../harness/direct-shim.ts";
+import { eventually } from "../harness/eventually.ts";
 import { shimOver } from "../harness/keeper.ts";
+import { isRunning } from "../harness/processes.ts";
 import { liveWhole } from "./whole-life.ts";
 
 const place = await Playground.create();
@@ -89,6 +91,30 @@ test("several requests that one read had written down are all answered by the ne
   await shim.delete(id);
   await place.forget(shim, id);
 });
+
+for (const failpoint of ["Start:response", "publish/tasks/exit", "Delete:request", "runc delete:done"]) {
+  test(`a container with a logger, killed at ${failpoint}, is gone with its Delete, and its shim with the Shutdown`, async () => {
+    const id = `logged-${failpoint.replace(/\W/g, "-")}`;
+    const logger = join(place.directory, "logger");
+    writeFileSync(logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >>${place.directory}/log-$CONTAINER_ID\n`);
+    chmodSync(logger, 0o755);
+    const shim = await place.shim(
+      id,
+      { args: ["sh", "-c", "echo hello; exit 3"] },
+      { env: { HOLDFAST_FAILPOINT: failpoint } },
+    );
+    await shim.create(id, place.bundle(id), { stdout: `binary://${logger}` });
+    await shim.exec(id, "never-started", ["true"]);
+    await shim.start(id);
+    assert.equal((await shim.wait(id)).exitStatus, 3);
+    assert.equal((await shim.delete(id)).exitStatus, 3);
+    assert.equal(readFileSync(join(place.directory, `log-${id}`), "utf8"), "hello\n");
+    const { pid, deaths, containers } = await shim.dump();
+    assert.deepEqual({ deaths, containers }, { deaths: 1, containers: [] });
+    await place.forget(shim, id);
+    await eventually("its shim's end", () => !isRunning(pid));
+  });
+}
 
 for (const failpoint of ["start:bound", "effect#1", "effect#2"]) {
   test(`a shim that is killed while it starts, at ${failpoint}, leaves nothing but the files of its bundle`, async () => {
