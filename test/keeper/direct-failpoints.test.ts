@@ -51,14 +51,7 @@ const KEEPER = ["runc create:done,keeper:handed-on", "runc create:done,keeper:re
 /** When nobody can ask any more how often it has died. */
 const LAST = ["leave:unnamed", "leave:done"];
 /** In tests of their own: what comes after the first of these is no whole life. */
-const ELSEWHERE = [
-  "start:bound",
-  "keeper:before-engine",
-  "dump",
-  "upgrade:settled",
-  "keeper:gone",
-  "relay:read",
-];
+const ELSEWHERE = ["start:bound", "keeper:before-engine", "dump", "upgrade:settled", "keeper:gone", "relay:read"];
 
 const EVERYWHERE = [...CALLS, ...EVENTS, ...RUNTIME, ...CONNECTION, ...RELAYS, ...TWICE, ...KEEPER, ...LAST];
 
@@ -115,6 +108,52 @@ for (const failpoint of ["Start:response", "publish/tasks/exit", "Delete:request
     await eventually("its shim's end", () => !isRunning(pid));
   });
 }
+
+for (const [index, failpoint] of ["relay:read", "relay:moved", "relay:moved#2,relay:moved"].entries()) {
+  test(`what is printed to a file is never in the shim's memory alone: nothing is lost at ${failpoint}`, async () => {
+    const id = `filed-${index}`;
+    const path = join(place.directory, `${id}.log`);
+    const shim = await place.shim(
+      id,
+      { args: ["sh", "-c", "yes a | head -c 300000 & yes b | head -c 300000 >&2; wait; exit 3"] },
+      { env: { HOLDFAST_FAILPOINT: failpoint } },
+    );
+    // One file for both, as in a log.
+    await shim.create(id, place.bundle(id), { stdout: `file://${path}`, stderr: `file://${path}` });
+    await shim.start(id);
+    assert.equal((await shim.wait(id)).exitStatus, 3);
+    await shim.delete(id);
+    const text = readFileSync(path, "latin1");
+    const counts = ["a", "b", "\n"].map((letter) => text.split(letter).length - 1);
+    assert.deepEqual([text.length, ...counts], [600_000, 150_000, 150_000, 300_000]);
+    // A pipe's bytes do not come by the shim's memory.
+    assert.equal((await shim.dump()).deaths, failpoint === "relay:read" ? 0 : failpoint.split(",").length);
+    await place.forget(shim, id);
+  });
+}
+
+test("a terminal's output to a file passes through the shim's memory: what was there when it died is lost, and nothing else", async () => {
+  const id = "filed-terminal";
+  const path = join(place.directory, `${id}.log`);
+  const shim = await place.shim(
+    id,
+    { args: ["sh", "-c", "stty -opost; seq 1 20000; exit 3"], terminal: true },
+    { env: { HOLDFAST_FAILPOINT: "relay:read#2" } },
+  );
+  await shim.create(id, place.bundle(id), { stdout: `file://${path}`, terminal: true });
+  await shim.start(id);
+  assert.equal((await shim.wait(id)).exitStatus, 3);
+  await shim.delete(id);
+  assert.equal((await shim.dump()).deaths, 1);
+  const whole = Array.from({ length: 20_000 }, (_, n) => `${n + 1}\n`).join("");
+  const text = readFileSync(path, "latin1");
+  let same = 0;
+  while (same < text.length && text[same] === whole[same]) same++;
+  const lost = whole.length - text.length;
+  assert.ok(lost > 0 && lost <= 32 << 10, `${lost} bytes are lost`);
+  assert.equal(text.slice(same), whole.slice(same + lost), "after them it goes on");
+  await place.forget(shim, id);
+});
 
 for (const failpoint of ["start:bound", "effect#1", "effect#2"]) {
   test(`a shim that is killed while it starts, at ${failpoint}, leaves nothing but the files of its bundle`, async () => {
