@@ -9,7 +9,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -22,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "execution.h"
 #include "host.h"
 
 enum {
@@ -33,14 +33,9 @@ static const int64_t DEATH_WINDOW_NS = 60ll * 1000000000;
 // How long an engine that was just executed may live and count as one that cannot read the state.
 static const int64_t TRIAL_NS = 5ll * 1000000000;
 
-// In the environment of a program that goes on: keeper or not, and the descriptors.
-#define RESUME "HOLDFAST_RESUME"
-
 struct keeper keeper = {.state = -1, .page = -1, .poke = -1, .program = -1, .fallback = -1};
 pid_t starter;
 static int launch = -1; // the write end of the pipe on which the starter waits
-static char *word; // the last argument, by which ps tells the keeper from the shim
-static char **arguments;
 static pid_t engine;
 static int64_t tried_at;
 
@@ -82,26 +77,6 @@ static int make_page(void)
 }
 
 // --- the engine's process ---------------------------------------------------------------------------------------------
-
-// Command line and environment in /proc: whoever looks for shims by theirs must not find two.
-static void show_as_keeper(bool yes)
-{
-  static const char name[] = "holdfast-keeper";
-  static char first[32 << 10];
-  static size_t length;
-  prctl(PR_SET_NAME, yes ? name : "containerd-shim");
-  if (word == NULL) return;
-  // The arguments lie one behind the other, the word last, and the environment behind them.
-  char *area = arguments[0], *end = word + strlen(word) + 1;
-  for (char **entry = environ; *entry != NULL; entry++) {
-    if (*entry == end) end += strlen(end) + 1;
-  }
-  size_t size = (size_t)(end - area);
-  if (length == 0 && size >= sizeof name && size <= sizeof first) memcpy(first, area, length = size);
-  if (length == 0) return;
-  if (!yes) memcpy(area, first, length);
-  else memcpy(memset(area, 0, length), name, sizeof name);
-}
 
 // A child with memory of its own, and one descriptor table with us. Returns in the child; the parent gets its pid, or -1: not every emulator of a
 // processor (qemu's of programs), nor every sandbox, has that kind of clone.
@@ -194,8 +169,6 @@ static void note_death(void)
   memmove(kept->died_at + 1, kept->died_at, (DEATHS - 1) * sizeof kept->died_at[0]);
   kept->died_at[0] = now(CLOCK_MONOTONIC);
 }
-
-static int execute(int program, const char *kind);
 
 static _Noreturn void leave(int status)
 {
@@ -386,19 +359,12 @@ void keeper_started(int status)
   launch = -1;
 }
 
-// --- execution of this program, or its next version, with everything open --------------------------------------------
+// --- on the other side of an execution --------------------------------------------------------------------------------
 
-// What a program is told of by its environment must not reach the programs that it runs.
-static void resume(const char *text)
+static void resume(void)
 {
-  char kind[8];
-  int fds[6];
-  if (sscanf(text, "%7[a-z]:%d:%d:%d:%d:%d:%d", kind, &fds[0], &fds[1], &fds[2], &fds[3], &fds[4], &fds[5]) != 7) _exit(1);
-  unsetenv(RESUME);
-  keeper.state = fds[0];
-  keeper.page = fds[1];
-  keeper.poke = fds[2];
-  keeper.fallback = fds[3];
+  char kind[KIND_SIZE];
+  if (!execution_take(kind)) _exit(1);
   tried_at = now(CLOCK_MONOTONIC);
   keeper.program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   if (map_page() < 0) _exit(1);
@@ -408,28 +374,6 @@ static void resume(const char *text)
   if (strcmp(kind, "keeper") != 0) return;
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   begin_keeping();
-}
-
-// Returns only on failure.
-static int execute(int program, const char *kind)
-{
-  char text[128], path[32];
-  snprintf(text, sizeof text, "%s:%d:%d:%d:%d:%d:%d", kind, keeper.state, keeper.page, keeper.poke, keeper.program, 0, 0);
-  snprintf(path, sizeof path, "/proc/self/fd/%d", program);
-  if (setenv(RESUME, text, 1) < 0) return errno;
-  show_as_keeper(false);
-  // Everything stays open over the execution, and is close-on-exec again on the other side.
-  for (int fd = 3, misses = 0; misses < 4096; fd++) {
-    int flags = fcntl(fd, F_GETFD);
-    misses = flags < 0 ? misses + 1 : 0;
-    if (flags > 0) fcntl(fd, F_SETFD, 0);
-  }
-  execve(path, arguments, environ);
-  int error = errno;
-  close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-  unsetenv(RESUME);
-  show_as_keeper(true);
-  return error;
 }
 
 int keeper_prepare(void)
@@ -447,15 +391,14 @@ int keeper_execute(int program, bool keeps)
 
 bool keeper_goes_on(void)
 {
-  return getenv(RESUME) != NULL;
+  return execution_is_resumed();
 }
 
 void keeper_start(int argc, char **argv)
 {
   starter = getppid();
-  arguments = argv;
-  const char *text = getenv(RESUME);
-  if (argc > 1 && strcmp(argv[argc - 1], "start") == 0) word = argv[argc - 1];
-  if (text != NULL) resume(text);
-  else if (word != NULL) launch_keeper();
+  bool is_start = argc > 1 && strcmp(argv[argc - 1], "start") == 0;
+  execution_arguments(argv, is_start ? argv[argc - 1] : NULL);
+  if (execution_is_resumed()) resume();
+  else if (is_start) launch_keeper();
 }

@@ -23,13 +23,13 @@ export interface Topic<T> {
   readonly lasting?: boolean;
 }
 
-function topic<T>(
-  name: string,
+export function topicOf<T>(
+  topic: string,
   typeUrl: string,
   codec: Topic<T>["codec"],
   waiting: Pick<Topic<T>, "key" | "lasting"> = {},
 ): Topic<T> {
-  return { topic: `/tasks/${name}`, typeUrl, codec, ...waiting };
+  return { topic, typeUrl, codec, ...waiting };
 }
 
 export const topics: {
@@ -44,16 +44,16 @@ export const topics: {
   readonly resumed: Topic<TaskResumed>;
   readonly checkpointed: Topic<TaskCheckpointed>;
 } = {
-  create: topic("create", type.TASK_CREATE, TaskCreate),
-  start: topic("start", type.TASK_START, TaskStart),
-  oom: topic("oom", type.TASK_OOM, TaskOOM, { key: ({ containerId }) => `oom ${containerId}` }),
-  exit: topic("exit", type.TASK_EXIT, TaskExit, { lasting: true }),
-  delete: topic("delete", type.TASK_DELETE, TaskDelete),
-  execAdded: topic("exec-added", type.TASK_EXEC_ADDED, TaskExecAdded),
-  execStarted: topic("exec-started", type.TASK_EXEC_STARTED, TaskExecStarted),
-  paused: topic("paused", type.TASK_PAUSED, TaskPaused),
-  resumed: topic("resumed", type.TASK_RESUMED, TaskResumed),
-  checkpointed: topic("checkpointed", type.TASK_CHECKPOINTED, TaskCheckpointed),
+  create: topicOf("/tasks/create", type.TASK_CREATE, TaskCreate),
+  start: topicOf("/tasks/start", type.TASK_START, TaskStart),
+  oom: topicOf("/tasks/oom", type.TASK_OOM, TaskOOM, { key: ({ containerId }) => `oom ${containerId}` }),
+  exit: topicOf("/tasks/exit", type.TASK_EXIT, TaskExit, { lasting: true }),
+  delete: topicOf("/tasks/delete", type.TASK_DELETE, TaskDelete),
+  execAdded: topicOf("/tasks/exec-added", type.TASK_EXEC_ADDED, TaskExecAdded),
+  execStarted: topicOf("/tasks/exec-started", type.TASK_EXEC_STARTED, TaskExecStarted),
+  paused: topicOf("/tasks/paused", type.TASK_PAUSED, TaskPaused),
+  resumed: topicOf("/tasks/resumed", type.TASK_RESUMED, TaskResumed),
+  checkpointed: topicOf("/tasks/checkpointed", type.TASK_CHECKPOINTED, TaskCheckpointed),
 };
 
 /** Takes events in the order in which they happened. */

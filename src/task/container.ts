@@ -2,13 +2,12 @@
 
 import type { ContainerDump } from "../api/dump.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
-import { type Cgroup, findCgroup } from "../cgroup/cgroup.ts";
+import { type Cgroup, type CgroupRecord, findCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { within } from "../platform/deadline.ts";
-import { isSystemError } from "../platform/platform.ts";
-import type { Child, Ended, Reaper } from "../reaper/reaper.ts";
+import type { Child } from "../reaper/reaper.ts";
 import { readSpec, type Spec } from "../runc/bundle.ts";
-import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
+import { RuntimeError } from "../runc/errors.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
 import { type ProcessSetup, Runc } from "../runc/runc.ts";
@@ -24,15 +23,15 @@ import { Execs } from "./execs.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeGoShimFiles } from "./go-shim-files.ts";
 import { writeJournal } from "./journal.ts";
+import { Kills } from "./kills.ts";
 import { explain, Launcher } from "./launch.ts";
-import { Process, type ProcessExit, type ProcessRecord } from "./process.ts";
+import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
 import { type ContainerRecord, containerKey, type ExecRecord, recordedSpec } from "./records.ts";
+import { takeOver } from "./resumption.ts";
 
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
-/** How long Delete waits for the answers to Kills that the runtime is still about, in ms. */
-const KILL_TIMEOUT = 2_000;
 
 /** What a container is made from. */
 interface ContainerConfig extends StdioConfig {
@@ -60,7 +59,7 @@ export class Container {
   readonly #exits: Exits;
   readonly #execs: Execs;
   readonly #queue = new Queue();
-  readonly #kills = new Set<Promise<void>>(); // that the runtime is about
+  readonly #kills: Kills;
   /** How Start makes the container, where it comes from a checkpoint: until then the runtime does not know it, and it has no process. */
   readonly #restoring: CriuRun | undefined;
   readonly #beginning: Beginning;
@@ -95,6 +94,7 @@ export class Container {
     };
     this.#exits = new Exits(context, { ...parts, execs, save: (exit) => this.#save(exit) });
     this.#execs = new Execs(context, { ...parts, exits: this.#exits }, execs);
+    this.#kills = new Kills(context, { id, init: this.init, execs: this.#execs, runc: this.#runc });
     this.controls = new Controls(context, { ...parts, exits: this.#exits, queue: this.#queue });
   }
 
@@ -171,25 +171,8 @@ export class Container {
 
   async kill(process: Process, signal: number, all: boolean): Promise<void> {
     process.request("kill");
-    if (process !== this.init) {
-      process.signal(signal);
-      return;
-    }
-    if (process.pid === 0) throw new TtrpcError(Code.FAILED_PRECONDITION, "process not created");
-    const killing = this.#killByRuntime(signal, all);
-    this.#kills.add(killing);
-    await killing.finally(() => this.#kills.delete(killing));
-  }
-
-  async #killByRuntime(signal: number, all: boolean): Promise<void> {
-    try {
-      await this.#runc.kill(signal, all);
-    } catch (error) {
-      if (isAlreadyGone(error)) throw new TtrpcError(Code.NOT_FOUND, "process already finished");
-      const isUnable = isSystemError(error) || (error instanceof RuntimeError && error.hung);
-      if (!isUnable) throw error;
-      this.#killDirectly(signal, all, error);
-    }
+    if (process !== this.init) process.signal(signal);
+    else await this.#kills.kill(signal, all);
   }
 
   /** Every pid in the container, with the id of its exec where it is one. */
@@ -233,8 +216,7 @@ export class Container {
       // Its exit is held, in bounds, for those of its execs.
       if (this.init.state === "ending") await this.init.wait();
       await this.#drain(this.init);
-      // A client that has its Delete's answer closes the connection, and whoever waits there for a Kill's would be told that it failed.
-      await within(this.#context.platform.clock, KILL_TIMEOUT, Promise.allSettled(this.#kills));
+      await this.#kills.settled();
       await this.#deleteFromRuntime();
       unmountRootfs(this.#context.platform, this.bundle);
       this.#execs.end();
@@ -273,11 +255,15 @@ export class Container {
   }
 
   #watch(child: Child): void {
-    const { platform, log } = this.#context;
     this.#save();
-    this.cgroup = findCgroup(platform, log, child.pid, () => this.#publishOom());
+    this.#watchCgroup(child.pid);
     this.#changed();
     void child.exited.then((exit) => this.#exits.ofInit(exit));
+  }
+
+  #watchCgroup(pid: number, earlier?: CgroupRecord): void {
+    const { platform, log } = this.#context;
+    this.cgroup = findCgroup(platform, log, pid, () => this.#publishOom(), earlier);
   }
 
   #created(request: CreateTaskRequest): void {
@@ -330,17 +316,6 @@ export class Container {
     this.#watch(await this.#launchInit("restore", restore, caller));
   }
 
-  /** The way out when the runtime's kill hangs, or no process can be made for it: by the pidfds of what we know. */
-  #killDirectly(signal: number, all: boolean, reason: unknown): void {
-    this.#context.log.warning("the runtime cannot kill: sending the signal without it", {
-      id: this.id,
-      signal,
-      error: reason,
-    });
-    this.init.signal(signal);
-    if (all) this.#execs.signal(signal);
-  }
-
   // --- deleting
 
   async #killCreated(): Promise<void> {
@@ -371,51 +346,30 @@ export class Container {
   // --- a shim's death, and the next one
 
   async #resume(record: ContainerRecord, execs: readonly ExecRecord[]): Promise<boolean> {
-    const { platform, log } = this.#context;
     if (!record.isMade) {
       await this.#undoCreate(undefined);
       return false;
     }
     this.#isMade = true;
-    const { init } = record;
-    this.#takeOver(this.init, init, (exit) => this.#exits.ofInit(exit));
-    this.cgroup = findCgroup(platform, log, init.pid, () => this.#publishOom(), record.cgroup);
-    // One that came while nobody watched.
-    this.cgroup?.checkOom();
-    const unfinished = this.#execs.resume(record.execCount, execs, (exec, process) =>
-      this.#takeOver(exec, process, (exit) => this.#exits.ofExec(exec, exit)),
-    );
-    if (init.state === "starting") unfinished.push(this.#finishStart());
-    if (init.state === "pausing") unfinished.push(this.controls.finishPause());
-    if (init.state === "ending" && this.init.death !== undefined) {
-      void this.#exits.resumeInit(this.init.death, record.startIsDue);
-    }
-    await Promise.allSettled(unfinished);
+    const parts = {
+      init: this.init,
+      execs: this.#execs,
+      exits: this.#exits,
+      runc: this.#runc,
+      launcher: this.#launcher,
+      controls: this.controls,
+      queue: this.#queue,
+      beginning: this.#beginning,
+      restoring: this.#restoring,
+      watchCgroup: () => {
+        this.#watchCgroup(record.init.pid, record.cgroup);
+        // One that came while nobody watched.
+        this.cgroup?.checkOom();
+      },
+      changed: (process: Process) => this.#changedOf(process),
+    };
+    await takeOver(this.#context, parts, record, execs);
     return true;
-  }
-
-  #takeOver(process: Process, record: ProcessRecord, ended: (exit: Ended) => unknown): void {
-    const { reaper } = this.#context;
-    const child = childOf(reaper, record);
-    const { state, stdio } = record;
-    const isMade = stdio !== undefined && (process === this.init || state !== "starting");
-    process.resume(
-      record,
-      child,
-      isMade ? this.#launcher.resume(process, stdio, () => this.#changedOf(process)) : undefined,
-    );
-    if (record.exit === undefined) void child?.exited.then(ended);
-  }
-
-  /** The runtime was killed while it started the init. */
-  #finishStart(): Promise<void> {
-    return this.#queue.run(() =>
-      this.#exits.trackInit(async () => {
-        if (this.#restoring !== undefined && this.init.pid === 0) await this.#runc.delete(true);
-        else if ((await this.#runc.status()) !== "created" || (await this.#beginning.begins())) return;
-        throw new Error("the start came to nothing");
-      }),
-    );
   }
 
   // --- bookkeeping
@@ -459,19 +413,4 @@ export class Container {
     };
     writeJournal(this.#context.platform, this.bundle, entry);
   }
-}
-
-/** The process of an earlier shim; undefined if there was none. */
-function childOf(reaper: Reaper, { pid, pidfd, exit, lost }: ProcessRecord): Child | undefined {
-  if (pid === 0) return undefined;
-  const ended = exit ?? lost;
-  if (ended === undefined) return reaper.adopt(pid, pidfd);
-  const { status, at, isUnknown } = ended;
-  return reaper.gone({
-    pid,
-    status,
-    signal: 0,
-    ...(at !== undefined && { at: BigInt(at) }),
-    ...(isUnknown && { isUnknown }),
-  });
 }

@@ -53,7 +53,7 @@ export const nativeTargets: readonly NativeTarget[] = [
   {
     name: "layer",
     what: "layers and archives, packed or not, at the unpacker and libarchive: nothing outside of the root changes",
-    harness: ["sandbox.c", "tar-mutator.c"],
+    harness: ["sandbox.c", "unpacking.c", "tar-mutator.c"],
     sources: ["layer/extract.c", "layer/stream.c", "layer/mounts.c", "layer/names.c"],
     wrapped: HANDLES,
     archives: true,
@@ -64,7 +64,7 @@ export const nativeTargets: readonly NativeTarget[] = [
   {
     name: "roundtrip",
     what: "the tree that a layer makes, made into a layer by diff: it makes the same tree again",
-    harness: ["sandbox.c", "tar-mutator.c"],
+    harness: ["sandbox.c", "unpacking.c", "tar-mutator.c"],
     sources: [
       "layer/extract.c",
       "layer/stream.c",

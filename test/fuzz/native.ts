@@ -173,6 +173,7 @@ async function build(target: NativeTarget, variant: Variant): Promise<string> {
   const included = [
     ...readdirSync(layer).map((name) => join(layer, name)),
     ...readdirSync(harnesses).map((name) => join(harnesses, name)),
+    join(native, "execution.c"),
     join(native, "keeper.c"),
   ].filter((path) => statSync(path).isFile());
   const ours = await Promise.all(

@@ -407,7 +407,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "what has ended is watched by a descriptor that is none",
-    file: "src/task/container.ts",
+    file: "src/task/resumption.ts",
     text: "  const ended = exit ?? lost;",
     replacement: "  const ended = lost ?? (pid === 0 ? exit : undefined);",
     tests: ["test/keeper/direct-killed.test.ts"],

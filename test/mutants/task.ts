@@ -15,8 +15,8 @@ const claim = "src/task/claim.ts";
 export const mutants: readonly Mutant[] = [
   {
     what: "Delete overtakes the answer to the Kill",
-    file: "src/task/container.ts",
-    text: "await within(this.#context.platform.clock, KILL_TIMEOUT, Promise.allSettled(this.#kills));",
+    file: container,
+    text: "await this.#kills.settled();",
     replacement: "",
     tests: ["test/failures/hanging-runtime.test.ts"],
     name: "a Kill that the runtime is still about is answered before the Delete",
@@ -116,8 +116,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a kill that hangs is an error",
-    file: container,
-    text: "      this.#killDirectly(signal, all, error);",
+    file: "src/task/kills.ts",
+    text: "      this.#directly(signal, all, error);",
     replacement: "      throw error;",
     tests: [hanging],
     name: "Kill reaches the init",
@@ -453,8 +453,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a container that is not restored yet is killed",
-    file: "src/task/container.ts",
-    text: "if (process.pid === 0) throw",
+    file: "src/task/kills.ts",
+    text: "if (this.#container.init.pid === 0) throw",
     replacement: "if (false) throw",
     tests: ["test/e2e/direct-checkpoint.test.ts"],
     name: "before it is restored",

@@ -3,7 +3,7 @@ import { CONTAINER_CREATE, CONTAINER_DELETE, CONTAINER_UPDATE } from "../../api/
 import { ContainerCreate, ContainerDelete, ContainerUpdate } from "../../api/generated/container_events.ts";
 import type { Container, ContainersDefinition } from "../../api/generated/containers.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
-import type { Topic } from "../../events/topics.ts";
+import { topicOf } from "../../events/topics.ts";
 import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import type { Histories } from "../records/history.ts";
@@ -14,21 +14,9 @@ import type { Handlers } from "../server/grpc-server.ts";
 import { validateIdentifier, validateLabels } from "../server/identifiers.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
-const created: Topic<ContainerCreate> = {
-  topic: "/containers/create",
-  typeUrl: CONTAINER_CREATE,
-  codec: ContainerCreate,
-};
-const updated: Topic<ContainerUpdate> = {
-  topic: "/containers/update",
-  typeUrl: CONTAINER_UPDATE,
-  codec: ContainerUpdate,
-};
-const deleted: Topic<ContainerDelete> = {
-  topic: "/containers/delete",
-  typeUrl: CONTAINER_DELETE,
-  codec: ContainerDelete,
-};
+const created = topicOf("/containers/create", CONTAINER_CREATE, ContainerCreate);
+const updated = topicOf("/containers/update", CONTAINER_UPDATE, ContainerUpdate);
+const deleted = topicOf("/containers/delete", CONTAINER_DELETE, ContainerDelete);
 
 export interface ContainersContext {
   readonly store: Store;

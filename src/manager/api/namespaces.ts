@@ -2,7 +2,7 @@
 import { NAMESPACE_CREATE, NAMESPACE_DELETE, NAMESPACE_UPDATE } from "../../api/event-types.ts";
 import { NamespaceCreate, NamespaceDelete, NamespaceUpdate } from "../../api/generated/namespace_events.ts";
 import type { Namespace, NamespacesDefinition } from "../../api/generated/namespaces.ts";
-import type { Topic } from "../../events/topics.ts";
+import { topicOf } from "../../events/topics.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import type { Store } from "../records/store.ts";
 import type { Exchange } from "../server/exchange.ts";
@@ -10,21 +10,9 @@ import type { Handlers } from "../server/grpc-server.ts";
 import { validateIdentifier, validateLabels } from "../server/identifiers.ts";
 import { changeLabels } from "./labels.ts";
 
-const created: Topic<NamespaceCreate> = {
-  topic: "/namespaces/create",
-  typeUrl: NAMESPACE_CREATE,
-  codec: NamespaceCreate,
-};
-const updated: Topic<NamespaceUpdate> = {
-  topic: "/namespaces/update",
-  typeUrl: NAMESPACE_UPDATE,
-  codec: NamespaceUpdate,
-};
-const deleted: Topic<NamespaceDelete> = {
-  topic: "/namespaces/delete",
-  typeUrl: NAMESPACE_DELETE,
-  codec: NamespaceDelete,
-};
+const created = topicOf("/namespaces/create", NAMESPACE_CREATE, NamespaceCreate);
+const updated = topicOf("/namespaces/update", NAMESPACE_UPDATE, NamespaceUpdate);
+const deleted = topicOf("/namespaces/delete", NAMESPACE_DELETE, NamespaceDelete);
 
 /** The one under which all namespaces are kept. */
 const ALL = "";

@@ -12,32 +12,16 @@ import { ContentDelete } from "../../api/generated/content_events.ts";
 import { ImageCreate, ImageDelete, ImageUpdate } from "../../api/generated/image_events.ts";
 import type { Image } from "../../api/generated/images.ts";
 import { SnapshotCommit, SnapshotPrepare, SnapshotRemove } from "../../api/generated/snapshot_events.ts";
-import type { Topic } from "../../events/topics.ts";
+import { topicOf } from "../../events/topics.ts";
 import type { Exchange } from "../server/exchange.ts";
 
-const created: Topic<ImageCreate> = { topic: "/images/create", typeUrl: IMAGE_CREATE, codec: ImageCreate };
-const updated: Topic<ImageUpdate> = { topic: "/images/update", typeUrl: IMAGE_UPDATE, codec: ImageUpdate };
-const deleted: Topic<ImageDelete> = { topic: "/images/delete", typeUrl: IMAGE_DELETE, codec: ImageDelete };
-const contentDeleted: Topic<ContentDelete> = {
-  topic: "/content/delete",
-  typeUrl: CONTENT_DELETE,
-  codec: ContentDelete,
-};
-const prepared: Topic<SnapshotPrepare> = {
-  topic: "/snapshot/prepare",
-  typeUrl: SNAPSHOT_PREPARE,
-  codec: SnapshotPrepare,
-};
-const committed: Topic<SnapshotCommit> = {
-  topic: "/snapshot/commit",
-  typeUrl: SNAPSHOT_COMMIT,
-  codec: SnapshotCommit,
-};
-const removed: Topic<SnapshotRemove> = {
-  topic: "/snapshot/remove",
-  typeUrl: SNAPSHOT_REMOVE,
-  codec: SnapshotRemove,
-};
+const created = topicOf("/images/create", IMAGE_CREATE, ImageCreate);
+const updated = topicOf("/images/update", IMAGE_UPDATE, ImageUpdate);
+const deleted = topicOf("/images/delete", IMAGE_DELETE, ImageDelete);
+const contentDeleted = topicOf("/content/delete", CONTENT_DELETE, ContentDelete);
+const prepared = topicOf("/snapshot/prepare", SNAPSHOT_PREPARE, SnapshotPrepare);
+const committed = topicOf("/snapshot/commit", SNAPSHOT_COMMIT, SnapshotCommit);
+const removed = topicOf("/snapshot/remove", SNAPSHOT_REMOVE, SnapshotRemove);
 
 export interface ImageEvents {
   imageCreated(namespace: string, image: Image): void;

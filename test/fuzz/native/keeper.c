@@ -91,6 +91,7 @@ static int fake_nanosleep(const struct timespec *wanted, struct timespec *left)
 #define close_range fake_close_range
 #define prctl fake_prctl
 #define nanosleep fake_nanosleep
+#include "../../../native/execution.c"
 #include "../../../native/keeper.c"
 #undef waitpid
 #undef waitid

@@ -7,22 +7,12 @@
 // compare_roots() and open_root() are its own.
 #include "diff.c"
 
-#include "sandbox.h"
+#include "unpacking.h"
 
 static const struct limits limits = {.entries = 200, .bytes = 1 << 20, .ratio = 1000};
 // What diff itself writes may have more of everything: parents, whiteouts.
 static const struct limits wide = {.entries = 10000, .bytes = 64 << 20, .ratio = 0};
-
-static struct stream stream;
-
-static void unpack_all(void *context)
-{
-  char hex[DIGEST_HEX + 1];
-  stream_open(&stream, context);
-  extract_all(&stream, context, &(struct placing){.is_layer = 1});
-  stream_finish(&stream, hex);
-  stream.digest = NULL;
-}
+static const struct placing whole_layer = {.is_layer = 1};
 
 static int left_root, right_root;
 static const char *compression;
@@ -40,15 +30,6 @@ static void diff_all(void *context)
   sink_finish(&sink, hex);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-  (void)argc;
-  (void)argv;
-  sandbox_make();
-  return 0;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -59,9 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   sandbox_reset("a");
   sandbox_reset("b");
   sandbox_input(data + 1, size - 1);
-  int whole = sandbox_run("b", unpack_all, (void *)&limits);
-  free(stream.digest);
-  stream.digest = NULL;
+  int whole = sandbox_unpack("b", &limits, &whole_layer);
   if (!whole) return -1; // half of a tree is a tree too, but not one that says where it is from
   left_root = sandbox_open("a");
   right_root = sandbox_open("b");
@@ -71,12 +50,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   // A file whose name is a whiteout's, a path that is too long: no layer can have it, and diff says so.
   if (!whole) return 0;
   sandbox_turn_around();
-  if (!sandbox_run("a", unpack_all, (void *)&wide)) {
+  if (!sandbox_unpack("a", &wide, &whole_layer)) {
     fprintf(stderr, "what diff made cannot be unpacked: %s\n", sandbox_reason());
     abort();
   }
-  free(stream.digest);
-  stream.digest = NULL;
   sandbox_compare();
   sandbox_check();
   return 0;
