@@ -2,6 +2,7 @@
 # other (node-programs.ts puts them together). Node looks for options of its own in the whole command line, behind the program's name too
 # (--env-file, --experimental-config-file), and in NODE_OPTIONS and its like; ours hold what is meant for containers, so it must see neither.
 
+HELP_PAGES
 # What Node, libuv, ICU, OpenSSL or a library in the program would read is given to the program under another name: src/platform/node-launch.ts.
 while IFS= read -r line; do
   # bash has a word of its own.

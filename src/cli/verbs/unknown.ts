@@ -64,15 +64,16 @@ export function answerFlag(verb: string, flag: string): string | undefined {
   return ["run", "create"].includes(verb) ? FLAG_ANSWERS[flag] : undefined;
 }
 
-export function answerUnknown(program: Command): void {
+/** `verbs` are the names of all that there are, whatever `program` has. */
+export function answerUnknown(program: Command, verbs: readonly string[]): void {
   program.on("command:*", ([word = ""]: readonly string[]) => {
-    throw unknownVerb(program, word);
+    throw unknownVerb(verbs, word);
   });
 }
 
-function unknownVerb(program: Command, word: string): Problem {
+function unknownVerb(verbs: readonly string[], word: string): Problem {
   const answer = ANSWERS[word];
-  const near = nearest(word, namesOf(program));
+  const near = nearest(word, verbs);
   const more = answer ?? (near === undefined ? "--help tells the verbs" : `did you mean ${near}?`);
   return new Problem(`unknown command '${word}': ${more}`, USAGE);
 }
@@ -86,7 +87,7 @@ export function addHelp(program: Command): void {
     .action((word?: string) => {
       if (word === undefined) return program.outputHelp();
       const verb = program.commands.find((each) => each.name() === word || each.aliases().includes(word));
-      if (verb === undefined) throw unknownVerb(program, word);
+      if (verb === undefined) throw unknownVerb(namesOf(program), word);
       verb.outputHelp();
     });
 }
