@@ -2,7 +2,7 @@
 import { type Command, CommanderError, InvalidArgumentError } from "commander";
 import { NOT_STARTED, Problem, systemText, USAGE } from "../text/problem.ts";
 import { Screen } from "../text/screen.ts";
-import { parseBytes, parseDuration } from "../text/units.ts";
+import { MAX_DURATION_MS, parseBytes, parseDuration } from "../text/units.ts";
 
 export const DEFAULT_ADDRESS = "/run/holdfast/holdfast.sock";
 const DEFAULT_NAMESPACE = "default";
@@ -88,6 +88,7 @@ export function durationArgument(text: string): number {
   const ms = parseDuration(text);
   if (ms === undefined || ms <= 0)
     throw new InvalidArgumentError("give a duration such as 500ms, 5s or 1m30s.");
+  if (ms > MAX_DURATION_MS) throw new InvalidArgumentError("that is more than a century.");
   return ms;
 }
 
