@@ -8,6 +8,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
@@ -27,7 +28,11 @@ const COMPANIONS: readonly (readonly [name: string, mode: number])[] = [
   ["lmdb.node", 0o644],
   ["package.json", 0o644],
   ["holdfast-layer", 0o755],
+  ["holdfast.js", 0o644],
+  ["holdfast.js.cache", 0o644],
 ];
+/** Files in a directory of their own. */
+const HELP = "help";
 const UNIT = "holdfastd.service";
 /** Directories that this made, in the order in which they can be removed. */
 const MADE = "directories.json";
@@ -60,6 +65,7 @@ class Installation {
     this.#remember(made);
     for (const [name, mode] of COMPANIONS)
       replace(join(this.#library, name), fileFrom(join(root, "dist", name), mode));
+    this.#installHelp();
     for (const name of PROGRAMS) {
       replace(join(this.#library, name), fileFrom(join(root, "dist", name), 0o755));
       const target = relative(join(this.#prefix, "bin"), join(this.#library, name));
@@ -69,6 +75,14 @@ class Installation {
     for (const name of OBSOLETE) rmSync(join(this.#library, name), { recursive: true, force: true });
     systemctl("daemon-reload");
     this.#sayWhatIsNext();
+  }
+
+  #installHelp(): void {
+    const [from, to] = [join(root, "dist", HELP), join(this.#library, HELP)];
+    const pages = readdirSync(from);
+    mkdirSync(to, { recursive: true, mode: 0o755 });
+    for (const page of pages) replace(join(to, page), fileFrom(join(from, page), 0o644));
+    for (const page of readdirSync(to)) if (!pages.includes(page)) rmSync(join(to, page), { force: true });
   }
 
   #remember(made: readonly string[]): void {

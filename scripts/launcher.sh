@@ -2,10 +2,15 @@
 # other (node-programs.ts puts them together). Node looks for options of its own in the whole command line, behind the program's name too
 # (--env-file, --experimental-config-file), and in NODE_OPTIONS and its like; ours hold what is meant for containers, so it must see neither.
 
-# What Node, libuv, ICU or OpenSSL would read is given to the program under another name: src/platform/node-launch.ts.
+HELP_PAGES
+# What Node, libuv, ICU, OpenSSL or a library in the program would read is given to the program under another name: src/platform/node-launch.ts.
 while IFS= read -r line; do
+  # bash has a word of its own.
+  case $line in "declare -x "*) line="export ${line#declare -x }" ;; esac
   case $line in
     "export NODE_"* | "export UV_"* | "export OPENSSL_"* | "export ICU_DATA"* | "export WATCH_REPORT_DEPENDENCIES"*) ;;
+    "export GRPC_"* | "export LMDB_"* | "export MSGPACKR_"* | "export BUF_BIGINT_DISABLE"* | "export DISABLE_TURBO_CALLS"*) ;;
+    "export FORCE_COLOR"* | "export CLICOLOR_FORCE"*) ;;
     *) continue ;;
   esac
   line=${line#export }

@@ -1,16 +1,20 @@
 // Bundles the programs for Node: holdfastd and holdfast, each one file that runs by itself, and LMDB's native part beside them. Called by build.ts.
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { build, type Plugin } from "esbuild";
+import { type BuildOptions, build, type Plugin } from "esbuild";
+import { helpPages } from "../src/cli/program.ts";
 import { root } from "./cache.ts";
 
 const PROGRAMS = [
   // Node's own choice for the heap of young objects makes a busy daemon take half as much memory again.
-  { entry: "cmd/daemon/main.ts", name: "holdfastd", flags: "--max-semi-space-size=2" },
-  { entry: "cmd/holdfast/main.ts", name: "holdfast", flags: "" },
+  { entry: "cmd/daemon/main.ts", name: "holdfastd", flags: "--max-semi-space-size=2", startsOften: false },
+  { entry: "cmd/holdfast/main.ts", name: "holdfast", flags: "", startsOften: true },
 ] as const;
 const LMDB_ADDON = "lmdb.node";
+/** The directory of the pages of --help. */
+const HELP = "help";
 
 /** lmdb looks for its addon in node_modules; ours lies beside the program. */
 const lmdbAddon: Plugin = {
@@ -31,6 +35,24 @@ const lmdbAddon: Plugin = {
   },
 };
 
+/** Takes 30 ms to load, for its tables of emoji; needed where text is not plain ASCII. */
+const LATE = "string-width";
+
+/** Loads that package when it is called first: what imports it has a function at once. */
+const lateWidth: Plugin = {
+  name: "late-width",
+  setup(builder) {
+    builder.onResolve({ filter: new RegExp(`^${LATE}$`) }, ({ pluginData, resolveDir }) =>
+      pluginData === LATE ? undefined : { path: LATE, namespace: "late", pluginData: { resolveDir } },
+    );
+    builder.onLoad({ filter: /.*/, namespace: "late" }, ({ pluginData: { resolveDir } }) => ({
+      contents: `let it; module.exports = (...args) => (it ??= require("${LATE}").default)(...args);`,
+      resolveDir,
+      pluginData: LATE,
+    }));
+  },
+};
+
 /** Writes them into `directory`. */
 export async function buildNodePrograms(directory: string): Promise<void> {
   mkdirSync(directory, { recursive: true });
@@ -41,33 +63,79 @@ export async function buildNodePrograms(directory: string): Promise<void> {
   writeFileSync(`${addon}.${process.pid}`, withShortError(readFileSync(addonPath())));
   renameSync(`${addon}.${process.pid}`, addon);
   await Promise.all(
-    PROGRAMS.map(({ entry, name, flags }) => bundle(join(root, entry), join(directory, name), flags)),
+    PROGRAMS.map(({ entry, name, flags, startsOften }) =>
+      startsOften
+        ? bundleTwice(entry, directory, name, flags)
+        : bundle(join(root, entry), join(directory, name), launcher(flags, "")),
+    ),
   );
 }
 
-async function bundle(entry: string, output: string, flags: string): Promise<void> {
+/** A program whose code is kept as V8 has it: the launcher runs the file beside it (src/platform/code-cache.ts). */
+async function bundleTwice(entry: string, directory: string, name: string, flags: string): Promise<void> {
+  const program = `${name}.js`;
+  await bundle(join(root, entry), join(directory, program));
+  const loader = `
+    import { join } from "node:path";
+    import { runProgramFile } from "./src/platform/code-cache.ts";
+    runProgramFile(join(__dirname, "${program}"), process.argv[2] === ":");
+  `;
+  const head = launcher(flags, scriptText("launcher-help.sh"));
+  await bundle({ contents: loader, resolveDir: root, loader: "ts" }, join(directory, name), head);
+  await writeHelpPages(join(directory, HELP));
+  // Its first start leaves the code behind: of what every verb needs, and of a connection to a daemon.
+  const env = { ...process.env, HOLDFAST_ADDRESS: join(directory, "none.sock"), HOLDFAST_TIMEOUT: "1s" };
+  execFileSync(join(directory, name), ["version"], { env, stdio: "ignore" });
+}
+
+type Entry = string | NonNullable<BuildOptions["stdin"]>;
+
+/** `head` makes it a program that can be started by itself. */
+async function bundle(entry: Entry, output: string, head?: string): Promise<void> {
   const fresh = `${output}.${process.pid}`;
   await build({
-    entryPoints: [entry],
+    ...(typeof entry === "string" ? { entryPoints: [entry] } : { stdin: entry }),
     outfile: fresh,
     bundle: true,
     platform: "node",
     format: "cjs",
     target: "node20",
-    plugins: [lmdbAddon],
+    plugins: [lmdbAddon, lateWidth],
+    // A program is read whole at each start. Names stay, for who reads where an error comes from.
+    minifySyntax: true,
+    minifyWhitespace: true,
     define: { "import.meta.url": "importMetaUrl" },
     banner: {
-      js: `${launcher(flags)}const importMetaUrl = require("node:url").pathToFileURL(__filename).href;`,
+      js: `${head ?? ""}const importMetaUrl = require("node:url").pathToFileURL(__filename).href;`,
     },
     logLevel: "warning",
   });
-  chmodSync(fresh, 0o755);
+  chmodSync(fresh, head === undefined ? 0o644 : 0o755);
   renameSync(fresh, output);
 }
 
-/** The head of a program: to a shell a script that runs Node on the file, to Node a comment. */
-function launcher(flags: string): string {
-  const script = readFileSync(join(import.meta.dirname, "launcher.sh"), "utf8").replace("NODE_FLAGS", flags);
+/** What stands before Node in `holdfast`: the pages of --help, one file each. What an older build has left there goes. */
+async function writeHelpPages(directory: string): Promise<void> {
+  const pages = await helpPages();
+  mkdirSync(directory, { recursive: true });
+  for (const [name, text] of pages) {
+    const fresh = join(directory, `${name}.${process.pid}`);
+    writeFileSync(fresh, text);
+    renameSync(fresh, join(directory, name));
+  }
+  const isOld = (name: string): boolean => /^[A-Za-z]+$/.test(name) && !pages.has(name);
+  for (const name of readdirSync(directory).filter(isOld)) rmSync(join(directory, name), { force: true });
+}
+
+function scriptText(name: string): string {
+  return readFileSync(join(import.meta.dirname, name), "utf8");
+}
+
+/** The head of a program: to a shell a script that runs Node on the file, to Node a comment. `help` answers before that. */
+function launcher(flags: string, help: string): string {
+  const script = scriptText("launcher.sh")
+    .replace("HELP_PAGES\n", () => help)
+    .replace("NODE_FLAGS", flags);
   if (script.includes("*/")) throw new Error("launcher.sh ends the comment that it is to Node");
   return `#!/bin/sh\n":" /*\n${script}*/\n`;
 }

@@ -75,7 +75,8 @@ function runTests(
   const results = text
     .split("\n")
     .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as TestResult);
+    .map((line) => JSON.parse(line) as TestResult)
+    .filter((result) => "outcome" in result);
   const failed = results.some(({ outcome }) => outcome === "failed");
   if (status !== 0 && !failed) {
     results.push({

@@ -1,4 +1,4 @@
-// A reporter of node's test runner that writes a line of JSON for each test. Loaded by the runner itself, inside the root; hence plain JavaScript.
+// A reporter of node's test runner that writes a line of JSON for each test, and for each file when its tests are over. Loaded by the runner itself, inside the root; hence plain JavaScript.
 import { relative } from "node:path";
 
 /** What a person needs of an error, in one line. */
@@ -12,15 +12,22 @@ function reasonOf(error) {
     .slice(0, 300);
 }
 
+function isTestFile(name) {
+  return /\.test\.(ts|mjs)$/.test(name);
+}
+
 // biome-ignore lint/style/noDefaultExport: the runner takes a module's default export.
 export default async function* reporter(source) {
   // What each test stands in, as the runner starts them: one after another, whatever runs at once.
   const chain = [];
   for await (const { type, data } of source) {
+    if (type === "test:complete" && isTestFile(data.name)) {
+      yield `${JSON.stringify({ file: relative(process.cwd(), data.name), over: true })}\n`;
+    }
     if (type === "test:start") chain.splice(data.nesting, chain.length, data.name);
     if (type !== "test:pass" && type !== "test:fail") continue;
     // A file as a whole is reported as a test with its path as name: only its failure says something.
-    const isFile = /\.test\.(ts|mjs)$/.test(data.name);
+    const isFile = isTestFile(data.name);
     if (isFile && type === "test:pass") continue;
     const place = isFile ? data.name : data.file;
     const file = place === undefined ? "" : relative(process.cwd(), place);

@@ -26,7 +26,9 @@ import { withFault } from "./choose.ts";
 /** What build.ts builds of TypeScript, with the files where its code begins. */
 const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"] } as const;
 
-const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfastd", "holdfast", "holdfast-layer"];
+/** Goes into what starts holdfast, which has no file of its own where its code begins. */
+const CODE_CACHE = "src/platform/code-cache.ts";
+const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfastd", "holdfast", "holdfast.js", "holdfast-layer"];
 
 /** `use` gets the tree; it is gone when that is done. */
 export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> {
@@ -189,7 +191,7 @@ export class Tree {
   #partsOf(file: string): Part[] {
     if (file.startsWith("native/layer/")) return ["layer"];
     if (file.startsWith("native/")) return ["shim"];
-    if (file === "scripts/launcher.sh") return ["node"];
+    if (/^scripts\/launcher.*\.sh$/.test(file) || file === CODE_CACHE) return ["node"];
     return [...this.#sources].filter(([, files]) => files.has(file)).map(([part]) => part);
   }
 }

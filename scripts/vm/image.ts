@@ -145,6 +145,16 @@ function makeDisk(directory: string, path: string, megabytes: number): void {
   execFileSync("mke2fs", args, { stdio: ["ignore", "ignore", "inherit"] });
 }
 
+/** Before a bundle: what its parts of CommonJS call, and a word to the watch outside (watch.ts) when a test begins. */
+function bannerOf(file: string): string {
+  const word = `JSON.stringify({ file: ${JSON.stringify(file)}, began: test.name }) + "\\n"`;
+  return [
+    'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+    'import { beforeEach as beforeEachTest } from "node:test"; import { appendFileSync as tell } from "node:fs";',
+    `beforeEachTest((test) => tell("/dev/ttyS1", ${word}));`,
+  ].join("\n");
+}
+
 /** The disk with Node.js, the shim and these test files, each bundled: an emulated processor is slow at compiling. Returns its path. */
 export async function testDisk(files: readonly string[], scratch: string): Promise<string> {
   const stage = join(scratch, "stage");
@@ -172,9 +182,7 @@ export async function testDisk(files: readonly string[], scratch: string): Promi
       target: "node20",
       format: "esm",
       logLevel: "error",
-      banner: {
-        js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
-      },
+      banner: { js: bannerOf(file) },
     });
     // What the harness reads stands beside the bundle that it has become a part of.
     for (const data of ["test/cri/cri.proto", "test/harness/until-signal.c"]) {

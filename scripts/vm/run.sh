@@ -8,9 +8,10 @@ export HOLDFAST_TEST_PATIENCE=10
 export HOLDFAST_TEST_OWN_MACHINE=1
 stty -F /dev/ttyS1 raw
 echo "booted: $(cut -d ' ' -f 1 /proc/uptime) s, init $(cat /proc/1/comm), control groups: $(stat -f -c %T /sys/fs/cgroup)"
-/holdfast/node --test --test-concurrency=2 --test-timeout=2400000 \
+# Heard by scripts/vm/watch.ts.
+while sleep 5; do echo '{"alive": true}' >/dev/ttyS1; done &
+/holdfast/node --test --test-concurrency=2 --test-timeout=600000 \
   --test-reporter=spec --test-reporter-destination=stdout \
-  --test-reporter=./reporter.mjs --test-reporter-destination=/tmp/results @FILES@
+  --test-reporter=./reporter.mjs --test-reporter-destination=/dev/ttyS1 @FILES@
 status=$?
-cat /tmp/results >/dev/ttyS1
 echo "{\"status\": $status}" >/dev/ttyS1

@@ -5,7 +5,7 @@ import { errorText, type Log } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { CgroupFiles } from "./files.ts";
 import { type CgroupPaths, parseCgroupPaths, parseHierarchy } from "./hierarchy.ts";
-import { OomWatch, oomSource } from "./oom.ts";
+import { type OomCounts, OomWatch, oomSource } from "./oom.ts";
 import { metricsV1 } from "./stats-v1.ts";
 import { metricsV2 } from "./stats-v2.ts";
 
@@ -14,6 +14,8 @@ export interface CgroupRecord {
   /** The text of /proc/PID/cgroup: the process may be gone. */
   readonly membership: string;
   readonly oomKills?: string | undefined;
+  /** In the group around it, when both were last read. */
+  readonly oomKillsAround?: string | undefined;
 }
 
 export class Cgroup {
@@ -31,6 +33,7 @@ export class Cgroup {
 
   /** The figures of now, as the message that containerd knows. What the kernel does not tell is left out. */
   stats(): Any {
+    this.#oom?.check();
     const files = cgroupFiles(this.#platform);
     return this.#paths.version === 1
       ? { typeUrl: METRICS_V1, value: metricsV1(this.#paths, files) }
@@ -38,12 +41,17 @@ export class Cgroup {
   }
 
   record(): CgroupRecord {
-    return { membership: this.#membership, oomKills: this.#oom && String(this.#oom.published) };
+    const { published, around } = this.#oom?.counts ?? {};
+    return {
+      membership: this.#membership,
+      oomKills: published?.toString(),
+      oomKillsAround: around?.toString(),
+    };
   }
 
-  /** Publishes an OOM kill that has not been published, before it returns. */
-  checkOom(): void {
-    this.#oom?.settle();
+  /** Publishes an OOM kill that has not been published, before it returns. `wasKilled`: a process has ended by SIGKILL, which was not asked of us. */
+  checkOom(wasKilled = false): void {
+    this.#oom?.settle(wasKilled);
   }
 
   close(): void {
@@ -51,10 +59,16 @@ export class Cgroup {
   }
 }
 
+/** What the cgroups of a shim's containers share. */
+interface Surroundings {
+  readonly platform: Platform;
+  readonly log: Log;
+  readonly oomWatches: Set<OomWatch>;
+}
+
 /** The cgroup that a process is in, watched for OOM kills; undefined if the host has none or the process is gone. `kept` is an earlier shim's. */
 export function findCgroup(
-  platform: Platform,
-  log: Log,
+  { platform, log, oomWatches }: Surroundings,
   pid: number,
   onOom: () => void,
   kept?: CgroupRecord,
@@ -67,12 +81,20 @@ export function findCgroup(
   const source = oomSource(paths);
   let watch: OomWatch | undefined;
   try {
-    const published = kept?.oomKills === undefined ? undefined : BigInt(kept.oomKills);
-    if (source !== undefined) watch = new OomWatch(source, platform, onOom, published);
+    if (source !== undefined) watch = new OomWatch(source, platform, onOom, countsOf(kept), oomWatches);
   } catch (error) {
     log.warning("cannot watch for OOM kills", { pid, error: errorText(error) });
   }
   return new Cgroup(platform, membership, paths, watch);
+}
+
+function countsOf(kept: CgroupRecord | undefined): OomCounts | undefined {
+  if (kept?.oomKills === undefined) return undefined;
+  const { oomKills, oomKillsAround } = kept;
+  return {
+    published: BigInt(oomKills),
+    around: oomKillsAround === undefined ? undefined : BigInt(oomKillsAround),
+  };
 }
 
 /** Puts processes (0 is none) into the cgroup of that path, in every hierarchy; the empty path changes nothing. Throws if it cannot be joined. */

@@ -1,37 +1,27 @@
 // The command line of `holdfast`: puts the verbs together and turns what they throw into a line on stderr and an exit status.
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, type OutputConfiguration } from "commander";
 import { VERSION } from "../api/version.ts";
 import { printableLines } from "./text/printable.ts";
 import { errorText, FAILED, Problem, USAGE } from "./text/problem.ts";
 import { complain, complainInJson } from "./text/screen.ts";
-import { addArchiveVerbs } from "./verbs/archives.ts";
-import { addCompletion } from "./verbs/completion.ts";
-import { addDoctor } from "./verbs/doctor.ts";
-import { addEventVerbs } from "./verbs/events.ts";
-import { addFileVerbs } from "./verbs/files.ts";
-import { addImageVerbs } from "./verbs/images.ts";
-import { addInspect } from "./verbs/inspect.ts";
-import { addListVerbs } from "./verbs/list.ts";
+import { addVerbs, VERBS } from "./verbs/groups.ts";
 import { commonFlags, examples } from "./verbs/options.ts";
-import { addPruneVerbs } from "./verbs/prune.ts";
-import { addRegistryVerbs } from "./verbs/registry.ts";
-import { addRunVerbs } from "./verbs/run.ts";
-import { addShim } from "./verbs/shim.ts";
-import { addShims } from "./verbs/shims.ts";
-import { addStatsVerbs } from "./verbs/stats.ts";
-import { addStopVerbs } from "./verbs/stop.ts";
-import { addTaskVerbs } from "./verbs/task.ts";
-import { addHelp, answerFlag, answerUnknown } from "./verbs/unknown.ts";
-import { addVersion } from "./verbs/version.ts";
-import { addWait } from "./verbs/wait.ts";
+import { answerFlag, answerUnknown } from "./verbs/unknown.ts";
 
-/** `wrong` gets what is wrong with the command line, before an error is thrown. */
-function buildProgram(wrong: (text: string) => void): Command {
-  const program = new Command("holdfast")
+const NAME = "holdfast";
+/** As everywhere else where text is made for somebody who is not there; a page that is kept as text cannot know the terminal. */
+const HELP_WIDTH = 80;
+
+/** Where commander writes: what was asked for, and what is wrong before an error is thrown. */
+type Output = Required<Pick<OutputConfiguration, "writeOut" | "writeErr">>;
+
+/** As far as a command line needs it. */
+async function buildProgram(argv: readonly string[], output: Output): Promise<Command> {
+  const program = new Command(NAME)
     .description("See and poke containers and their shims, with or without a daemon.")
     .version(VERSION, "-V, --version")
     .enablePositionalOptions()
-    .configureOutput({ writeErr: wrong })
+    .configureOutput({ ...output, getOutHelpWidth: () => HELP_WIDTH, getErrHelpWidth: () => HELP_WIDTH })
     .exitOverride();
   commonFlags(program);
   examples(
@@ -40,26 +30,8 @@ function buildProgram(wrong: (text: string) => void): Command {
     ["holdfast run --rm -it --rootfs ./rootfs sh", "a shell in a container"],
     ["holdfast ps", "the containers of the daemon"],
   );
-  addRunVerbs(program);
-  addTaskVerbs(program);
-  addStopVerbs(program);
-  addWait(program);
-  addListVerbs(program);
-  addImageVerbs(program);
-  addRegistryVerbs(program);
-  addArchiveVerbs(program);
-  addFileVerbs(program);
-  addPruneVerbs(program);
-  addInspect(program);
-  addStatsVerbs(program);
-  addEventVerbs(program);
-  addShims(program);
-  addShim(program);
-  addDoctor(program);
-  addCompletion(program);
-  addVersion(program);
-  addHelp(program);
-  answerUnknown(program);
+  await addVerbs(program, argv);
+  answerUnknown(program, VERBS);
   return program;
 }
 
@@ -68,17 +40,40 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   const json = asksForJson(argv);
   complainInJson(json);
   let wrong = "";
-  const program = buildProgram((text) => {
-    wrong += text;
+  const program = await buildProgram(argv, {
+    writeOut: (text) => void process.stdout.write(text),
+    writeErr: (text) => {
+      wrong += text;
+    },
   });
   try {
     await program.parseAsync([...argv], { from: "user" });
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (error) {
-    return error instanceof CommanderError
-      ? misused(error, wrong, verbOf(program, argv), json)
-      : report(error);
+    return error instanceof CommanderError ? misused(error, wrong, verbOf(argv), json) : report(error);
   }
+}
+
+/**
+ * What --help says, of `holdfast` under its name in capitals and of every verb under each of its own. They are kept beside the program (scripts/node-programs.ts), so
+ * that nobody waits for Node to read one.
+ */
+export async function helpPages(): Promise<ReadonlyMap<string, string>> {
+  let text = "";
+  const write = (more: string): void => {
+    text += more;
+  };
+  const program = await buildProgram(["help"], { writeOut: write, writeErr: write });
+  const pages = new Map<string, string>();
+  for (const command of [program, ...program.commands]) {
+    text = "";
+    command.outputHelp();
+    const names = command === program ? [NAME.toUpperCase()] : [command.name(), ...command.aliases()];
+    for (const name of names) pages.set(name, text);
+  }
+  // It says more, and makes that when it is asked.
+  pages.delete("shim");
+  return pages;
 }
 
 /** As far as it can be told of a command line that makes no sense: whatever follows "--" is a container's. */
@@ -88,9 +83,8 @@ function asksForJson(argv: readonly string[]): boolean {
 }
 
 /** The verb of a command line that makes no sense; "" if it has none. */
-function verbOf(program: Command, argv: readonly string[]): string {
-  const names = program.commands.flatMap((command) => [command.name(), ...command.aliases()]);
-  return argv.find((word) => names.includes(word)) ?? "";
+function verbOf(argv: readonly string[]): string {
+  return argv.find((word) => VERBS.includes(word)) ?? "";
 }
 
 /** `wrong` is what commander says of it: nothing if it was asked for help, and all the help if a verb is missing. */

@@ -3,6 +3,7 @@
 import { DebugDefinition } from "../api/generated/debug.ts";
 import { TaskDefinition } from "../api/generated/task.ts";
 import { TaskV3Definition } from "../api/task-v3.ts";
+import type { OomWatch } from "../cgroup/oom.ts";
 import { Publisher } from "../events/publisher.ts";
 import { errorText, type Log } from "../log/log.ts";
 import { within } from "../platform/deadline.ts";
@@ -192,6 +193,7 @@ class Shim {
       home: bundle,
       daemonAnswers: () => eventsAddress === "" || net.answers(eventsAddress),
       namespace,
+      oomWatches: new Set<OomWatch>(),
       oomScoreAdj,
     };
     return new TaskService(context, {

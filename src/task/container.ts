@@ -262,8 +262,7 @@ export class Container {
   }
 
   #watchCgroup(pid: number, earlier?: CgroupRecord): void {
-    const { platform, log } = this.#context;
-    this.cgroup = findCgroup(platform, log, pid, () => this.#publishOom(), earlier);
+    this.cgroup = findCgroup(this.#context, pid, () => this.#publishOom(), earlier);
   }
 
   #created(request: CreateTaskRequest): void {
@@ -319,6 +318,7 @@ export class Container {
   // --- deleting
 
   async #killCreated(): Promise<void> {
+    this.init.isKilled = true;
     await this.#runc.delete(true);
     // One that was to be restored never had a process.
     if (this.init.pid !== 0) await within(this.#context.platform.clock, EXECS_TIMEOUT, this.init.wait());

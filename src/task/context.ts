@@ -1,4 +1,5 @@
 // What all containers of a shim share. Made once, by src/shim/serve.ts.
+import type { OomWatch } from "../cgroup/oom.ts";
 import type { EventSink } from "../events/topics.ts";
 import type { Log } from "../log/log.ts";
 import type { Platform } from "../platform/platform.ts";
@@ -23,6 +24,8 @@ export interface ShimContext {
   /** Whether a daemon takes this shim's events: false only where there is nobody at its address. */
   readonly daemonAnswers: () => boolean;
   readonly namespace: string;
+  /** The containers' watches for OOM kills: what one of them tells of is no other's. */
+  readonly oomWatches: Set<OomWatch>;
   /** The OOM score of the loggers that the shim starts: its daemon's, not its own (containerd issue 3380). */
   readonly oomScoreAdj: number;
 }

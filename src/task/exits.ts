@@ -165,7 +165,7 @@ export class Exits {
   /** That it has ended and the event of it are written down as one: nothing that could be seen elsewhere comes between. */
   #publish(process: Process, exit: ProcessExit): void {
     const { id, cgroup } = this.#container;
-    cgroup()?.checkOom();
+    cgroup()?.checkOom(this.#wasKilledByOthers(process, exit));
     process.exited(exit);
     this.#context.events.publish(topics.exit, {
       containerId: id,
@@ -173,6 +173,13 @@ export class Exits {
       pid: process.pid,
       ...exitFields(exit),
     });
+  }
+
+  /** By SIGKILL, as the OOM killer does. An exec whose container has ended went with its init: how that ended decides. */
+  #wasKilledByOthers(process: Process, exit: ProcessExit): boolean {
+    const { init } = this.#container;
+    const [ended, { status }] = init.death === undefined ? [process, exit] : [init, init.death];
+    return status === 128 + SIGKILL && !ended.isKilled && !init.isKilled;
   }
 
   #now(): bigint {

@@ -1,6 +1,6 @@
 // Signals to a container's init: through the runtime, and past it if it cannot. Called by container.ts.
 import { within } from "../platform/deadline.ts";
-import { isSystemError } from "../platform/platform.ts";
+import { isSystemError, SIGKILL } from "../platform/platform.ts";
 import { isAlreadyGone, RuntimeError } from "../runc/errors.ts";
 import type { Runc } from "../runc/runc.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -33,6 +33,7 @@ export class Kills {
   /** `all`: every process of the container. Throws NOT_FOUND if it has ended. */
   async kill(signal: number, all: boolean): Promise<void> {
     if (this.#container.init.pid === 0) throw new TtrpcError(Code.FAILED_PRECONDITION, "process not created");
+    if (signal === SIGKILL) this.#container.init.isKilled = true;
     const killing = this.#byRuntime(signal, all);
     this.#underWay.add(killing);
     await killing.finally(() => this.#underWay.delete(killing));

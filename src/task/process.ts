@@ -1,6 +1,7 @@
 // One process of a container: its init, or an exec. Holds its state and what is known of it, and answers those who wait for its exit.
 
 import type { ProcessDump } from "../api/dump.ts";
+import { SIGKILL } from "../platform/platform.ts";
 import type { Identity } from "../reaper/process-stat.ts";
 import type { Child } from "../reaper/reaper.ts";
 import type { StdioRecord } from "../stdio/records.ts";
@@ -60,6 +61,8 @@ export class Process {
   size: readonly [columns: number, rows: number] | undefined;
   /** Asked for before there is stdio: kept for it. */
   #isStdinClosed = false;
+  /** Whether SIGKILL was sent to it, by us or by the runtime for us. */
+  isKilled = false;
   /** What Wait answers, once there is something to answer. */
   #answer: Answer | undefined;
   /** Those who wait. A client that polls Wait and gives up must leave nothing behind, so it is no promise that they hang on. */
@@ -178,6 +181,7 @@ export class Process {
   }
 
   signal(signal: number): void {
+    if (signal === SIGKILL) this.isKilled = true;
     this.#child?.kill(signal);
   }
 

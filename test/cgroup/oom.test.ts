@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type OomIo, OomTally, OomWatch, oomSource } from "../../src/cgroup/oom.ts";
+import { type OomCounts, type OomIo, OomTally, OomWatch, oomSource } from "../../src/cgroup/oom.ts";
 import { recorded } from "./recorded.ts";
 
 const V1 = {
@@ -8,7 +8,7 @@ const V1 = {
   counter: "/cg/memory.oom_control",
   eventControl: "/cg/cgroup.event_control",
 } as const;
-const V2 = { version: 2, counter: "/cg/memory.events" } as const;
+const V2 = { version: 2, counter: "/pod/c/memory.events", around: "/pod/memory.events" } as const;
 
 function control(kills: number): string {
   return `oom_kill_disable 0\nunder_oom 0\noom_kill ${kills}\n`;
@@ -24,8 +24,8 @@ class FakeIo implements OomIo {
   readonly open = new Map<number, string>();
   readonly watched = new Map<number, { kind: "data" | "priority"; ready: () => void }>();
   readonly written: [path: string, content: string][] = [];
-  /** Whether the eventfd holds a notification that nobody has read. */
-  signalled = false;
+  /** What the eventfd has counted and nobody has read. */
+  signals = 0;
   /** Open files that were read from their start since the last change: only these wake a poll for priority data. */
   readonly #fresh = new Set<number>();
   #next = 10;
@@ -41,7 +41,7 @@ class FakeIo implements OomIo {
     close: (fd) => assert.ok(!this.watched.has(fd) && this.open.delete(fd), `close of ${fd}`),
     read: (fd) => {
       const path = this.open.get(fd);
-      if (path === "eventfd") return this.#takeSignal();
+      if (path === "eventfd") return this.#takeSignals();
       return new TextEncoder().encode(this.contents.get(path ?? ""));
     },
     watch: (fd, ready) => void this.watched.set(fd, { kind: "data", ready }),
@@ -53,10 +53,10 @@ class FakeIo implements OomIo {
   };
   readonly text: OomIo["text"] = { decode: (bytes) => new TextDecoder().decode(bytes) };
 
-  #takeSignal(): Uint8Array | null {
-    const signalled = this.signalled;
-    this.signalled = false;
-    return signalled ? new Uint8Array(8) : null;
+  #takeSignals(): Uint8Array | null {
+    const count = new BigUint64Array([BigInt(this.signals)]);
+    this.signals = 0;
+    return count[0] === 0n ? null : new Uint8Array(count.buffer);
   }
 
   #make(path: string): number {
@@ -65,7 +65,7 @@ class FakeIo implements OomIo {
   }
 
   notify(): void {
-    this.signalled = true;
+    this.signals++;
     for (const [fd, { kind, ready }] of [...this.watched])
       if (kind === "data" || this.#fresh.delete(fd)) ready();
   }
@@ -80,6 +80,7 @@ test("the files to watch lie in the memory cgroup", () => {
   assert.deepEqual(oomSource(recorded("v2").paths), {
     version: 2,
     counter: "/sys/fs/cgroup/system.slice/cri-1.scope/memory.events",
+    around: "/sys/fs/cgroup/system.slice/memory.events",
   });
   assert.equal(oomSource({ version: 1, directory: () => undefined }), undefined);
 });
@@ -135,7 +136,7 @@ for (const [source, text] of [
     io.notify();
     assert.equal(told, 2);
     assert.equal(io.open.size, 1);
-    watch.settle();
+    watch.settle(false);
     assert.equal(told, 2);
     watch.close();
     assert.equal(io.open.size, 0);
@@ -148,10 +149,10 @@ for (const [source, text] of [
     let told = 0;
     const watch = new OomWatch(source, io, () => told++);
     io.contents.set(source.counter, text(1));
-    watch.settle();
+    watch.settle(false);
     assert.equal(told, 1);
     watch.close();
-    watch.settle();
+    watch.settle(true);
     assert.equal(told, 1);
   });
 
@@ -164,7 +165,7 @@ for (const [source, text] of [
     io.notify();
     assert.equal(told, 0);
     assert.equal(io.open.size, 0);
-    watch.settle();
+    watch.settle(true);
     watch.close();
     assert.equal(told, 0);
   });
@@ -192,11 +193,11 @@ test("v1: a notification that settling found waiting is told once", () => {
   let told = 0;
   const watch = new OomWatch(V1, io, () => told++);
   const [waiting] = io.watched.values();
-  io.signalled = true;
+  io.signals = 1;
   io.contents.set(V1.counter, control(1));
-  watch.settle();
+  watch.settle(false);
   waiting?.ready();
-  watch.settle();
+  watch.settle(false);
   assert.equal(told, 1);
 });
 
@@ -226,4 +227,169 @@ test("v1: a refused registration leaves no descriptor", () => {
   };
   assert.throws(() => new OomWatch(V1, io, () => {}), /EACCES/);
   assert.equal(io.open.size, 0);
+});
+
+/** A pod's containers on v2, each with a limit of its own: the counters as the kernel has them. */
+class FakePod {
+  readonly io = new FakeIo();
+  readonly told: string[] = [];
+  readonly #watches = new Set<OomWatch>();
+  #kills = 0;
+
+  constructor() {
+    this.io.contents.set(V2.around, events(0));
+  }
+
+  watch(name: string, kept?: OomCounts): OomWatch {
+    const counter = `/pod/${name}/memory.events`;
+    if (kept === undefined) this.io.contents.set(counter, events(0));
+    return new OomWatch({ ...V2, counter }, this.io, () => this.told.push(name), kept, this.#watches);
+  }
+
+  /** The kernel kills in a container for the `total`th time; it is in none of ours if it has no name. */
+  kill(name: string | undefined, total = 1): void {
+    this.io.contents.set(V2.around, events(++this.#kills));
+    if (name !== undefined) this.io.contents.set(`/pod/${name}/memory.events`, events(total));
+  }
+
+  /** systemd removes the scope of a container that has no process any more. */
+  remove(name: string): void {
+    this.io.contents.delete(`/pod/${name}/memory.events`);
+  }
+}
+
+for (const [name, wake] of [
+  ["before its watch is woken", false],
+  ["and its watch is woken", true],
+] as const) {
+  test(`v2: a group that goes with its counter, ${name}: the group around tells of the kill, once`, () => {
+    const pod = new FakePod();
+    const watch = pod.watch("c");
+    pod.kill("c");
+    pod.remove("c");
+    if (wake) pod.io.notify();
+    assert.deepEqual(pod.told, []);
+    // Whichever of its processes is reported first.
+    watch.settle(true);
+    watch.settle(true);
+    assert.deepEqual(pod.told, ["c"]);
+    watch.close();
+    assert.equal(pod.io.open.size, 0);
+  });
+}
+
+test("v2: a group that is gone was not killed in by the kernel if nothing was counted around it, or we were asked to kill", () => {
+  const pod = new FakePod();
+  const byHand = pod.watch("by-hand");
+  const asked = pod.watch("asked");
+  pod.remove("by-hand");
+  byHand.settle(true);
+  pod.kill(undefined);
+  pod.remove("asked");
+  asked.settle(false);
+  assert.deepEqual(pod.told, []);
+});
+
+test("v2: without a counter around, nothing is told of a group that is gone", () => {
+  const pod = new FakePod();
+  pod.io.contents.delete(V2.around);
+  const watch = pod.watch("c");
+  pod.remove("c");
+  watch.settle(true);
+  pod.kill(undefined);
+  watch.settle(true);
+  assert.deepEqual(pod.told, []);
+});
+
+test("v2: what was counted around a group before it was last read is not its own", () => {
+  const pod = new FakePod();
+  const watch = pod.watch("c");
+  pod.kill(undefined);
+  assert.equal(watch.check(), true);
+  pod.remove("c");
+  watch.settle(true);
+  assert.deepEqual(pod.told, []);
+});
+
+test("v2: a kill that is told of one container of a shim is no other's", () => {
+  const pod = new FakePod();
+  const [greedy, other] = [pod.watch("greedy"), pod.watch("other")];
+  pod.kill("greedy");
+  greedy.settle(true);
+  pod.remove("other");
+  other.settle(true);
+  assert.deepEqual(pod.told, ["greedy"]);
+});
+
+test("v2: two containers of one pod that are killed and gone at once are both told of", () => {
+  const pod = new FakePod();
+  const [first, second] = [pod.watch("first"), pod.watch("second")];
+  for (const name of ["first", "second"]) {
+    pod.kill(name);
+    pod.remove(name);
+  }
+  first.settle(true);
+  second.settle(true);
+  assert.deepEqual(pod.told, ["first", "second"]);
+});
+
+test("v2: a kill between the looks at both counters is noticed, and not forgotten", () => {
+  const pod = new FakePod();
+  const watch = pod.watch("c");
+  const { openRead } = pod.io.fds;
+  let looks = 0;
+  pod.io.fds.openRead = (path) => {
+    const fd = openRead(path);
+    if (path === "/pod/c/memory.events" && looks++ === 0) pod.kill(undefined);
+    return fd;
+  };
+  watch.check();
+  pod.remove("c");
+  watch.settle(true);
+  assert.deepEqual(pod.told, ["c"]);
+});
+
+test("v2: the next shim tells of a kill whose group went while there was none", () => {
+  const pod = new FakePod();
+  const first = pod.watch("c");
+  const { counts } = first;
+  first.close();
+  pod.kill("c");
+  pod.remove("c");
+  const next = pod.watch("c", counts);
+  next.settle(false);
+  assert.deepEqual(pod.told, []);
+  next.settle(true);
+  assert.deepEqual(pod.told, ["c"]);
+  next.close();
+  assert.equal(pod.io.open.size, 0);
+});
+
+test("v1: a group that goes with its counter: what the eventfd has counted beside the removal is an OOM", () => {
+  for (const wake of [false, true]) {
+    const io = new FakeIo();
+    io.contents.set(V1.counter, control(0));
+    let told = 0;
+    const watch = new OomWatch(V1, io, () => told++);
+    io.signals = 2;
+    io.contents.delete(V1.counter);
+    if (wake) for (const { ready } of [...io.watched.values()]) ready();
+    assert.equal(told, 0);
+    watch.settle(true);
+    watch.settle(true);
+    assert.equal(told, 1, `woken: ${wake}`);
+  }
+});
+
+test("v1: an OOM that was told of is not told again when the group goes", () => {
+  const io = new FakeIo();
+  io.contents.set(V1.counter, control(0));
+  let told = 0;
+  const watch = new OomWatch(V1, io, () => told++);
+  io.notify();
+  assert.equal(told, 1);
+  io.signals = 1;
+  io.contents.delete(V1.counter);
+  watch.settle(true);
+  assert.equal(told, 1);
 });

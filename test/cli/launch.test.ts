@@ -98,6 +98,34 @@ for (const [name, { env, followed }] of Object.entries(STEERING)) {
   });
 }
 
+/** What libraries in our programs read, each with a command line that shows it. */
+const LIBRARIES: readonly (readonly [env: Record<string, string>, words: readonly string[]])[] = [
+  [{ GRPC_VERBOSITY: "DEBUG", GRPC_TRACE: "all" }, ["ps", "-q"]],
+  [{ GRPC_NODE_VERBOSITY: "DEBUG", GRPC_NODE_TRACE: "all" }, ["ps", "-q"]],
+  [{ BUF_BIGINT_DISABLE: "1" }, ["inspect", "web"]],
+];
+
+test("nor does a variable for a library steer the programs", async () => {
+  for (const [env, words] of LIBRARIES) {
+    const what = Object.keys(env).join(" ");
+    const plain = await cli.run(words);
+    const { status, stderr } = await cli.run(words, { env });
+    assert.deepEqual([status, stderr], [plain.status, plain.stderr], what);
+    const bare = await run([process.execPath, ...cli.argv(words)], { env });
+    assert.notEqual(bare.stderr, plain.stderr, `${what} does nothing`);
+  }
+  const env = Object.fromEntries(LIBRARIES.flatMap(([each]) => Object.entries(each)));
+  const other = await Daemon.start({ kind: "holdfastd", env });
+  const client = new Cli(other);
+  other.ctr.ids.add("other");
+  await client.do(["run", "-d", "--name", "other", "--rootfs", other.rootfs, "sleep", "1000"]);
+  const [{ pid }] = (await client.json(["inspect", "other"])) as [{ pid: number }];
+  assert.ok(pid > 0);
+  assert.doesNotMatch(other.log, /subchannel/);
+  client.close();
+  await other.close();
+});
+
 /** Everything that Node, libuv, ICU and OpenSSL are known to read, and what may come. */
 const NAMES = (
   "OPTIONS PATH EXTRA_CA_CERTS DEBUG V8_COVERAGE REPL_EXTERNAL_MODULE REPL_HISTORY COMPILE_CACHE NO_WARNINGS PENDING_DEPRECATION " +
@@ -107,7 +135,8 @@ const NAMES = (
   .split(" ")
   .map((name) => `NODE_${name}`)
   .concat(["UV_THREADPOOL_SIZE", "UV_USE_IO_URING", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES"])
-  .concat(["ICU_DATA", "WATCH_REPORT_DEPENDENCIES"]);
+  .concat(["ICU_DATA", "WATCH_REPORT_DEPENDENCIES", "GRPC_TRACE", "LMDB_RESTORE", "FORCE_COLOR"])
+  .concat(["MSGPACKR_NATIVE_ACCELERATION_DISABLED", "BUF_BIGINT_DISABLE", "DISABLE_TURBO_CALLS"]);
 
 test("no variable for Node is in the environment that holdfast's Node starts with", async () => {
   const env = Object.fromEntries(NAMES.map((name) => [name, "1"]));
@@ -118,7 +147,7 @@ test("no variable for Node is in the environment that holdfast's Node starts wit
     .split("\0")
     .map((entry) => entry.split("=", 1)[0] ?? "");
   assert.deepEqual(
-    names.filter((name) => /^(NODE|UV|OPENSSL|ICU|WATCH)_/.test(name)),
+    names.filter((name) => NAMES.includes(name)),
     [],
   );
   waiting.kill("SIGTERM");
@@ -170,7 +199,7 @@ test("every option of Node reaches the command in the container, and Node follow
   assert.equal(existsSync(trace), false);
 });
 
-test("started through a link, by PATH, by sh or from elsewhere, the arguments are the same", async () => {
+test("started through a link, by PATH, by a shell or from elsewhere, the arguments are the same, and Node gets no others", async () => {
   const places = join(directory, "a dir");
   mkdirSync(places);
   symlinkSync(cli.program, join(places, "hold'fast"));
@@ -180,6 +209,7 @@ test("started through a link, by PATH, by sh or from elsewhere, the arguments ar
     HOLDFAST_NAMESPACE: daemon.namespace,
     HOLDFAST_FIFOS: cli.fifos,
     NODE_PRESERVE_SYMLINKS_MAIN: "1",
+    NODE_OPTIONS: `--require ${intruder}`,
     IFS: "/x",
     CDPATH: directory,
   };
@@ -187,6 +217,7 @@ test("started through a link, by PATH, by sh or from elsewhere, the arguments ar
     [[join(places, "hold'fast")], "", "/"],
     [[`./${basename(cli.program)}`], "", dirname(cli.program)],
     [["sh", cli.program], "", "/"],
+    [["bash", cli.program], "", "/"],
     [["env", "holdfast"], dirname(cli.program), "/"],
     [["env", "hold'fast"], places, directory],
     [["env", "hold'fast"], "a dir", directory],
@@ -197,6 +228,7 @@ test("started through a link, by PATH, by sh or from elsewhere, the arguments ar
       env: { ...env, PATH: `${path === "" ? "" : `${path}:`}${process.env.PATH}` },
     });
     assert.deepEqual(output, { status: 0, stdout: words.at(-1) ?? "", stderr: "" }, argv.join(" "));
+    assert.equal(existsSync(trace), false, argv.join(" "));
   }
 });
 

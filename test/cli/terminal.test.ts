@@ -234,6 +234,21 @@ test("top shows as many as there is room for, says how many more there are, and 
   await cli.do(["delete", "-f", ...names]);
 });
 
+test("a terminal that does not know its size, such as a serial one, is one of usual size", async () => {
+  daemon.ctr.ids.add("unsized");
+  const command = ["sh", "-c", "exec sleep 1000 # as long as fits"];
+  await cli.do(["run", "-d", "--name", "unsized", "--rootfs", daemon.rootfs, "--", ...command]);
+  const size = { rows: 0, columns: 0 };
+  const list = cli.terminal(["ps"], size);
+  assert.equal((await list.exited).status, 0);
+  assert.match(list.screen, /exec sleep 1000 # as long as fits/);
+  const top = cli.terminal(["top", "--interval", "200ms"], size);
+  await top.shows(/unsized/);
+  top.type("q");
+  assert.equal((await top.exited).status, 0);
+  await cli.do(["delete", "-f", "unsized"]);
+});
+
 test("top without a terminal says what to use instead", async () => {
   const output = await cli.run(["top"]);
   assert.equal(output.status, 1);

@@ -24,6 +24,8 @@ const WRONG: readonly (readonly [status: number, says: RegExp, words: readonly s
   [USAGE, /^unknown command 'unpause': "holdfast resume"$/, ["help", "unpause"]],
   [USAGE, /^unknown command 'psa': did you mean ps\?$/, ["help", "psa"]],
   [USAGE, /^--namespace: a namespace has a name$/, ["ps", "-n", ""]],
+  [USAGE, /^--namespace n\\x1bü: no name of a namespace$/, ["ps", "-n", "n\x1bü"]],
+  [USAGE, /^--namespace a\/b: no name of a namespace$/, ["shims", "--namespace=a/b"]],
   [USAGE, /^no signal is called NOSUCH$/, ["kill", "-s", "NOSUCH", "web"]],
   [USAGE, /^no signal is called NOSUCH$/, ["stop", "-s", "NOSUCH", "web"]],
   [USAGE, /^no signal is called NOSUCH$/, ["restart", "-s", "NOSUCH", "web"]],
@@ -50,6 +52,28 @@ const WRONG: readonly (readonly [status: number, says: RegExp, words: readonly s
   ],
   [NOT_STARTED, /^--ulimit files=9: give it as in nofile=1024/, ["run", "--ulimit", "files=9", "web"]],
 ];
+
+/** Flags of docker's that we do not have: what does the same is named, and no verb is without its help where nothing is known. */
+const OTHERS_FLAGS: readonly (readonly [says: RegExp, words: readonly string[]])[] = [
+  [/^unknown option '--format': --json prints all/, ["ps", "--format", "{{.ID}}"]],
+  [/^unknown option '--filter': --json prints all/, ["ls", "--filter", "status=running"]],
+  [/^unknown option '-l': the newest container comes first/, ["ps", "-l"]],
+  [/^unknown option '-f': --json prints all/, ["inspect", "-f", "{{.State.Pid}}", "web"]],
+  [/^unknown option '-a': all images are listed/, ["images", "-a"]],
+  [/^unknown option '--since=1h': a log has lines and no times/, ["logs", "--since=1h", "web"]],
+  [/^unknown option '-v': what an image declares as volumes/, ["rm", "-fv", "web"]],
+  [/^unknown option '--since': .* holdfast timeline/, ["events", "--since", "1h"]],
+  [/^unknown command 'prune': "holdfast prune"$/, ["system", "prune"]],
+  [/^unknown option '-v': "holdfast --help" tells more$/, ["-v"]],
+];
+
+for (const [says, words] of OTHERS_FLAGS) {
+  test(`docker's word: holdfast ${words.join(" ")}`, async () => {
+    const { status, stdout, stderr } = await cli.run(words);
+    assert.deepEqual([status, stdout], [USAGE, ""]);
+    assert.match(stderr.replace(/^holdfast: /, "").trimEnd(), says);
+  });
+}
 
 for (const [status, says, words] of WRONG) {
   test(`holdfast ${words.join(" ")}`, async () => {

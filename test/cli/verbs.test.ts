@@ -63,6 +63,12 @@ test("ps -A shows every namespace, ps another one on request, and ns counts them
   assert.match(none.stderr, /no namespace is called other/);
   await cli.do(["ns", "create", "other"]);
   assert.deepEqual(await listed("-n", "other"), []);
+  // What stands first may come from a shell's alias.
+  const own = ["-n", daemon.namespace];
+  assert.equal(await cli.do(["-n", "other", "ps", "-q", ...own]), "web\n");
+  assert.equal(await cli.do([...own, "ps", "-q", "-n", "other"]), "");
+  assert.equal(await cli.do([...own, "ns", "-q", "--timeout", "60s"]), `${daemon.namespace}\nother\n`);
+  assert.match(await cli.do(["-n", "other", "shim", ...own, "web", "state"]), /running/);
   const spaces = (await cli.json(["ns"])) as { name: string; containers: number; tasks: number }[];
   const counts = new Map(spaces.map(({ name, containers, tasks }) => [name, [containers, tasks]]));
   assert.deepEqual(counts.get(daemon.namespace), [1, 1]);

@@ -1,5 +1,6 @@
 // What may be said in place of an id, stop and restart, signals by name, wait with a limit, and the order and age that ps shows.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { signalName, signalNumber } from "../../src/cli/text/signals.ts";
 import { nearest } from "../../src/cli/verbs/unknown.ts";
@@ -201,6 +202,47 @@ test("wait --timeout gives up with 124 and says so once, and still tells of thos
     stderr: "holdfast: endless: it still runs after 700 ms\n",
   });
   await cli.do(["delete", "-f", "endless", "ended"]);
+});
+
+/** More than a timer of Node's can hold, which then goes off at once. */
+const WEEKS = "1000h";
+
+test("a time of weeks does not run out at once: in wait, stop and stats", async () => {
+  await detached(
+    "slow",
+    [],
+    "sh",
+    "-c",
+    "trap 'sleep 1; exit 3' TERM; echo up; while :; do sleep 0.05; done",
+  );
+  await eventually("it to be up", async () => (await cli.do(["logs", "slow"])) === "up\n");
+  const verbs = [
+    cli.run(["wait", "--timeout", WEEKS, "slow"]),
+    cli.run(["shim", "slow", "wait", "--timeout", WEEKS]),
+    cli.run(["stop", "--timeout", WEEKS, "-t", WEEKS, "slow"]),
+  ];
+  const [waited, asked, stopped] = await Promise.all(verbs);
+  assert.deepEqual(waited, { status: 0, stdout: "3\n", stderr: "" });
+  assert.deepEqual(asked, { status: 0, stdout: "3\n", stderr: "" });
+  assert.deepEqual(stopped, { status: 0, stdout: "slow\n", stderr: "" });
+  await cli.do(["start", "slow"]);
+  const stats = cli.spawn(["stats", "--interval", WEEKS]);
+  await eventually("it to wait", () =>
+    readFileSync(`/proc/${stats.pid}/cmdline`, "utf8").startsWith("holdfast "),
+  );
+  const ended = await Promise.race([stats.exited, cli.do(["ps"]).then(() => undefined)]);
+  assert.equal(ended, undefined);
+  stats.kill("SIGKILL");
+  await cli.do(["delete", "-f", "slow"]);
+  for (const words of [
+    ["ps", "--timeout", "99999999999999999999s"],
+    ["stop", "-t", "99999999999999999999s", "slow"],
+    ["stats", "--interval", "99999999999999999999h"],
+  ]) {
+    const { status, stdout, stderr } = await cli.run(words);
+    assert.deepEqual([status, stdout], [2, ""]);
+    assert.match(stderr, /^holdfast: option .* is invalid\..*\n$/);
+  }
 });
 
 test("shim wait --timeout gives up too", async () => {

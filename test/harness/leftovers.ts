@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "./command.ts";
 import { directoriesIn, groupsIn, removeGroup, thawGroupsIn } from "./control-groups.ts";
-import { eventually } from "./eventually.ts";
+import { eventually, patience } from "./eventually.ts";
 import { keepersBelow } from "./keeper.ts";
 import { isRunning, type ProcessInfo, processesMentioning } from "./processes.ts";
 
@@ -75,10 +75,12 @@ export class Leftovers {
   async settle(daemonPid: number, groups: Iterable<string>): Promise<string[]> {
     let left: string[] = [];
     try {
-      await eventually("nothing to be left", () => {
+      const isNothing = (): boolean => {
         left = this.#list(daemonPid, groups);
         return left.length === 0;
-      });
+      };
+      // What a failed test has left does not go, on a slow machine either.
+      await eventually("nothing to be left", isNothing, Math.min(patience(60_000), 120_000));
     } catch {
       return left;
     }

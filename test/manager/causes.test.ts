@@ -14,6 +14,8 @@ import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { killForGood } from "../harness/keeper.ts";
 import { isRunning } from "../harness/processes.ts";
+import { GO_RUNTIME } from "../harness/runtime.ts";
+import { ShimClient } from "../harness/shim-client.ts";
 
 // What is told of a container that died with its shim: none is taken over.
 const daemon = await Daemon.start({ kind: "holdfastd", config: ["[shim]", "adopt = false"] });
@@ -128,6 +130,32 @@ test("a container that is to be removed goes with its task and its log, and how 
   await gone("brief");
   assert.equal((await client.history.wait({ containerId: "brief" })).exit?.status, 7);
   await eventually("the log to be gone", () => !existsSync(log));
+  assert.equal(await daemon.leftovers(), "");
+});
+
+test("a removal that finds the task gone from its shim goes on until the daemon has found that out too", async () => {
+  // Debian's shim does not answer twice to a Delete, and stays until it is let go.
+  await putOnRecord(daemon, client, "deleted", SLEEP, {
+    labels: { [AUTO_REMOVE_LABEL]: "true" },
+    runtime: { name: GO_RUNTIME },
+  });
+  await createTask(client, "deleted");
+  await client.tasks.start({ containerId: "deleted", execId: "" });
+  const shim = await ShimClient.ofBundle(daemon.bundle("deleted"));
+  process.kill(daemon.pid, "SIGSTOP");
+  try {
+    await shim.kill("deleted", 9);
+    await shim.wait("deleted");
+    await shim.delete("deleted");
+  } finally {
+    process.kill(daemon.pid, "SIGCONT");
+  }
+  await eventually("an attempt in vain", () => daemon.log.includes("its task is still there"));
+  await client.containers.get({ id: "deleted" });
+  // It may be gone before it has answered.
+  await shim.task.shutdown({ id: "deleted", now: false }).catch(() => {});
+  shim.close();
+  await gone("deleted");
   assert.equal(await daemon.leftovers(), "");
 });
 

@@ -528,7 +528,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "help of a word that is no verb is all help",
     file: "src/cli/verbs/unknown.ts",
-    text: "if (verb === undefined) throw unknownVerb(program, word);",
+    text: "if (verb === undefined) throw unknownVerb(namesOf(program), word);",
     replacement: "if (verb === undefined) return program.outputHelp();",
     tests: ["test/cli/usage.test.ts"],
   },

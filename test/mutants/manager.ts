@@ -324,7 +324,7 @@ export const mutants: readonly Mutant[] = [
     text: 'throw new Error("its task is still there");',
     replacement: "return;",
     tests: ["test/manager/causes.test.ts"],
-    name: "a container that is to be removed goes",
+    name: "a removal that finds the task gone",
   },
   {
     what: "SIGUSR1 opens the inspector",

@@ -396,7 +396,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "nobody looks for an OOM before an exit",
     file: "src/task/exits.ts",
-    text: "cgroup()?.checkOom();",
+    text: "cgroup()?.checkOom(this.#wasKilledByOthers(process, exit));",
     replacement: "",
     tests: ["test/e2e/memory.test.ts"],
     name: "reports TaskOOM before its exit, ten times",

@@ -31,8 +31,14 @@ const INSTALLED = [
   "lib/holdfast",
   "lib/holdfast/containerd-shim-holdfast-v2",
   "lib/holdfast/directories.json",
+  "lib/holdfast/help",
+  ...readdirSync(join(repository, "dist/help"))
+    .sort()
+    .map((page) => `lib/holdfast/help/${page}`),
   "lib/holdfast/holdfast",
   "lib/holdfast/holdfast-layer",
+  "lib/holdfast/holdfast.js",
+  "lib/holdfast/holdfast.js.cache",
   "lib/holdfast/holdfastd",
   "lib/holdfast/lmdb.node",
   "lib/holdfast/package.json",
@@ -49,6 +55,10 @@ test("installed once or twice it is the same, it runs, and nothing is left of it
   assert.deepEqual(filesBelow(prefix), INSTALLED);
   for (const program of ["holdfastd", "holdfast"]) {
     assert.equal((await run([join(prefix, "bin", program), "--version"])).status, 0, program);
+    assert.match(
+      (await run([join(prefix, "bin", program), "--help"])).stdout,
+      new RegExp(`sage: ${program}`),
+    );
   }
   assert.equal((await run([join(prefix, "bin/containerd-shim-holdfast-v2"), "-v"])).status, 0);
   assert.match((await run([join(prefix, "lib/holdfast/holdfast-layer")])).stderr, /^usage: holdfast-layer/);

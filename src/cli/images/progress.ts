@@ -90,7 +90,8 @@ class Bars implements ProgressView {
   #draw(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const [columns = 80, rows = 24] = this.#output.getWindowSize();
+    const size = this.#output.getWindowSize();
+    const [columns, rows] = [size[0] || 80, size[1] || 24];
     const lines = [...this.#jobs.values()].map(barLine);
     // What does not fit above the status line is what has ended longest ago.
     const shown = [...lines.slice(Math.max(0, lines.length - (rows - 2))), printableLines(this.#status)];

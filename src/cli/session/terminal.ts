@@ -17,7 +17,8 @@ export interface TerminalSize {
 /** The size of the terminal that output goes to; undefined without one. */
 export function terminalSize(): TerminalSize | undefined {
   const [columns, rows] = process.stdout.isTTY ? process.stdout.getWindowSize() : [];
-  return columns === undefined || rows === undefined ? undefined : { columns, rows };
+  // A line that knows of no size, such as a serial one, says 0.
+  return !columns || !rows ? undefined : { columns, rows };
 }
 
 /** Raw mode of stdin, which must be a terminal. */

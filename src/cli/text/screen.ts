@@ -46,7 +46,8 @@ export class Screen {
 
   /** Columns in line, without frames; cut to the width of a terminal. */
   table(head: readonly string[], rows: readonly (readonly string[])[]): void {
-    process.stdout.write(`${renderTable(head, rows, this.colors, process.stdout.columns)}\n`);
+    // 0 is a terminal that does not know.
+    process.stdout.write(`${renderTable(head, rows, this.colors, process.stdout.columns || undefined)}\n`);
   }
 
   /** "name: value" lines with the values in a column; entries without a value are left out. */

@@ -45,6 +45,9 @@ export function parseBytes(text: string): number | undefined {
   return match === null || unit === undefined ? undefined : Math.round(Number(match[1]) * unit);
 }
 
+/** Whoever wants to wait longer than a century wants to wait for ever. */
+export const MAX_DURATION_MS: number = 100 * 365 * 24 * 3_600_000;
+
 /** Milliseconds of "500ms", "2s", "1m30s", "2" (seconds); undefined if it is no duration. */
 export function parseDuration(text: string): number | undefined {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text) * 1000;

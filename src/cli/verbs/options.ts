@@ -2,10 +2,12 @@
 import { type Command, CommanderError, InvalidArgumentError } from "commander";
 import { NOT_STARTED, Problem, systemText, USAGE } from "../text/problem.ts";
 import { Screen } from "../text/screen.ts";
-import { parseBytes, parseDuration } from "../text/units.ts";
+import { MAX_DURATION_MS, parseBytes, parseDuration } from "../text/units.ts";
 
 export const DEFAULT_ADDRESS = "/run/holdfast/holdfast.sock";
 const DEFAULT_NAMESPACE = "default";
+/** What containerd lets a namespace be called, and gRPC an HTTP header say. */
+const IDENTIFIER = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/;
 const DEFAULT_TIMEOUT_MS = 2_000;
 const DEFAULT_DAEMON_TIMEOUT_MS = 10_000;
 
@@ -49,10 +51,12 @@ export function commonFlags(command: Command, { daemon = true }: { daemon?: bool
 
 /** What the flags of a verb and of `holdfast` itself say; the environment stands in for what they do not. */
 export function settingsOf(command: Command): Settings {
-  const raw = command.optsWithGlobals<RawOptions>();
+  const raw = flagsOf<RawOptions>(command);
   const { env } = process;
   if (raw.namespace === "") throw new Problem("--namespace: a namespace has a name", USAGE);
   const namespace = raw.namespace ?? (env.HOLDFAST_NAMESPACE || env.CONTAINERD_NAMESPACE || undefined);
+  if (namespace !== undefined && !IDENTIFIER.test(namespace))
+    throw new Problem(`--namespace ${namespace}: no name of a namespace`, USAGE);
   const timeout = raw.timeout ?? timeoutOf(env.HOLDFAST_TIMEOUT);
   const address = raw.address ?? env.HOLDFAST_ADDRESS ?? env.CONTAINERD_ADDRESS ?? DEFAULT_ADDRESS;
   return {
@@ -65,6 +69,12 @@ export function settingsOf(command: Command): Settings {
     timeoutGivenMs: raw.timeout,
     screen: new Screen(raw.json === true),
   };
+}
+
+/** Of a verb and what stands before it. Those nearest to the verb count: what stands first may come from a shell's alias. */
+export function flagsOf<T>(command: Command): T {
+  const { parent } = command;
+  return { ...(parent === null ? {} : flagsOf<object>(parent)), ...command.opts() } as T;
 }
 
 function timeoutOf(text: string | undefined): number | undefined {
@@ -88,6 +98,7 @@ export function durationArgument(text: string): number {
   const ms = parseDuration(text);
   if (ms === undefined || ms <= 0)
     throw new InvalidArgumentError("give a duration such as 500ms, 5s or 1m30s.");
+  if (ms > MAX_DURATION_MS) throw new InvalidArgumentError("that is more than a century.");
   return ms;
 }
 

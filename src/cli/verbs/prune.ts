@@ -14,6 +14,7 @@ import { statusName } from "../text/task-status.ts";
 import { bytes, msSince } from "../text/units.ts";
 import { connected, daemonVerb, type Visit } from "./daemon-verb.ts";
 import { commonFlags, examples } from "./options.ts";
+import { answerUnknown } from "./unknown.ts";
 
 /** One that has no task is not deleted while somebody may be about to start it, in ms. */
 const GRACE = 60_000;
@@ -33,6 +34,7 @@ export function addPruneVerbs(program: Command): void {
     ["holdfast prune -af", "images too, without a question"],
   );
   const system = program.command("system").description("what images and containers take of the disk");
+  answerUnknown(system);
   const df = commonFlags(
     system.command("df").description("what images, their layers and containers take of the disk"),
   ).action(() => connected(df, dfVerb));

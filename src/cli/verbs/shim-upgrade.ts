@@ -6,7 +6,7 @@ import { ShimConnection } from "../shims/connection.ts";
 import { findShims } from "../shims/processes.ts";
 import { findTarget, type ShimTarget } from "../shims/target.ts";
 import { callCode, errorText, FAILED, Problem, USAGE } from "../text/problem.ts";
-import { commonFlags, examples, type Settings, settingsOf } from "./options.ts";
+import { commonFlags, examples, flagsOf, type Settings, settingsOf } from "./options.ts";
 
 const KIND = "holdfast-v2";
 
@@ -50,7 +50,7 @@ export function shimUpgrade(parent: Command): Command {
 
 /** Flags may stand before a shim, or before `upgrade`, as well as after the verb. */
 export function takeFlagsOf(parent: Command, verb: Command): void {
-  for (const [name, value] of Object.entries(parent.optsWithGlobals())) {
+  for (const [name, value] of Object.entries(flagsOf<object>(parent))) {
     if (verb.getOptionValue(name) === undefined) verb.setOptionValue(name, value);
   }
 }

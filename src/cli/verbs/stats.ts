@@ -1,6 +1,6 @@
 // `holdfast stats` and `top`: what containers use, once or live.
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, Option } from "commander";
+import { nodeClock } from "../../platform/node.ts";
 import { isAway } from "../containers/daemon-task.ts";
 import { askFigures, cpuPercent, type Figures } from "../containers/figures.ts";
 import { containerId } from "../containers/names.ts";
@@ -102,6 +102,11 @@ function percentSince(before: Figures | undefined, after: Figures): number | und
   return before === undefined ? undefined : cpuPercent(before, after);
 }
 
+/** Also for longer than Node's own timers last. */
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => void nodeClock.after(ms, resolve));
+}
+
 async function topVerb(visit: Visit): Promise<void> {
   if (!process.stdin.isTTY || !process.stdout.isTTY) {
     throw new Problem('top needs a terminal; "holdfast stats" prints once');
@@ -140,7 +145,7 @@ async function topVerb(visit: Visit): Promise<void> {
       }
       view.state = all === undefined ? "the daemon is away" : `every ${duration(interval)}`;
       draw(visit, history, view);
-      await Promise.race([sleep(interval, undefined, { ref: true }), quitting]);
+      await Promise.race([sleep(interval), quitting]);
     }
   } finally {
     process.off("SIGWINCH", resized);

@@ -1,12 +1,14 @@
 // `holdfast stop` and `restart`: an end that a container may prepare for, and then one that it may not.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { AUTO_REMOVE_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
+import { within } from "../../platform/deadline.ts";
+import { nodeClock } from "../../platform/node.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
 import { getContainer, isNotFound, orNone } from "../containers/record.ts";
 import { Problem } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
-import { parseDuration } from "../text/units.ts";
+import { MAX_DURATION_MS, parseDuration } from "../text/units.ts";
 import { type Check, daemonVerb, forEachAtOnce, type Visit } from "./daemon-verb.ts";
 import { examples } from "./options.ts";
 import { startAgain } from "./run.ts";
@@ -71,7 +73,7 @@ function stopFlags(command: Command): Command {
 /** For commander: milliseconds, also 0, and infinity for -1. */
 function timeArgument(text: string): number {
   const ms = text === "-1" ? Number.POSITIVE_INFINITY : parseDuration(text);
-  if (ms === undefined)
+  if (ms === undefined || (ms > MAX_DURATION_MS && text !== "-1"))
     throw new InvalidArgumentError("give a duration such as 0, 500ms, 5s or 1m30s, or -1.");
   return ms;
 }
@@ -99,19 +101,9 @@ async function stopOne({ daemon, command }: Visit, id: string): Promise<void> {
 }
 
 async function endsIn(ended: Promise<unknown>, ms: number): Promise<boolean> {
-  if (ms === Number.POSITIVE_INFINITY) {
-    await ended;
-    return true;
-  }
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), ms);
-  });
-  try {
-    return await Promise.race([ended.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  if (!(await within(nodeClock, ms, ended))) return false;
+  await ended;
+  return true;
 }
 
 async function restartOne(visit: Visit, id: string): Promise<void> {

@@ -30,6 +30,7 @@ const ANSWERS: Readonly<Record<string, string>> = {
   state: '"holdfast inspect"',
   list: '"holdfast ps"',
   metrics: '"holdfast stats"',
+  prune: '"holdfast prune"',
   checkpoint: "there is no checkpoint and restore",
   compose: "there is no compose: one container a command line",
 };
@@ -38,8 +39,10 @@ function same(words: readonly string[], answer: string): Record<string, string> 
   return Object.fromEntries(words.map((word) => [word, answer]));
 }
 
+const NO_FILTERS = "--json prints all there is, for a program such as jq to choose from";
+
 /** Of docker's flags for a container, what does the same, or why nothing does. */
-const FLAG_ANSWERS: Readonly<Record<string, string>> = {
+const CONTAINER_FLAGS: Readonly<Record<string, string>> = {
   ...same(
     ["-p", "--publish", "-P", "--publish-all", "--expose", "--ip", "--dns", "--add-host", "--link"],
     NO_NETWORKS,
@@ -59,20 +62,65 @@ const FLAG_ANSWERS: Readonly<Record<string, string>> = {
   ),
 };
 
+const LIST_FLAGS: Readonly<Record<string, string>> = same(
+  ["--format", "--filter", "-f", "--size", "-s"],
+  NO_FILTERS,
+);
+const PS_FLAGS: Readonly<Record<string, string>> = {
+  ...LIST_FLAGS,
+  ...same(["-l", "--latest", "--last"], "the newest container comes first: ps -a"),
+};
+const LOG_FLAGS: Readonly<Record<string, string>> = {
+  ...same(
+    ["--since", "--until", "--details"],
+    "a log has lines and no times: --tail begins with the last ones",
+  ),
+  ...same(["-t", "--timestamps"], "a log has lines and no times"),
+  "-n": "--tail begins with the last lines",
+};
+const DELETE_FLAGS: Readonly<Record<string, string>> = same(
+  ["-v", "--volumes"],
+  "what an image declares as volumes is deleted with the container",
+);
+
+/** The same of other verbs' flags. */
+const FLAG_ANSWERS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  run: CONTAINER_FLAGS,
+  create: CONTAINER_FLAGS,
+  exec: { "--privileged": "an exec may do what its container may" },
+  ps: PS_FLAGS,
+  ls: PS_FLAGS,
+  images: { ...LIST_FLAGS, ...same(["-a", "--all"], "all images are listed, and layers are none") },
+  inspect: { ...LIST_FLAGS, "--type": "the name says which: a container's goes before an image's" },
+  logs: LOG_FLAGS,
+  delete: DELETE_FLAGS,
+  rm: DELETE_FLAGS,
+  stats: { ...LIST_FLAGS, ...same(["-a", "--all"], "what does not run uses nothing") },
+  events: {
+    ...same(
+      ["--since", "--until"],
+      "events tells what happens from now on; holdfast timeline, what has happened",
+    ),
+    ...same(["--filter", "-f"], "give the filter as an argument, or --topic"),
+    "--format": NO_FILTERS,
+  },
+};
+
 /** What is said of a flag that a verb does not have; nothing if nobody knows it. */
 export function answerFlag(verb: string, flag: string): string | undefined {
-  return ["run", "create"].includes(verb) ? FLAG_ANSWERS[flag] : undefined;
+  return FLAG_ANSWERS[verb]?.[flag];
 }
 
-export function answerUnknown(program: Command): void {
+/** `verbs` are the names of all that there are, whatever `program` has. */
+export function answerUnknown(program: Command, verbs: readonly string[]): void {
   program.on("command:*", ([word = ""]: readonly string[]) => {
-    throw unknownVerb(program, word);
+    throw unknownVerb(verbs, word);
   });
 }
 
-function unknownVerb(program: Command, word: string): Problem {
+function unknownVerb(verbs: readonly string[], word: string): Problem {
   const answer = ANSWERS[word];
-  const near = nearest(word, namesOf(program));
+  const near = nearest(word, verbs);
   const more = answer ?? (near === undefined ? "--help tells the verbs" : `did you mean ${near}?`);
   return new Problem(`unknown command '${word}': ${more}`, USAGE);
 }
@@ -86,7 +134,7 @@ export function addHelp(program: Command): void {
     .action((word?: string) => {
       if (word === undefined) return program.outputHelp();
       const verb = program.commands.find((each) => each.name() === word || each.aliases().includes(word));
-      if (verb === undefined) throw unknownVerb(program, word);
+      if (verb === undefined) throw unknownVerb(namesOf(program), word);
       verb.outputHelp();
     });
 }
