@@ -134,10 +134,14 @@ function openNamed(
 }
 
 /** The record of a file whose processes are gone, opened anew. Throws if there is no such file. */
-export function reopenSpill({ fds, files }: { readonly fds: Descriptors; readonly files: Files }, record: SpillRecord): SpillRecord {
+export function reopenSpill(
+  { fds, files }: { readonly fds: Descriptors; readonly files: Files },
+  record: SpillRecord,
+): SpillRecord {
   const { path } = record;
   const kind = path === "" ? undefined : files.stat(path)?.kind;
-  if (kind !== "file") throw new Error(`${path || "a file without a name"}: ${kind === undefined ? "is gone" : `is a ${kind}`}`);
+  if (kind !== "file")
+    throw new Error(`${path || "a file without a name"}: ${kind === undefined ? "is gone" : `is a ${kind}`}`);
   const input = fds.openAppend(path);
   try {
     return { ...record, input, output: fds.openRead(path) };

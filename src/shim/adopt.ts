@@ -8,8 +8,8 @@ import { readState } from "../platform/state-log.ts";
 import { openIdentified } from "../reaper/process-stat.ts";
 import { readBundleFile } from "../runc/bundle-file.ts";
 import { readJournal, removeReaped } from "../task/journal.ts";
-import { type ContainerRecord, type ExecRecord, isUndone } from "../task/records.ts";
 import type { ProcessRecord } from "../task/process.ts";
+import { type ContainerRecord, type ExecRecord, isUndone } from "../task/records.ts";
 import { Reopening } from "../task/reopen.ts";
 import type { Arguments } from "./args.ts";
 import { readyConfig, servingWith } from "./bootstrap.ts";
@@ -141,9 +141,7 @@ function reopened(key: string, json: string, reopening: Reopening, isKept: boole
   }
   if (!key.startsWith("exec ")) return undefined;
   const record = JSON.parse(json) as ExecRecord;
-  const process = isUndone(record)
-    ? unopened(record.process)
-    : reopening.process(record.process, isKept);
+  const process = isUndone(record) ? unopened(record.process) : reopening.process(record.process, isKept);
   return JSON.stringify({ ...record, process });
 }
 

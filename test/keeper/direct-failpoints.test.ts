@@ -51,7 +51,14 @@ const KEEPER = ["runc create:done,keeper:handed-on", "runc create:done,keeper:re
 /** When nobody can ask any more how often it has died. */
 const LAST = ["leave:unnamed", "leave:done"];
 /** In tests of their own: what comes after the first of these is no whole life. */
-const ELSEWHERE = ["start:bound", "keeper:before-engine", "dump", "upgrade:settled", "keeper:gone", "relay:read"];
+const ELSEWHERE = [
+  "start:bound",
+  "keeper:before-engine",
+  "dump",
+  "upgrade:settled",
+  "keeper:gone",
+  "relay:read",
+];
 
 const EVERYWHERE = [...CALLS, ...EVENTS, ...RUNTIME, ...CONNECTION, ...RELAYS, ...TWICE, ...KEEPER, ...LAST];
 

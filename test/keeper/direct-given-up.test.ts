@@ -52,14 +52,20 @@ test("after the third death within a minute the container is left alone; delete 
 });
 
 /** Kills the shim, and each that comes after it at once, until its keeper gives up. They stand still where they would take over. */
-async function giveUp(first: number, keeper: number, before: (death: number) => Promise<void>): Promise<void> {
+async function giveUp(
+  first: number,
+  keeper: number,
+  before: (death: number) => Promise<void>,
+): Promise<void> {
   let last = first;
   for (let death = 1; death <= 3; death++) {
     process.kill(last, "SIGKILL");
     if (death === 3) return;
     const former = last;
     last = await eventually("the next shim, standing still", () =>
-      allPids().find((pid) => pid !== former && processInfo(pid)?.parent === keeper && processInfo(pid)?.state === "T"),
+      allPids().find(
+        (pid) => pid !== former && processInfo(pid)?.parent === keeper && processInfo(pid)?.state === "T",
+      ),
     );
     await before(death);
   }

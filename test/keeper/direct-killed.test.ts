@@ -196,7 +196,9 @@ test("a container that has ended, and one of its execs, are what they were when 
   await place.forget(shim, "over");
 });
 
-test("who waits for an exec whose start has failed is answered after the shim's death too", { timeout: 60_000 }, async () => {
+test("who waits for an exec whose start has failed is answered after the shim's death too", {
+  timeout: 60_000,
+}, async () => {
   const id = "failed-exec";
   const shim = await place.shim(id, { args: ["sleep", "1000"] });
   await shim.create(id, place.bundle(id));
