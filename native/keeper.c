@@ -10,7 +10,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -23,6 +25,11 @@
 
 #include "execution.h"
 #include "host.h"
+
+// An O_PATH descriptor of what a socket is bound to: the kernel's header of it does not go with the C library's.
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0)
+#endif
 
 enum {
   DEATHS = 3,
@@ -117,6 +124,18 @@ static void leave_word(const char *name, int flags, const char *text)
   close(fd);
 }
 
+// Whether the socket is still what stands at its name: one that was leaving has given it up, and another may have it. The socket's inode is its own as long
+// as it is open. Without privilege nobody can tell.
+static bool has_name(int fd, const char *path)
+{
+  struct stat bound, named;
+  int file = ioctl(fd, SIOCUNIXFILE);
+  if (file < 0) return errno != ENOENT;
+  bool is_known = fstat(file, &bound) == 0 && lstat(path, &named) == 0;
+  close(file);
+  return is_known && bound.st_ino == named.st_ino && bound.st_dev == named.st_dev;
+}
+
 // Where it listens: whoever comes next must find the place free. Names below /proc are of descriptors that may be others' by now.
 static void remove_name(int fd)
 {
@@ -126,7 +145,7 @@ static void remove_name(int fd)
   socklen_t length = sizeof address - 1;
   if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens) return;
   if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 || address.sun_family != AF_UNIX) return;
-  if (address.sun_path[0] == '/' && strncmp(address.sun_path, "/proc/", 6) != 0) unlink(address.sun_path);
+  if (address.sun_path[0] == '/' && strncmp(address.sun_path, "/proc/", 6) != 0 && has_name(fd, address.sun_path)) unlink(address.sun_path);
 }
 
 // Whoever is connected, or waits to be, learns that nobody answers any more.
@@ -145,6 +164,22 @@ static void close_sockets(void)
   }
 }
 
+// There is no engine any more to take it: whoever cleans up finds it in the bundle.
+static void leave_exit(const struct kept_exit *exit)
+{
+  char text[96];
+  int length = snprintf(text, sizeof text, "%d %d %lld\n", (int)exit->pid, (int)exit->status, (long long)exit->at);
+  if (length > 0) leave_word("holdfast.exits", O_APPEND, text);
+}
+
+// What the engine has been handed and has not taken in.
+static void leave_untaken(void)
+{
+  struct kept *kept = keeper.kept;
+  for (uint64_t i = kept->taken; i < kept->written; i++) leave_exit(&kept->exits[i % KEPT_EXITS]);
+  kept->taken = kept->written;
+}
+
 static bool is_hopeless(void)
 {
   const int64_t *times = keeper.kept->died_at;
@@ -159,6 +194,8 @@ static void give_up(int status)
                         WIFSIGNALED(status) ? "signal" : "exit status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
   if (length > 0) leave_word("holdfast.crash", O_APPEND, text);
   engine = -1;
+  // First, as whoever sees the sockets close reads it.
+  leave_untaken();
   close_sockets();
 }
 
@@ -182,6 +219,18 @@ static bool is_unfit(int status)
   return WIFEXITED(status) || WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGSEGV;
 }
 
+// For containers that there are. Returns true in the engine.
+static bool make_next_engine(void)
+{
+  for (;;) {
+    engine = clone_engine();
+    if (engine >= 0) return engine == 0;
+    // No process to be had now: everything else waits too.
+    struct timespec pause = {.tv_nsec = 50000000};
+    nanosleep(&pause, NULL);
+  }
+}
+
 // The engine's process has ended. Returns true in a new engine.
 static bool engine_ended(int status)
 {
@@ -196,6 +245,7 @@ static bool engine_ended(int status)
   }
   launch = -1; // the engine has closed it
   keeper.resumed = true;
+  keeper.executed = false;
   if (exited && code == 0) leave(0);
   if (exited && code == EXIT_EXECUTE) {
     execute(kept->executable, "keeper");
@@ -214,38 +264,27 @@ static bool engine_ended(int status)
     return false;
   }
   failpoint("keeper:before-engine");
-  for (;;) {
-    kept->generation++;
-    engine = clone_engine();
-    if (engine >= 0) return engine == 0;
-    // No process to be had now: everything else waits too.
-    struct timespec pause = {.tv_nsec = 50000000};
-    nanosleep(&pause, NULL);
-  }
+  kept->generation++;
+  return make_next_engine();
 }
 
-static void hand_on(const siginfo_t *info)
+static struct kept_exit exit_of(const siginfo_t *info)
 {
-  struct kept *kept = keeper.kept;
-  struct kept_exit *exit = &kept->exits[kept->written % KEPT_EXITS];
   bool exited = info->si_code == CLD_EXITED;
-  *exit = (struct kept_exit){
+  return (struct kept_exit){
       .pid = info->si_pid,
       .status = exited ? info->si_status : 128 + info->si_status,
       .signal = exited ? 0 : info->si_status,
       .at = now(CLOCK_REALTIME),
   };
-  __atomic_store_n(&kept->written, kept->written + 1, __ATOMIC_RELEASE);
-  failpoint("keeper:handed-on");
 }
 
-// There is no engine any more to take it: whoever cleans up finds it in the bundle.
-static void leave_exit(const siginfo_t *info)
+static void hand_on(const struct kept_exit *exit)
 {
-  char text[96];
-  int status = info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status;
-  int length = snprintf(text, sizeof text, "%d %d %lld\n", (int)info->si_pid, status, (long long)now(CLOCK_REALTIME));
-  if (length > 0) leave_word("holdfast.exits", O_APPEND, text);
+  struct kept *kept = keeper.kept;
+  kept->exits[kept->written % KEPT_EXITS] = *exit;
+  __atomic_store_n(&kept->written, kept->written + 1, __ATOMIC_RELEASE);
+  failpoint("keeper:handed-on");
 }
 
 // Takes everything that has ended. A record is there before its process is gone, and what there is no room for stays a zombie until there is.
@@ -267,10 +306,11 @@ static bool take_ended(void)
     if (done < 0 && errno == ECHILD && engine < 0) leave(0);
     if (done < 0 || info.si_pid == 0) break;
     if (info.si_pid == engine) continue;
-    if (engine < 0) leave_exit(&info);
+    struct kept_exit ended = exit_of(&info);
+    if (engine < 0) leave_exit(&ended);
     else if (kept->written - __atomic_load_n(&kept->taken, __ATOMIC_ACQUIRE) >= KEPT_EXITS) break;
     else {
-      hand_on(&info);
+      hand_on(&ended);
       handed_on = true;
     }
     waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
@@ -303,6 +343,12 @@ static void begin_keeping(void)
     leave(1);
   }
   keep();
+}
+
+// The same in a program that goes on.
+static void go_on_keeping(void)
+{
+  if (!make_next_engine()) keep();
 }
 
 // --- start ------------------------------------------------------------------------------------------------------------
@@ -369,11 +415,12 @@ static void resume(void)
   keeper.program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
   if (map_page() < 0) _exit(1);
   keeper.resumed = true;
+  keeper.executed = true;
   keeper.kept->generation++;
   block_all();
   if (strcmp(kind, "keeper") != 0) return;
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  begin_keeping();
+  go_on_keeping();
 }
 
 int keeper_prepare(void)

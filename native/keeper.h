@@ -33,6 +33,7 @@ _Static_assert(sizeof(struct kept) <= 4096, "one page");
 struct keeper {
   pid_t pid; // the keeper's; 0 without one
   bool resumed; // whether another process has served before this one
+  bool executed; // whether this one is the first of a program that took another one's place
   int state, page, poke, program; // descriptors: the state, the page's, an eventfd that tells of exits, this program's file
   int fallback; // the program that ran before this one
   struct kept *kept;

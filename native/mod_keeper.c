@@ -25,6 +25,7 @@ static JSValue host_keeper(JSContext *ctx, JSValueConst self, int argc, JSValueC
   if (done < 0) JS_FreeValue(ctx, own);
   if (done < 0 || set_field(ctx, object, "own", own) < 0 || set_field(ctx, object, "pid", JS_NewInt32(ctx, keeper.pid)) < 0 ||
       set_field(ctx, object, "resumed", JS_NewBool(ctx, keeper.resumed)) < 0 ||
+      set_field(ctx, object, "isExecuted", JS_NewBool(ctx, keeper.executed)) < 0 ||
       set_field(ctx, object, "deaths", JS_NewInt64(ctx, keeper.kept->deaths)) < 0 ||
       set_field(ctx, object, "failedExecutions", JS_NewInt64(ctx, keeper.kept->failed_executions)) < 0 ||
       set_field(ctx, object, "state", JS_NewInt32(ctx, keeper.state)) < 0 ||

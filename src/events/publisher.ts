@@ -13,6 +13,7 @@ import { MAX_DATA_BYTES } from "../ttrpc/frame.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { PendingEvent } from "./pending-event.ts";
 import { EventQueue } from "./queue.ts";
+import type { SpillPlace } from "./spill.ts";
 import type { EventSink, Topic } from "./topics.ts";
 
 /** How long the daemon may take to acknowledge, in ms; longer where it stands still, so that it finds few copies when it goes on. */
@@ -61,11 +62,11 @@ export class Publisher implements EventSink {
   #longestPause = RETRY_MOST;
   #flushed: (() => void)[] = [];
 
-  /** `directory` is where events may wait for which memory has no room; those in memory stand in `records` too. */
+  /** `spill` is where events may wait for which memory has no room; those in memory stand in `records` too. */
   constructor(
     platform: { clock: Clock; net: Net; files: Files; fds: Descriptors; text: Text },
     log: Log,
-    { namespace, address, directory }: { namespace: string; address: string; directory: string },
+    { namespace, address, spill }: { namespace: string; address: string; spill: SpillPlace },
     records: Records = noRecords,
   ) {
     this.#clock = platform.clock;
@@ -73,7 +74,7 @@ export class Publisher implements EventSink {
     this.#log = log;
     this.#namespace = namespace;
     this.#address = address;
-    this.#queue = new EventQueue(platform, log, directory, records);
+    this.#queue = new EventQueue(platform, log, spill, records);
   }
 
   /** Goes on with what an earlier process has not delivered. */

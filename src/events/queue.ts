@@ -4,7 +4,7 @@ import { errorText, type Log } from "../log/log.ts";
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
 import { noRecords, type Records } from "../platform/state-log.ts";
 import { decodeEvent, encodeEvent, type PendingEvent } from "./pending-event.ts";
-import { SpillFile, type SpillRecord } from "./spill.ts";
+import { SpillFile, type SpillPlace, type SpillRecord } from "./spill.ts";
 
 /** Bytes of events in memory, beyond which they go to the file. */
 const MEMORY_BYTES = 128 << 10;
@@ -14,7 +14,7 @@ const OVERHEAD_BYTES = 256;
 export class EventQueue {
   readonly #platform: { files: Files; fds: Descriptors; text: Text };
   readonly #log: Log;
-  readonly #directory: string;
+  readonly #place: SpillPlace;
   readonly #records: Records;
   readonly #memory: PendingEvent[] = [];
   /** Under which each of them is written down, in their order. */
@@ -25,17 +25,17 @@ export class EventQueue {
   /** What is younger than all of memory; undefined if there is nothing. */
   #spill: SpillFile | undefined;
 
-  /** The file is made in `directory` when it is needed; `records` outlive this process. */
+  /** The file is made at `place` when it is needed; `records` outlive this process. */
   constructor(
     platform: { files: Files; fds: Descriptors; text: Text },
     log: Log,
-    directory: string,
+    place: SpillPlace,
     records: Records = noRecords,
   ) {
     this.#records = records;
     this.#platform = platform;
     this.#log = log;
-    this.#directory = directory;
+    this.#place = place;
   }
 
   /** Takes over what an earlier process has not delivered. */
@@ -50,13 +50,15 @@ export class EventQueue {
     const spilled = kept.get("spill");
     if (spilled === undefined) return;
     const record: SpillRecord = JSON.parse(text.decode(spilled));
-    const file = new SpillFile(this.#platform, this.#directory, record);
+    const file = new SpillFile(this.#platform, this.#place, record);
     // Into a file of our own: what was being written to this one when the other died may be cut short.
     try {
       while (file.count > 0) this.push(file.next());
     } catch (error) {
       this.#log.error("waiting events are lost", { count: file.count, error: errorText(error) });
     }
+    // Also where all of them have come into memory: the numbers that stand there are others' soon.
+    this.#noteSpill();
     file.close();
   }
 
@@ -118,7 +120,7 @@ export class EventQueue {
 
   #toFile(event: PendingEvent): void {
     try {
-      this.#spill ??= new SpillFile(this.#platform, this.#directory);
+      this.#spill ??= new SpillFile(this.#platform, this.#place);
       this.#spill.append(event);
       this.#noteSpill();
     } catch (error) {

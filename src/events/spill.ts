@@ -1,12 +1,23 @@
-// A first-in first-out file of events that has no name: it is unlinked as soon as it is open, and gone with the process.
+// A first-in first-out file of events. It has no name, and is gone with the process; but where another shim may adopt this one's containers it keeps its name until
+// all of it has been read.
+import { whenWritten } from "../platform/effects.ts";
 import type { Descriptors, Files, Text } from "../platform/platform.ts";
 import { openUnnamed } from "../platform/unnamed-file.ts";
 import { decodeEvent, encodeEvent, eventSize, HEADER_BYTES, type PendingEvent } from "./pending-event.ts";
 
+const NAME = "holdfast.events";
 const READ_BYTES = 64 << 10;
+
+/** Where a file of events is made. `isKept`: it keeps its name. */
+export interface SpillPlace {
+  readonly directory: string;
+  readonly isKept: boolean;
+}
 
 /** A file of events that outlives the process which made it. */
 export interface SpillRecord {
+  /** "" for none. */
+  readonly path: string;
   readonly input: number;
   readonly output: number;
   /** Bytes that were handed out. */
@@ -16,7 +27,9 @@ export interface SpillRecord {
 
 export class SpillFile {
   readonly #fds: Descriptors;
+  readonly #files: Files;
   readonly #text: Text;
+  readonly #path: string;
   readonly #in: number;
   readonly #out: number;
   /** Whole records that have not been read. */
@@ -29,11 +42,13 @@ export class SpillFile {
   /** Throws a SystemError if there can be no file in the directory. With `kept` it is an earlier process's. */
   constructor(
     { fds, files, text }: { fds: Descriptors; files: Files; text: Text },
-    directory: string,
+    { directory, isKept }: SpillPlace,
     kept?: SpillRecord,
   ) {
     this.#fds = fds;
+    this.#files = files;
     this.#text = text;
+    this.#path = kept?.path ?? "";
     if (kept !== undefined) {
       this.#in = kept.input;
       // From its start: what was read ahead is not known any more.
@@ -47,7 +62,9 @@ export class SpillFile {
       );
       return;
     }
-    [this.#in, this.#out] = openUnnamed({ fds, files }, `${directory}/holdfast.events`);
+    const path = `${directory}/${NAME}`;
+    if (isKept) [this.#path, this.#in, this.#out] = openNamed({ fds, files }, path);
+    else [this.#in, this.#out] = openUnnamed({ fds, files }, path);
   }
 
   get count(): number {
@@ -74,12 +91,14 @@ export class SpillFile {
 
   /** What a successor of this process goes on with. */
   record(): SpillRecord {
-    return { input: this.#in, output: this.#out, read: this.#read, count: this.#count };
+    return { path: this.#path, input: this.#in, output: this.#out, read: this.#read, count: this.#count };
   }
 
+  /** To be called when no record names it any more. */
   close(): void {
     this.#fds.close(this.#in);
     this.#fds.close(this.#out);
+    if (this.#path !== "") whenWritten(() => this.#files.remove(this.#path));
   }
 
   /** The next bytes of the file, at least `length` of them. */
@@ -93,5 +112,41 @@ export class SpillFile {
       this.#rest = joined;
     }
     return new DataView(this.#rest.buffer, this.#rest.byteOffset);
+  }
+}
+
+/** Under a name of its own: that of an earlier process is read meanwhile. */
+function openNamed(
+  { fds, files }: { readonly fds: Descriptors; readonly files: Files },
+  path: string,
+): [path: string, writeEnd: number, readEnd: number] {
+  let number = 1;
+  while (files.stat(`${path}.${number}`) !== null) number++;
+  const named = `${path}.${number}`;
+  const writeEnd = fds.openAppend(named);
+  try {
+    return [named, writeEnd, fds.openRead(named)];
+  } catch (error) {
+    fds.close(writeEnd);
+    files.remove(named);
+    throw error;
+  }
+}
+
+/** The record of a file whose processes are gone, opened anew. Throws if there is no such file. */
+export function reopenSpill(
+  { fds, files }: { readonly fds: Descriptors; readonly files: Files },
+  record: SpillRecord,
+): SpillRecord {
+  const { path } = record;
+  const kind = path === "" ? undefined : files.stat(path)?.kind;
+  if (kind !== "file")
+    throw new Error(`${path || "a file without a name"}: ${kind === undefined ? "is gone" : `is a ${kind}`}`);
+  const input = fds.openAppend(path);
+  try {
+    return { ...record, input, output: fds.openRead(path) };
+  } catch (error) {
+    fds.close(input);
+    throw error;
   }
 }

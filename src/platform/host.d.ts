@@ -67,6 +67,8 @@ declare module "holdfast:host" {
     readonly pid: number;
     /** Whether this process goes on where another one was: all that it had open is open. */
     readonly resumed: boolean;
+    /** Whether this process is the first of a program that took another one's place. */
+    readonly isExecuted: boolean;
     /** How many of them have died. */
     readonly deaths: number;
     /** How many programs could not be executed, or did not go on. */
@@ -272,7 +274,7 @@ declare module "holdfast:host" {
   // --- relay --------------------------------------------------------------------------------------------------------
 
   /**
-   * Makes both non-blocking and moves bytes from `from` to `to` inside the loop, with splice(2) where both allow it and through a small buffer where not (terminals, append-only files).
+   * Makes both non-blocking and moves bytes from `from` to `to` inside the loop, with splice(2) where both allow it and through a small buffer where not (terminals). A regular file is written to at its end, wherever it is opened.
    * A full `to` stops the reading of `from`; nothing is buffered beyond one chunk. While it lives it owns the watches (not the descriptors) of both.
    * `end` is called once, when `from` ends ("eof": also EIO of a terminal, when nobody has its other side open and everything is delivered), or a side failed ("read", "write" with the errno's name).
    * `moved` is how much it has moved in all. After a "write" end the chunk that could not be written is lost; the caller may start another relay from the same `from`.

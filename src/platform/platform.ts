@@ -278,6 +278,8 @@ export interface Keeper {
   readonly pid: number;
   /** Whether this process goes on where another one was: all that it had open is open. */
   readonly resumed: boolean;
+  /** Whether this process is the first of a program that took another one's place. */
+  readonly isExecuted: boolean;
   readonly deaths: number;
   readonly failedExecutions: number;
   /** The file of the state. */

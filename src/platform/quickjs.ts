@@ -7,6 +7,7 @@ import {
   type Files,
   isSystemError,
   type Keeping,
+  type Mounts,
   type Platform,
   type Reception,
   type ShimNet,
@@ -50,7 +51,7 @@ export function quickjsPlatform(): Platform {
       killPidfd: host.killPidfd,
       takeDescriptor: host.takeDescriptor,
     },
-    mounts: host,
+    mounts,
     relays: {
       start: host.startRelay,
       redirect: host.redirectRelay,
@@ -64,6 +65,22 @@ export function quickjsPlatform(): Platform {
     openTerminalPeer: host.openTerminalPeer,
   };
 }
+
+/** What is mounted must be known to whoever is to undo it. */
+const mounts: Mounts = {
+  mount(source, target, type, flags, data, directory) {
+    beforeEffect();
+    host.mount(source, target, type, flags, data, directory);
+  },
+  unmount: host.unmount,
+  openInRoot: host.openInRoot,
+  userNamespace: host.userNamespace,
+  attachIdMapped(source, target, userns) {
+    beforeEffect();
+    host.attachIdMapped(source, target, userns);
+  },
+  attachLoop: host.attachLoop,
+};
 
 const keeping: Keeping = {
   keeper: host.keeper,

@@ -1,13 +1,15 @@
 // `-adopt start`: a new shim takes the containers of one over that was killed together with its keeper, or that its keeper has given up (docs/state.md). What
 // is known of them are the records in the bundle; what was open there is opened again. holdfastd asks for it. Called by cmd/shim/main.ts, in the bundle.
 import { joinCgroup } from "../cgroup/cgroup.ts";
+import { reopenSpill } from "../events/spill.ts";
 import { errorText } from "../log/log.ts";
 import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
 import { readState } from "../platform/state-log.ts";
 import { openIdentified } from "../reaper/process-stat.ts";
 import { readBundleFile } from "../runc/bundle-file.ts";
 import { readJournal, removeReaped } from "../task/journal.ts";
-import type { ContainerRecord, ExecRecord } from "../task/records.ts";
+import type { ProcessRecord } from "../task/process.ts";
+import { type ContainerRecord, type ExecRecord, isUndone } from "../task/records.ts";
 import { Reopening } from "../task/reopen.ts";
 import type { Arguments } from "./args.ts";
 import { readyConfig, servingWith } from "./bootstrap.ts";
@@ -103,33 +105,49 @@ async function takeAll(platform: Platform, { config, self, records }: Estate): P
     throw new Error(`the shim lives, and does not serve: pid ${self.shim.pid}`);
   const kept = await takeFromKeeper(platform, self.keeper, config, records);
   const warnings: string[] = [];
-  const reopening = new Reopening(platform, config.bundle, pidsIn(records, text.decode), (line) =>
-    warnings.push(line),
-  );
+  const warn = (line: string): void => void warnings.push(line);
+  const reopening = new Reopening(platform, config.bundle, pidsIn(records, text.decode), warn);
   const taken = new Map<string, Uint8Array>();
   for (const [key, content] of kept ?? records) {
-    const changed = reopened(key, text.decode(content), reopening, kept !== undefined);
-    // Connections have ended with those who held them, and their calls; so have files without a name.
+    const isSpill = kept === undefined && key === "spill";
+    const changed = isSpill
+      ? waitingEvents(platform, text.decode(content), warn)
+      : reopened(key, text.decode(content), reopening, kept !== undefined);
+    // Connections have ended with those who held them, and their calls.
     if (changed !== undefined) taken.set(key, text.encode(changed));
-    else if (isLasting(key, kept !== undefined)) taken.set(key, content);
+    else if (key.startsWith("event ") || key.startsWith("deleted ") || (key === "spill" && !isSpill))
+      taken.set(key, content);
   }
   for (const line of warnings) platform.fds.write(2, text.encode(`${line}\n`));
   return taken;
 }
 
-function isLasting(key: string, isKept: boolean): boolean {
-  return key.startsWith("event ") || key.startsWith("deleted ") || (isKept && key === "spill");
+/** The record of the file in which events wait; undefined if it cannot be had any more. */
+function waitingEvents(platform: Platform, json: string, warn: (line: string) => void): string | undefined {
+  try {
+    return JSON.stringify(reopenSpill(platform, JSON.parse(json)));
+  } catch (error) {
+    warn(`events that waited on the disk are lost: ${errorText(error)}`);
+    return undefined;
+  }
 }
 
 /** undefined for a record without processes. */
 function reopened(key: string, json: string, reopening: Reopening, isKept: boolean): string | undefined {
   if (key.startsWith("container ")) {
     const record = JSON.parse(json) as ContainerRecord;
-    return JSON.stringify({ ...record, init: reopening.process(record.init, isKept) });
+    const init = isUndone(record) ? unopened(record.init) : reopening.process(record.init, isKept);
+    return JSON.stringify({ ...record, init });
   }
   if (!key.startsWith("exec ")) return undefined;
   const record = JSON.parse(json) as ExecRecord;
-  return JSON.stringify({ ...record, process: reopening.process(record.process, isKept) });
+  const process = isUndone(record) ? unopened(record.process) : reopening.process(record.process, isKept);
+  return JSON.stringify({ ...record, process });
+}
+
+/** Of what is made again nothing is wanted. */
+function unopened(record: ProcessRecord): ProcessRecord {
+  return { ...record, pid: 0, pidfd: -1, stdio: undefined };
 }
 
 function pidsIn(records: Records, decode: (bytes: Uint8Array) => string): number[] {
@@ -160,13 +178,10 @@ async function takeFromKeeper(
       throw new Error(`its keeper is at work: pid ${keeper.pid}`);
     const taken = new Map<string, Uint8Array>();
     for (const [key, content] of records) {
-      if (!key.startsWith("container ") && !key.startsWith("exec ") && key !== "spill")
-        taken.set(key, content);
-      else
-        taken.set(
-          key,
-          text.encode(JSON.stringify(takeIn(platform, pidfd, JSON.parse(text.decode(content))))),
-        );
+      const hasDescriptors = key.startsWith("container ") || key.startsWith("exec ") || key === "spill";
+      const record: unknown = hasDescriptors ? JSON.parse(text.decode(content)) : {};
+      if (!hasDescriptors || isUndone(record ?? {})) taken.set(key, content);
+      else taken.set(key, text.encode(JSON.stringify(takeIn(platform, pidfd, record))));
     }
     const ended = new Promise<void>((resolve) => fds.watch(pidfd, resolve));
     processes.killPidfd(pidfd, SIGKILL);

@@ -9,7 +9,7 @@ import type { Platform } from "../platform/platform.ts";
 import { readSpec } from "../runc/bundle.ts";
 import { readOptions } from "../runc/options.ts";
 import type { Arguments } from "./args.ts";
-import { type Legacy, type ServeConfig, serve } from "./serve.ts";
+import { inodeAt, type Legacy, type ServeConfig, serve } from "./serve.ts";
 import { SERVED_SIGNALS } from "./signals.ts";
 import { bindSocket, hasOnlyVersion3, socketPath } from "./socket.ts";
 
@@ -101,7 +101,7 @@ export function readyConfig(platform: Platform, args: Arguments, former: ServeCo
   const { environment } = platform.self;
   const keeper = former.wantsKeeper && isKeeperWanted(environment, {}) ? keeperOf(platform) : 0;
   const own = configOf(platform, args, { params: undefined, options: undefined });
-  return { ...former, ...own, keeper };
+  return { ...former, ...own, keeper, socketInode: inodeAt(platform, former.socket) };
 }
 
 function keeperOf({ keeping }: Platform): number {

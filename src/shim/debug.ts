@@ -41,13 +41,15 @@ export class Debug {
   async upgrade({ program }: UpgradeRequest, call: CallContext): Promise<UpgradeResponse> {
     const { keeping, self } = this.#platform;
     if (call.isResumed) {
-      if ((keeping.keeper()?.failedExecutions ?? 0) > 0) {
+      const keeper = keeping.keeper();
+      if ((keeper?.failedExecutions ?? 0) > 0) {
         throw new TtrpcError(
           Code.ABORTED,
           "the program could not go on: the one that was there before serves",
         );
       }
-      return { version: VERSION, pid: self.pid() };
+      // Else the shim was killed before it came to it.
+      if (keeper?.isExecuted) return { version: VERSION, pid: self.pid() };
     }
     try {
       return await this.#sources.upgrade(program || (self.argv[0] ?? ""));

@@ -52,7 +52,7 @@ export async function deleteContainer(
   const exit =
     journal?.exit ??
     (await attempt("failed to read what the keeper has reaped", () =>
-      readReaped(platform, bundle, pid ?? 0),
+      readReaped(platform, journal?.home ?? bundle, pid ?? 0),
     ));
   // Without a recorded exit the container was alive until now: it died by the runtime's hand.
   const { status = 128 + SIGKILL, at = platform.clock.realtimeNs() } = exit ?? {};

@@ -2,7 +2,7 @@
 // cmd/shim/main.ts in a process that the keeper has made.
 import { isSystemError, type Keeper, type Platform } from "../platform/platform.ts";
 import { readState } from "../platform/state-log.ts";
-import type { ContainerRecord, ExecRecord } from "../task/records.ts";
+import { isUndone } from "../task/records.ts";
 import { recordCrash } from "./crash.ts";
 import { type ServeConfig, serve } from "./serve.ts";
 import { STATE_IS_READABLE } from "./succession.ts";
@@ -68,11 +68,6 @@ function knownDescriptors({ text }: Platform, records: ReadonlyMap<string, Uint8
     }
   }
   return found;
-}
-
-/** What was being made when the shim died is made again, with descriptors of its own. */
-function isUndone(record: Partial<ContainerRecord & ExecRecord>): boolean {
-  return record.isMade === false || (record.container !== undefined && record.process?.state === "starting");
 }
 
 function collect(value: unknown, found: number[]): void {

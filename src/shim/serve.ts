@@ -34,6 +34,8 @@ export interface ServeConfig extends OwnProcessConfig {
   /** The bound socket's descriptor and path. */
   readonly listener: number;
   readonly socket: string;
+  /** Of the socket's file, while this shim, or an earlier one that it goes on for, has it: another's may come to stand there. */
+  readonly socketInode?: number;
   /** The daemon's events socket; empty for none. */
   readonly eventsAddress: string;
   /** Whether it is to have a keeper, where one can be had. */
@@ -49,7 +51,9 @@ export interface Legacy {
 }
 
 /** Turns this process into the shim, from where an earlier one was if it has left something. Returns at once; the loop does the rest. */
-export function serve(platform: Platform, config: ServeConfig, legacy?: Legacy): void {
+export function serve(platform: Platform, asked: ServeConfig, legacy?: Legacy): void {
+  // Looked at once, by the first of a row of shims: before anybody can replace it.
+  const config = { ...asked, socketInode: asked.socketInode ?? inodeAt(platform, asked.socket) };
   const log = prepareProcess(platform, config, legacy !== undefined && !legacy.isAdopted);
   const keeper = config.keeper > 0 ? platform.keeping.keeper() : null;
   const records = openRecords(platform, config, keeper, legacy?.records);
@@ -58,6 +62,11 @@ export function serve(platform: Platform, config: ServeConfig, legacy?: Legacy):
   if (legacy !== undefined) shim.takeOver(legacy.records);
   if (keeper !== null) shim.heed(keeper);
   log.debug("shim serves", { socket: config.socket, pid: platform.self.pid() });
+}
+
+/** -1 if there is nothing. */
+export function inodeAt({ files }: Platform, path: string): number {
+  return files.stat(path)?.inode ?? -1;
 }
 
 /** The records, which from now on are written before anything can be seen from outside. */
@@ -93,8 +102,6 @@ class Shim {
   readonly #hasAdopted: boolean;
   readonly #idle: Idle;
   readonly #lifetime: Lifetime;
-  /** The socket's own, before anybody can replace it. */
-  readonly #inode: number | undefined;
   #listener: { close(): void } | undefined;
   #isLeaving = false;
 
@@ -106,19 +113,19 @@ class Shim {
     keeper: Keeper | null,
     hasAdopted: boolean,
   ) {
-    const { clock, files } = platform;
+    const { clock } = platform;
     const { namespace, bundle, eventsAddress } = config;
     this.#platform = platform;
     this.#config = config;
     this.#log = log;
     this.#hasAdopted = hasAdopted;
     this.#reaper = new Reaper(platform);
-    const address = { namespace, address: eventsAddress, directory: bundle };
+    const spill = { directory: bundle, isKept: config.isAdoptable === true };
+    const address = { namespace, address: eventsAddress, spill };
     this.#events = new Publisher(platform, log, address, records);
     this.#idle = new Idle(platform);
     this.#calls = new CallRecords(records);
     this.#server = new TtrpcServer(clock, this.#observer(), this.#calls);
-    this.#inode = files.stat(config.socket)?.inode;
     this.#lifetime = new Lifetime(clock, () => this.#leave());
     this.#service = this.#makeService(records);
     this.#debug = this.#makeDebug(records, keeper);
@@ -241,7 +248,7 @@ class Shim {
     const config = this.#config;
     const events = this.#events;
     // First the name: whoever starts a shim from here on makes a socket of its own, and must find this one's place free, or keep its own.
-    if (platform.files.stat(config.socket)?.inode === this.#inode) platform.files.remove(config.socket);
+    if (inodeAt(platform, config.socket) === config.socketInode) platform.files.remove(config.socket);
     failpoint("leave:unnamed");
     this.#listener?.close();
     events.hurry();

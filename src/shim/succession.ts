@@ -52,13 +52,20 @@ export class Succession {
     const program = platform.fds.openProgram(path);
     await this.#settle();
     failpoint("upgrade:settled");
-    if (this.#keeper > 0) platform.keeping.haveExecuted(program);
+    if (this.#isKept()) platform.keeping.haveExecuted(program);
     try {
-      return platform.keeping.execute(program, false);
+      // Its keeper was killed meanwhile: this process becomes the next one.
+      return platform.keeping.execute(program, this.#keeper > 0);
     } catch (error) {
       this.#goOn();
+      platform.fds.close(program);
       throw error;
     }
+  }
+
+  /** Whether its keeper lives. */
+  #isKept(): boolean {
+    return this.#keeper > 0 && this.#parts.platform.self.parentPid() === this.#keeper;
   }
 
   /** The keeper was killed: what is left becomes it, and the parent of everything stays the same process. */
@@ -83,11 +90,14 @@ export class Succession {
     log.warning("the keeper was killed: another one takes its place");
     await this.#settle();
     failpoint("keeper:gone");
+    let program = -1;
     try {
-      platform.keeping.execute(platform.fds.openProgram("/proc/self/exe"), true);
+      program = platform.fds.openProgram("/proc/self/exe");
+      platform.keeping.execute(program, true);
     } catch (error) {
       // It serves on without one.
       this.#goOn();
+      if (program >= 0) platform.fds.close(program);
       log.error("no keeper could be made", { error: errorText(error) });
     }
   }

@@ -333,9 +333,11 @@ export class Output {
     this.#overflow?.close();
     const fd = this.#sinkFd;
     this.#sinkFd = -1;
-    if (fd >= 0) this.#changed();
-    if (this.#sink.kind === "pipe" && fd === this.#sink.fd) this.#sink.close();
-    else if (fd >= 0) this.#platform.fds.close(fd);
+    if (fd >= 0) {
+      this.#changed();
+      if (this.#sink.kind === "pipe" && fd === this.#sink.fd) this.#sink.close();
+      else this.#platform.fds.close(fd);
+    }
     this.#closeReader();
   }
 

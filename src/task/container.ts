@@ -409,7 +409,7 @@ export class Container {
       runtime: { binary, root, systemdCgroup },
       pid: this.init.pid,
       ...(exit && { exit }),
-      ...(isAdoptable && { home }),
+      ...((isAdoptable || home !== this.bundle) && { home }),
     };
     writeJournal(this.#context.platform, this.bundle, entry);
   }

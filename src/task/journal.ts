@@ -21,7 +21,7 @@ export interface JournalEntry {
     /** Nobody knows how it ended. */
     readonly isUnknown?: boolean | undefined;
   };
-  /** The bundle in which the shim has its records, where it may be adopted: in a pod, the first one's. */
+  /** The bundle in which the shim has its records, and its keeper leaves what it reaps: in a pod, the first one's. */
   readonly home?: string;
 }
 
@@ -54,12 +54,13 @@ export function readJournal(platform: Platform, bundle: string): Partial<Journal
 }
 
 /**
- * How the process `pid` ended after its shim had been given up; undefined if its keeper has not said so. Throws an Error if there is something at the
- * file's place that is no such file.
+ * How the process `pid` ended whose shim had been given up; undefined if its keeper has not said so. `bundle` is the one in which the shim was started. Throws
+ * an Error if there is something at the file's place that is no such file.
  */
 export function readReaped(platform: Platform, bundle: string, pid: number): JournalEntry["exit"] {
   const lines = (readBundleFile(platform, bundle, REAPED) ?? "").split("\n").map((line) => line.split(" "));
-  const [, status, at] = lines.findLast(([reaped]) => reaped === String(pid)) ?? [];
+  // The first of that number: once it is reaped the number may be another's.
+  const [, status, at] = lines.find(([reaped]) => reaped === String(pid)) ?? [];
   return readExit({ status: Number(status), at }).exit;
 }
 

@@ -30,6 +30,8 @@ export interface ProcessRecord extends StdioConfig {
   readonly exit?:
     | { readonly status: number; readonly at: string; readonly isUnknown?: boolean | undefined }
     | undefined;
+  /** What is told of an exec whose start came to nothing. */
+  readonly failed?: { readonly status: number; readonly at: string } | undefined;
   readonly identity?: Identity | undefined;
   /** How it ended while there was no shim, for one that was adopted. */
   readonly lost?:
@@ -89,11 +91,18 @@ export class Process {
       pid: this.pid,
       pidfd: death === undefined ? (this.#child?.pidfd ?? -1) : -1,
       exit: death && { status: death.status, at: String(death.at), isUnknown: death.isUnknown },
+      failed: this.#failure(),
       identity: this.#identity,
       size: this.size,
       isStdinClosed: this.#isStdinClosed,
       stdio: this.stdio?.record(),
     };
+  }
+
+  #failure(): ProcessRecord["failed"] {
+    const answer = this.#answer;
+    if (this.#state !== "created" || answer === undefined || answer instanceof TtrpcError) return undefined;
+    return { status: answer.status, at: String(answer.at) };
   }
 
   /** Goes on where an earlier shim's process was; `child` and `stdio` are those that were taken over. */
@@ -104,6 +113,8 @@ export class Process {
     this.stdio = stdio;
     this.#child = child;
     this.#identity = record.identity;
+    const { failed } = record;
+    if (failed !== undefined) this.#answer = { status: failed.status, at: BigInt(failed.at) };
     if (record.exit === undefined) {
       void child?.exited.then(() => this.stdio?.processEnded());
       return;
@@ -222,8 +233,8 @@ export class Process {
   /** A start came to nothing: the process is as it was before. Who waits for an exec gets `exit`, as no other will come. */
   startFailed(exit?: ProcessExit): void {
     this.#state = next(this.kind, "startFailed", this.#state);
-    this.#changed();
     if (exit !== undefined && this.#state === "created") this.#settle(exit);
+    this.#changed();
   }
 
   exited(exit: ProcessExit): void {

@@ -37,6 +37,14 @@ export interface ExecRecord {
   readonly pidFile?: string | undefined;
 }
 
+/** What was being made when its shim died: it is made again, with descriptors of its own. */
+export function isUndone(record: MaybeMade): boolean {
+  return record.isMade === false || (record.container !== undefined && record.process?.state === "starting");
+}
+
+/** What tells it, of a container's record or an exec's. */
+type MaybeMade = Partial<Pick<ContainerRecord, "isMade"> & Pick<ExecRecord, "container" | "process">>;
+
 export function containerKey(id: string): string {
   return `container ${id}`;
 }

@@ -6,6 +6,7 @@ import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { CheckpointOptions, ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
 import { withOutput } from "../cgroup/metrics-writer.ts";
+import { errorText } from "../log/log.ts";
 import { SIGKILL } from "../platform/platform.ts";
 import type { CallContext } from "../ttrpc/definition.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -114,16 +115,20 @@ export class TaskService {
     const again = this.#deletes.get(key);
     if (again !== undefined) return deleteAnswer(again);
     const [container, process] = this.#find(request);
-    const gone = (): void => this.#remember(key, { pid: process.pid, exit: process.exit });
+    const gone = (): void => {
+      this.#remember(key, { pid: process.pid, exit: process.exit });
+      if (request.execId === "") this.#remove(request.id);
+    };
     try {
       await (request.execId === "" ? container.delete(gone) : container.deleteExec(process, gone));
     } catch (error) {
-      // Two Deletes at once: the one that came second found it done.
       const answer = this.#deletes.get(key);
-      if (answer !== undefined) return deleteAnswer(answer);
-      throw error;
+      if (answer === undefined) throw error;
+      // Of two Deletes at once the second finds it done. What else comes now is a fault in letting go of it.
+      if (!(error instanceof TtrpcError))
+        this.#context.log.error("internal error", { id: request.id, error: errorText(error) });
+      return deleteAnswer(answer);
     }
-    if (request.execId === "") this.#remove(request.id);
     return deleteAnswer({ pid: process.pid, exit: process.exit });
   }
 

@@ -22,6 +22,8 @@ export interface Report {
   readonly daemon: string;
   readonly runtime: string;
   readonly seconds: number;
+  /** How many of the lives were lived on which commit. */
+  readonly commits: Readonly<Record<string, number>>;
   readonly did: Readonly<Record<string, number>>;
   readonly checked: Readonly<Record<string, number>>;
   readonly failed: readonly string[];
@@ -40,12 +42,22 @@ export class CampaignRun {
   readonly #did = new Map<string, number>();
   readonly #checked = new Map<string, number>();
   readonly #failed: string[] = [];
+  #isCutShort = false;
 
   constructor(name: string, { seed, lives }: Length) {
     this.#name = name;
     this.seed = seed;
     this.lives = lives;
     this.random = new Random(seed);
+  }
+
+  /** Whether somebody wants it to end. A campaign that looks here begins no further life then, and counts those that it has. */
+  get isCutShort(): boolean {
+    return this.#isCutShort;
+  }
+
+  cutShort(): void {
+    this.#isCutShort = true;
   }
 
   did(what: string, count = 1): void {
@@ -67,18 +79,20 @@ export class CampaignRun {
     return this.#failed.length > 0;
   }
 
-  report(daemon: string, runtime: string): Report {
+  report(daemon: string, runtime: string, commit: string): Report {
     const settings = [
       daemon === "holdfastd" ? "HOLDFAST_TEST_DAEMON=holdfastd " : "",
       runtime === "io.containerd.holdfast.v2" ? "" : `HOLDFAST_TEST_RUNTIME=${runtime} `,
     ].join("");
+    const lives = this.#isCutShort ? (this.#did.get("lives") ?? this.lives) : this.lives;
     return {
       campaign: this.#name,
       seed: this.seed,
-      lives: this.lives,
+      lives,
       daemon,
       runtime,
       seconds: Math.round((performance.now() - this.#startedAt) / 100) / 10,
+      commits: { [commit]: lives },
       did: Object.fromEntries(this.#did),
       checked: Object.fromEntries(this.#checked),
       failed: this.#failed,
@@ -94,6 +108,7 @@ export function reportText(report: Report): string {
       .join(", ") || "nothing";
   return [
     `${report.campaign}: seed ${report.seed}, ${report.lives} lives, ${report.daemon}, ${report.runtime}, ${report.seconds} s`,
+    `  commits  ${counts(report.commits)}`,
     `  did      ${counts(report.did)}`,
     `  checked  ${counts(report.checked)}`,
     ...(report.failed.length === 0

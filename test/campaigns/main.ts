@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { daemonKind, runtimeName } from "../harness/runtime.ts";
 import { type Campaign, CampaignRun, type Report, reportText } from "./campaign.ts";
 import { campaigns } from "./catalogue.ts";
+import { checkedOut } from "./commit.ts";
 import { appendReport, piecesToCome, readReports, sumOf } from "./pieces.ts";
 
 /** The tests of test/failures at their full size: no seed, and no report of their own. */
@@ -34,14 +35,24 @@ function numberOf(flag: string, value: string | undefined): number | undefined {
   return number;
 }
 
+/** SIGINT ends a campaign between two lives, where it can be ended, and what was done is reported; a second one ends it there and then. */
+let isStopped = false;
+
 async function runOne(campaign: Campaign, seed: number, lives: number): Promise<Report> {
+  const commit = checkedOut();
   const run = new CampaignRun(campaign.name, { seed, lives });
+  const stop = (): void => {
+    isStopped = true;
+    run.cutShort();
+  };
+  process.once("SIGINT", stop);
   try {
     await campaign.run(run);
   } catch (error) {
     run.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
-  return run.report(daemonKind, runtimeName);
+  process.off("SIGINT", stop);
+  return run.report(daemonKind, runtimeName, commit);
 }
 
 function runFailures(): boolean {
@@ -88,11 +99,12 @@ for (const campaign of campaigns.filter(({ name }) => wanted(name))) {
   const pieces =
     values.pieces === undefined ? [whole] : piecesToCome(readReports(values.pieces), kind, whole);
   for (const piece of pieces) {
+    if (isStopped) break;
     const report = await runOne(campaign, piece.seed, piece.lives);
     console.log(reportText(report));
     for (const file of [values.report, values.pieces]) if (file !== undefined) appendReport(file, report);
     failed ||= report.failed.length > 0;
   }
 }
-if (wanted(FAILURES) && !runFailures()) failed = true;
+if (wanted(FAILURES) && !isStopped && !runFailures()) failed = true;
 process.exit(failed ? 1 : 0);

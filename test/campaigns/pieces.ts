@@ -51,6 +51,7 @@ export function sumOf(reports: readonly Report[]): Report[] {
         ...sum,
         lives: sum.lives + report.lives,
         seconds: Math.round((sum.seconds + report.seconds) * 10) / 10,
+        commits: added(sum.commits ?? {}, report.commits ?? {}),
         did: added(sum.did, report.did),
         checked: added(sum.checked, report.checked),
         failed: [...sum.failed, ...report.failed.map((text) => `seed ${report.seed}: ${text}`)],

@@ -46,9 +46,9 @@ export const soak: Campaign = {
         files: readdirSync(place.bundle("pod")).length,
       });
       const warm = Math.ceil(run.lives / 4);
-      for (let n = 0; n < warm; n++) await life(n);
+      for (let n = 0; n < warm && !run.isCutShort; n++) await life(n);
       const before = look();
-      for (let n = warm; n < run.lives; n++) await life(n);
+      for (let n = warm; n < run.lives && !run.isCutShort; n++) await life(n);
       const after = look();
       run.check(
         "memory",

@@ -27,7 +27,7 @@ function bench() {
   const publisher = new Publisher(
     { clock, net: net as never, files: {} as Files, fds: {} as Descriptors, text: {} as Text },
     log,
-    { namespace: "n", address: "/events", directory: "/bundle" },
+    { namespace: "n", address: "/events", spill: { directory: "/bundle", isKept: false } },
   );
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += 250) {

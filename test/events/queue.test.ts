@@ -5,9 +5,15 @@ import type { PendingEvent } from "../../src/events/pending-event.ts";
 import { EventQueue } from "../../src/events/queue.ts";
 import type { Log } from "../../src/log/log.ts";
 import type { Descriptors, Files, Text } from "../../src/platform/platform.ts";
+import { type Content, noRecords, type Records } from "../../src/platform/state-log.ts";
 
-/** One file without a name, with an end to write to and an end to read from. */
-function queueOverMemory(): { queue: EventQueue; opened: () => number } {
+/** One file without a name, with an end to write to and an end to read from */
+function queueOverMemory(records: Records = noRecords): {
+  queue: EventQueue;
+  /** Another one, with the same files. */
+  next: (records: Records) => EventQueue;
+  opened: () => number;
+} {
   let content = Buffer.alloc(0);
   let read = 0;
   let opened = 0;
@@ -17,7 +23,10 @@ function queueOverMemory(): { queue: EventQueue; opened: () => number } {
       read = 0;
       return ++opened;
     },
-    openRead: () => ++opened,
+    openRead: () => {
+      read = 0;
+      return ++opened;
+    },
     close: () => void opened--,
     write: (_fd, bytes) => {
       content = Buffer.concat([content, bytes]);
@@ -40,7 +49,9 @@ function queueOverMemory(): { queue: EventQueue; opened: () => number } {
     files: { remove: silent } as unknown as Files,
     text: text as Text,
   };
-  return { queue: new EventQueue(platform, log, "/bundle"), opened: () => opened };
+  const next = (records: Records): EventQueue =>
+    new EventQueue(platform, log, { directory: "/bundle", isKept: false }, records);
+  return { queue: next(records), next, opened: () => opened };
 }
 
 const event = (topic: string, bytes = 10_000, key = ""): PendingEvent => ({
@@ -86,4 +97,42 @@ test("of events with one key one waits, and the next one does when that has gone
   assert.equal(take(queue), "oom");
   queue.push(event("oom", 10, "oom c"));
   assert.equal(queue.size, 2);
+});
+
+class KeptRecords implements Records {
+  readonly live = new Map<string, () => Content>();
+
+  put(key: string, produce: () => Content): void {
+    this.live.set(key, produce);
+  }
+
+  changed(): void {}
+
+  remove(key: string): void {
+    this.live.delete(key);
+  }
+
+  written(): Map<string, Uint8Array> {
+    const bytesOf = (content: Content): Uint8Array =>
+      typeof content === "string" ? new TextEncoder().encode(content) : content;
+    return new Map([...this.live].map(([key, produce]) => [key, bytesOf(produce())]));
+  }
+}
+
+test("a successor that has taken all events out of the file leaves no record of it: its descriptors' numbers are soon another's", () => {
+  const records = new KeptRecords();
+  const { queue, next, opened } = queueOverMemory(records);
+  for (let index = 0; index < 14; index++) queue.push(event(String(index)));
+  for (let index = 0; index < 11; index++) take(queue);
+  assert.ok(records.live.has("spill"));
+  const before = records.written();
+  assert.equal(opened(), 2);
+  const successor = next(records);
+  successor.takeOver(before);
+  assert.deepEqual(successor.topics(), ["11", "12", "13"]);
+  assert.equal(opened(), 0, "its file is closed");
+  assert.deepEqual(
+    [...records.live.keys()].filter((key) => !key.startsWith("event ")),
+    [],
+  );
 });

@@ -1,13 +1,13 @@
 // Shim and keeper are both killed and the container lives on: `-adopt start` has another shim take it over, with what can be opened again.
 import assert from "node:assert/strict";
-import { openSync } from "node:fs";
+import { openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { type BundleSpec, Playground, type StartOptions } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { makeFifo, OutputFifos } from "../harness/fifo.ts";
 import { keeperOf, killForGood } from "../harness/keeper.ts";
-import { isRunning } from "../harness/processes.ts";
+import { catches, isRunning } from "../harness/processes.ts";
 import { ShimClient } from "../harness/shim-client.ts";
 
 const place = await Playground.create();
@@ -98,6 +98,55 @@ for (const [name, options] of [
     void stdin;
   });
 }
+
+test("a shim that dies where it would take its dead keeper's place leaves a container that can be adopted", async () => {
+  const id = "keeperless";
+  const before = await shimOf(
+    id,
+    { args: ["until-signal", "TERM=42"] },
+    { env: { HOLDFAST_ADOPT: "on", HOLDFAST_FAILPOINT: "keeper:gone" } },
+  );
+  await before.create(id, place.bundle(id));
+  await before.start(id);
+  const { pid } = await before.state(id);
+  await eventually("the trap", () => catches(pid, 15));
+  const { shimPid } = await before.connect(id);
+  const keeper = keeperOf(shimPid);
+  assert.ok(keeper !== undefined);
+  process.kill(keeper, "SIGKILL");
+  await eventually("the shim's death", () => !isRunning(shimPid));
+  before.close();
+  const shim = await adopt(id);
+  assert.equal((await shim.state(id)).pid, pid);
+  await shim.kill(id, 15);
+  assert.equal((await shim.wait(id)).exitStatus, 42);
+  await shim.delete(id);
+  await place.forget(shim, id);
+});
+
+test("events that waited on the disk while the daemon was away reach it from the shim that adopts", async () => {
+  const id = "many-events";
+  const before = await shimOf(id, { args: ["sleep", "1000"] });
+  await before.create(id, place.bundle(id));
+  await before.start(id);
+  await eventually("its start", () => eventsOf(id).includes("start"));
+  await place.events.close();
+  // More than memory has room for.
+  const execs = Array.from({ length: 60 }, (_, n) => `${n}-${"x".repeat(4000)}`);
+  for (const exec of execs) await before.exec(id, exec, ["true"]);
+  const spilled = (await before.dump()).events.at(-1);
+  assert.match(spilled ?? "", /more in a file/);
+  await kill(before, id);
+  const shim = await adopt(id);
+  await place.events.open();
+  await eventually("the last of them", () => eventsOf(id).length >= 2 + execs.length);
+  assert.deepEqual(eventsOf(id), ["create", "start", ...execs.map((exec) => `exec-added ${exec}`)]);
+  await eventually("the file to be gone", () =>
+    readdirSync(place.bundle(id)).every((name) => !name.startsWith("holdfast.events")),
+  );
+  await place.endContainer(shim, id);
+  await place.forget(shim, id);
+});
 
 test("nothing is left behind", async () => {
   assert.equal(await place.leftovers(), "");

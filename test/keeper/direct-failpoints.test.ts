@@ -1,12 +1,14 @@
 // The shim, or its keeper, is killed at every named place of its code, in the middle of one container's whole life: the life goes on as if nothing had
 // been. Where these places are is told by HOLDFAST_FAILPOINT (docs/reliability.md).
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Status } from "../../src/api/generated/process.ts";
 import { Playground } from "../harness/direct-shim.ts";
+import { eventually } from "../harness/eventually.ts";
 import { shimOver } from "../harness/keeper.ts";
+import { isRunning } from "../harness/processes.ts";
 import { liveWhole } from "./whole-life.ts";
 
 const place = await Playground.create();
@@ -87,6 +89,76 @@ test("several requests that one read had written down are all answered by the ne
   await shim.kill(id, 9);
   assert.equal((await waiting).exitStatus, 137);
   await shim.delete(id);
+  await place.forget(shim, id);
+});
+
+for (const failpoint of ["Start:response", "publish/tasks/exit", "Delete:request", "runc delete:done"]) {
+  test(`a container with a logger, killed at ${failpoint}, is gone with its Delete, and its shim with the Shutdown`, async () => {
+    const id = `logged-${failpoint.replace(/\W/g, "-")}`;
+    const logger = join(place.directory, "logger");
+    writeFileSync(logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >>${place.directory}/log-$CONTAINER_ID\n`);
+    chmodSync(logger, 0o755);
+    const shim = await place.shim(
+      id,
+      { args: ["sh", "-c", "echo hello; exit 3"] },
+      { env: { HOLDFAST_FAILPOINT: failpoint } },
+    );
+    await shim.create(id, place.bundle(id), { stdout: `binary://${logger}` });
+    await shim.exec(id, "never-started", ["true"]);
+    await shim.start(id);
+    assert.equal((await shim.wait(id)).exitStatus, 3);
+    assert.equal((await shim.delete(id)).exitStatus, 3);
+    assert.equal(readFileSync(join(place.directory, `log-${id}`), "utf8"), "hello\n");
+    const { pid, deaths, containers } = await shim.dump();
+    assert.deepEqual({ deaths, containers }, { deaths: 1, containers: [] });
+    await place.forget(shim, id);
+    await eventually("its shim's end", () => !isRunning(pid));
+  });
+}
+
+for (const [index, failpoint] of ["relay:read", "relay:moved", "relay:moved#2,relay:moved"].entries()) {
+  test(`what is printed to a file is never in the shim's memory alone: nothing is lost at ${failpoint}`, async () => {
+    const id = `filed-${index}`;
+    const path = join(place.directory, `${id}.log`);
+    const shim = await place.shim(
+      id,
+      { args: ["sh", "-c", "yes a | head -c 300000 & yes b | head -c 300000 >&2; wait; exit 3"] },
+      { env: { HOLDFAST_FAILPOINT: failpoint } },
+    );
+    // One file for both, as in a log.
+    await shim.create(id, place.bundle(id), { stdout: `file://${path}`, stderr: `file://${path}` });
+    await shim.start(id);
+    assert.equal((await shim.wait(id)).exitStatus, 3);
+    await shim.delete(id);
+    const text = readFileSync(path, "latin1");
+    const counts = ["a", "b", "\n"].map((letter) => text.split(letter).length - 1);
+    assert.deepEqual([text.length, ...counts], [600_000, 150_000, 150_000, 300_000]);
+    // A pipe's bytes do not come by the shim's memory.
+    assert.equal((await shim.dump()).deaths, failpoint === "relay:read" ? 0 : failpoint.split(",").length);
+    await place.forget(shim, id);
+  });
+}
+
+test("a terminal's output to a file passes through the shim's memory: what was there when it died is lost, and nothing else", async () => {
+  const id = "filed-terminal";
+  const path = join(place.directory, `${id}.log`);
+  const shim = await place.shim(
+    id,
+    { args: ["sh", "-c", "stty -opost; seq 1 20000; exit 3"], terminal: true },
+    { env: { HOLDFAST_FAILPOINT: "relay:read#2" } },
+  );
+  await shim.create(id, place.bundle(id), { stdout: `file://${path}`, terminal: true });
+  await shim.start(id);
+  assert.equal((await shim.wait(id)).exitStatus, 3);
+  await shim.delete(id);
+  assert.equal((await shim.dump()).deaths, 1);
+  const whole = Array.from({ length: 20_000 }, (_, n) => `${n + 1}\n`).join("");
+  const text = readFileSync(path, "latin1");
+  let same = 0;
+  while (same < text.length && text[same] === whole[same]) same++;
+  const lost = whole.length - text.length;
+  assert.ok(lost > 0 && lost <= 32 << 10, `${lost} bytes are lost`);
+  assert.equal(text.slice(same), whole.slice(same + lost), "after them it goes on");
   await place.forget(shim, id);
 });
 

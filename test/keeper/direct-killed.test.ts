@@ -196,6 +196,23 @@ test("a container that has ended, and one of its execs, are what they were when 
   await place.forget(shim, "over");
 });
 
+test("who waits for an exec whose start has failed is answered after the shim's death too", {
+  timeout: 60_000,
+}, async () => {
+  const id = "failed-exec";
+  const shim = await place.shim(id, { args: ["sleep", "1000"] });
+  await shim.create(id, place.bundle(id));
+  await shim.start(id);
+  await shim.exec(id, "e", ["/no/such/program"]);
+  await assert.rejects(shim.start(id, "e"));
+  assert.equal((await shim.wait(id, "e")).exitStatus, 255);
+  await kill(shim, id);
+  assert.equal((await shim.wait(id, "e")).exitStatus, 255);
+  await shim.delete(id, "e");
+  await place.endContainer(shim, id);
+  await place.forget(shim, id);
+});
+
 test("nothing is left behind", async () => {
   assert.equal(await place.leftovers(), "");
 });

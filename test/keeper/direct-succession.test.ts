@@ -8,7 +8,7 @@ import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { makeFifo, OutputFifos } from "../harness/fifo.ts";
 import { keeperOf } from "../harness/keeper.ts";
-import { isRunning } from "../harness/processes.ts";
+import { isRunning, parentOf, processInfo } from "../harness/processes.ts";
 import { refusal, type ShimClient } from "../harness/shim-client.ts";
 
 const place = await Playground.create();
@@ -112,6 +112,40 @@ test("a keeper that is killed is replaced by its shim, and the next death is mad
   process.kill(keeperOf(now) ?? 0, "SIGKILL");
   await eventually("another shim", async () => (await shimOf(shim, "keeperless")) !== now);
   await says("four");
+  await end();
+});
+
+test("an upgrade whose shim is killed before the other program has its place is done all the same", async () => {
+  const id = "upgraded-late";
+  const { shim, says, end } = await echo(id, { HOLDFAST_FAILPOINT: "upgrade:settled" });
+  const next = join(place.directory, `containerd-shim-${id}`);
+  copyFileSync(place.binary, next);
+  const { pid } = await shim.upgrade(next);
+  assert.equal(readlinkSync(`/proc/${pid}/exe`), next);
+  assert.equal((await shim.dump()).deaths, 1);
+  await says("after it");
+  await end();
+});
+
+test("an upgrade whose keeper is killed meanwhile is done without it, and there is another keeper", async () => {
+  const id = "upgraded-alone";
+  const { shim, says, end } = await echo(id, { HOLDFAST_FAILPOINT: "upgrade:settled=stop" });
+  const before = await shimOf(shim, id);
+  const keeper = keeperOf(before);
+  assert.ok(keeper !== undefined);
+  const next = join(place.directory, `containerd-shim-${id}`);
+  copyFileSync(place.binary, next);
+  const upgrading = shim.upgrade(next);
+  await eventually("the shim to stand still", () => processInfo(before)?.state === "T");
+  process.kill(keeper, "SIGKILL");
+  await eventually("its parent to be another", () => parentOf(before) !== keeper);
+  process.kill(before, "SIGCONT");
+  const { pid } = await upgrading;
+  assert.equal(readlinkSync(`/proc/${pid}/exe`), next);
+  assert.equal(keeperOf(pid), before, "the shim that was there is the keeper");
+  await says("after it");
+  process.kill(pid, "SIGKILL");
+  await says("after its death");
   await end();
 });
 

@@ -3,6 +3,30 @@ import type { Mutant } from "./mutant.ts";
 
 export const mutants: readonly Mutant[] = [
   {
+    what: "exits that nobody has taken are lost when a shim is given up",
+    file: "native/keeper.c",
+    text: "  leave_untaken();\n",
+    replacement: "",
+    tests: ["test/keeper/direct-given-up.test.ts"],
+    name: "an exit that the last of its shims had been handed",
+  },
+  {
+    what: "a keeper that gives up removes a name that is another's",
+    file: "native/keeper.c",
+    text: " && has_name(fd, address.sun_path)",
+    replacement: " && (has_name(fd, address.sun_path) || true)",
+    tests: ["test/keeper/direct-leaving.test.ts"],
+    name: "the name that another shim has taken is not removed",
+  },
+  {
+    what: "a file's bytes pass through the shim's memory",
+    file: "native/relay.c",
+    text: "  relay->splices = !relay->to_terminal;",
+    replacement: "  relay->splices = !relay->to_terminal && !relay->to_file;",
+    tests: ["test/keeper/direct-failpoints.test.ts"],
+    name: "what is printed to a file is never",
+  },
+  {
     what: "a busy stream keeps the others waiting",
     file: "native/relay.c",
     text: "for (int i = 0; i < MOVES_A_TURN && step == MOVED; i++)",

@@ -3,6 +3,14 @@ import type { Mutant } from "./mutant.ts";
 
 export const mutants: readonly Mutant[] = [
   {
+    what: "a sink that is closed is closed once more",
+    file: "src/stdio/output.ts",
+    text: "    if (fd >= 0) {\n      this.#changed();",
+    replacement: "    {\n      this.#changed();",
+    tests: ["test/keeper/direct-failpoints.test.ts"],
+    name: "a container with a logger, killed",
+  },
+  {
     what: "the last bytes go with the shim's own descriptor",
     file: "src/stdio/output.ts",
     text: "      this.#closeReader();\n      this.#lingerUntilRead(LINGER_FIRST);\n    } else {",

@@ -189,8 +189,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "no answer to Delete is kept",
     file: "src/task/service.ts",
-    text: "=> this.#remember(key, { pid: process.pid, exit: process.exit });",
-    replacement: "=> {};",
+    text: "this.#remember(key, { pid: process.pid, exit: process.exit });",
+    replacement: "",
     tests: [ends],
     name: "a client that asks twice for a Delete",
   },

@@ -20,7 +20,7 @@ export const killStorm: Campaign = {
       let isOver = false;
       const rage = new Killer(storm).rage(() => isOver);
       const worker = async (): Promise<void> => {
-        for (let plan = plans.shift(); plan !== undefined; plan = plans.shift()) {
+        for (let plan = plans.shift(); plan !== undefined && !run.isCutShort; plan = plans.shift()) {
           const { id } = plan;
           await new Life(storm, plan).live().catch((error: unknown) => run.fail(`${id}: ${describe(error)}`));
         }

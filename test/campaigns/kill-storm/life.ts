@@ -137,10 +137,15 @@ export class Life {
       const record = { id, runtime: daemon.runtime, labels: {}, spec: { ...spec }, image: undefined };
       await createContainer(client, record).catch(unless(Code.ALREADY_EXISTS));
     });
-    const stdout = stdio === "logger" ? `binary://${logger}` : this.#openOutput();
+    const stdout =
+      stdio === "logger"
+        ? `binary://${logger}`
+        : stdio === "file"
+          ? `file://${this.#storm.logOf(id)}`
+          : this.#openOutput();
     await this.#step("create", async (client) => {
       // Both to one: the Go shim wants a place for each.
-      const streams = { stdout, stderr: stdio === "fifo" ? stdout : "" };
+      const streams = { stdout, stderr: stdio === "fifo" || stdio === "file" ? stdout : "" };
       const request = { ...NO_STDIO, ...streams, containerId: id, rootfs: [], terminal, runtimePath: "" };
       await client.tasks.create(request).catch(unless(Code.ALREADY_EXISTS));
     });
