@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { after } from "node:test";
 import { type CommandOptions, type Output, Running, run } from "../harness/command.ts";
 import { Daemon, type DaemonOptions } from "../harness/daemon.ts";
+import { patience } from "../harness/eventually.ts";
 import { GO_RUNTIME, runtimeName } from "../harness/runtime.ts";
 import { Terminal, type TerminalSize } from "../harness/terminal.ts";
 
@@ -12,6 +13,9 @@ import { Terminal, type TerminalSize } from "../harness/terminal.ts";
 const PROGRAM = resolve(
   process.env.HOLDFAST_TEST_CLI ?? join(dirname(dirname(import.meta.dirname)), "dist/holdfast"),
 );
+
+/** Less than the runner's own limit, which tells nothing. */
+const WHOLE_TEST_MS = patience(240_000);
 
 export class Cli {
   readonly directory: string;
@@ -66,8 +70,9 @@ export class Cli {
     return JSON.parse(await this.do([...args.slice(0, 1), "--json", ...args.slice(1)]));
   }
 
+  /** Beside whatever a test does meanwhile: it may take as long as the test. */
   spawn(args: readonly string[], options: CommandOptions = {}): Running {
-    return new Running(this.argv(args), this.#with(options));
+    return new Running(this.argv(args), this.#with({ timeoutMs: WHOLE_TEST_MS, ...options }));
   }
 
   terminal(args: readonly string[], size: TerminalSize = { rows: 30, columns: 100 }): Terminal {

@@ -34,7 +34,7 @@ export function addPruneVerbs(program: Command): void {
     ["holdfast prune -af", "images too, without a question"],
   );
   const system = program.command("system").description("what images and containers take of the disk");
-  answerUnknown(system);
+  answerUnknown(system, ["df"]);
   const df = commonFlags(
     system.command("df").description("what images, their layers and containers take of the disk"),
   ).action(() => connected(df, dfVerb));
