@@ -13,7 +13,7 @@ export async function compileBytecode(engine: string, entry: string): Promise<st
   return cached("bytecode", hashOf([compiler, code, places]), ".bin", async (path) => {
     writeFileSync(`${path}.js`, code);
     writeFileSync(`${path}.places`, places);
-    await run(compiler, [`${path}.js`, `${path}.places`, path]);
+    await run(compiler, [path, `${path}.js`, `${path}.places`]);
   });
 }
 
