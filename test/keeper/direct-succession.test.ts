@@ -128,7 +128,7 @@ test("an upgrade whose shim is killed before the other program has its place is 
 });
 
 test("an upgrade whose keeper is killed meanwhile is done without it, and there is another keeper", async () => {
-  const id = "upgraded-alone";
+  const id = "upgraded-meanwhile";
   const { shim, says, end } = await echo(id, { HOLDFAST_FAILPOINT: "upgrade:settled=stop" });
   const before = await shimOf(shim, id);
   const keeper = keeperOf(before);
