@@ -31,6 +31,12 @@ export function readOnly(mount: SnapshotMount): SnapshotMount {
   };
 }
 
+/** The directories that a mount shows files of. */
+export function mountDirectories({ type, source, options }: SnapshotMount): string[] {
+  if (type !== "overlay") return source.startsWith("/") ? [source] : [];
+  return options.filter((option) => !option.startsWith("workdir=")).flatMap(directoriesOf);
+}
+
 /** Type, source, flags and data of each mount; overlay's directories are relative to `base`, as the kernel takes one page of them. */
 export function mountArguments(mounts: readonly SnapshotMount[]): { base: string; args: string[] } {
   const base = commonDirectory(mounts.flatMap(({ options }) => options.flatMap(directoriesOf)));
