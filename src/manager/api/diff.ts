@@ -14,11 +14,11 @@ import { ensureNamespace } from "./namespaces.ts";
 
 const UNCOMPRESSED_LAYER = "application/vnd.oci.image.layer.v1.tar";
 const GZIP_LAYER = `${UNCOMPRESSED_LAYER}+gzip`;
-const COMPRESSIONS: Readonly<Record<string, DiffOptions["compression"]>> = {
-  [UNCOMPRESSED_LAYER]: "none",
-  [GZIP_LAYER]: "gzip",
-  [`${UNCOMPRESSED_LAYER}+zstd`]: "zstd",
-};
+const COMPRESSIONS: ReadonlyMap<string, DiffOptions["compression"]> = new Map([
+  [UNCOMPRESSED_LAYER, "none"],
+  [GZIP_LAYER, "gzip"],
+  [`${UNCOMPRESSED_LAYER}+zstd`, "zstd"],
+]);
 /** By which clients know what a packed layer unpacks to. */
 const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 
@@ -51,7 +51,7 @@ async function makeLayer(
 ): Promise<DiffResponse> {
   const { namespace, lease } = call;
   const mediaType = wanted === "" ? GZIP_LAYER : wanted;
-  const compression = COMPRESSIONS[mediaType];
+  const compression = COMPRESSIONS.get(mediaType);
   if (compression === undefined)
     throw new TtrpcError(Code.UNIMPLEMENTED, `unsupported diff media type: ${mediaType}: not implemented`);
   validateLabels("content.Labels", labels);
