@@ -1,4 +1,4 @@
-// The one JavaScript runtime of this process: made from the linked bytecode, called by loop.c and main.c. All that is particular to the
+// The one JavaScript runtime of this process: made from the linked program, called by loop.c and main.c. All that is particular to the
 // engine's version stands here.
 #define _GNU_SOURCE
 #include <malloc.h>
@@ -7,14 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "heap.h"
 #include "host.h"
+#include "image.h"
 
 #ifdef HOST_SANITIZE
 #include <sanitizer/lsan_interface.h>
 #endif
 
-// The compiled program: see bytecode.S.
-extern const uint8_t program_bytecode[], program_bytecode_end[];
+// The compiled program: see program.S.
+extern const uint8_t program_image[];
 
 static JSRuntime *runtime;
 static JSContext *context;
@@ -152,58 +154,25 @@ void engine_trim(void)
 enum { COLLECT_EVERY = 64 };
 static unsigned allocations;
 
-static void *stress_malloc(JSMallocState *state, size_t size)
+static void collect_often(void)
 {
-  void *block = malloc(size);
-  if (block == NULL) return NULL;
-  state->malloc_count++;
-  state->malloc_size += malloc_usable_size(block);
-  if (runtime != NULL && ++allocations % COLLECT_EVERY == 0) JS_SetGCThreshold(runtime, 0);
-  return block;
+  if (++allocations % COLLECT_EVERY == 0) JS_SetGCThreshold(runtime, 0);
 }
+#endif
 
-static void stress_free(JSMallocState *state, void *block)
-{
-  if (block == NULL) return;
-  state->malloc_count--;
-  state->malloc_size -= malloc_usable_size(block);
-  free(block);
-}
-
-static void *stress_realloc(JSMallocState *state, void *block, size_t size)
-{
-  if (block == NULL) return size ? stress_malloc(state, size) : NULL;
-  if (size == 0) {
-    stress_free(state, block);
-    return NULL;
-  }
-  size_t before = malloc_usable_size(block);
-  void *moved = realloc(block, size);
-  if (moved != NULL) state->malloc_size += malloc_usable_size(moved) - before;
-  return moved;
-}
-
-static size_t stress_usable_size(const void *block)
-{
-  return malloc_usable_size((void *)block);
-}
-
-static JSRuntime *new_runtime(void)
-{
-  static const JSMallocFunctions functions = {stress_malloc, stress_free, stress_realloc, stress_usable_size};
-  return JS_NewRuntime2(&functions, NULL);
-}
-#else
 // The program alone is larger than the engine's first threshold; collecting while it is read would find nothing.
 enum { FIRST_COLLECTION = 1 << 20 };
 
 static JSRuntime *new_runtime(void)
 {
-  JSRuntime *fresh = JS_NewRuntime();
+  JSRuntime *fresh = JS_NewRuntime2(&heap_functions, NULL);
+#ifdef HOST_SANITIZE
+  heap_allocated = collect_often;
+#else
   if (fresh != NULL) JS_SetGCThreshold(fresh, FIRST_COLLECTION);
+#endif
   return fresh;
 }
-#endif
 
 // --- the module "holdfast:host" ---------------------------------------------------------------------------------------
 
@@ -304,10 +273,8 @@ void engine_start(int argc, char **argv)
   if (context == NULL) abort();
   JS_SetHostPromiseRejectionTracker(runtime, track_rejection, NULL);
 
-  // The bytecode is read before anything else makes names: they then get the numbers that the compiler gave them, and the functions
-  // can run from the read-only image instead of a copy on the heap.
-  size_t size = (size_t)(program_bytecode_end - program_bytecode);
-  JSValue program = JS_ReadObject(context, program_bytecode, size, JS_READ_OBJ_BYTECODE | JS_READ_OBJ_ROM_DATA);
+  // The image is read before anything else makes names: they then get the numbers that the compiler gave them.
+  JSValue program = image_read(context, program_image);
   if (JS_IsException(program)) abort();
 
   // No eval, RegExp, Date, Proxy, WeakRef: the linker drops them, and the parser with them.
@@ -334,7 +301,7 @@ void engine_stop(void)
   JS_FreeValue(context, arguments);
   JS_FreeContext(context);
   JS_FreeRuntime(runtime); // asserts that no object is left
-  runtime = NULL;
+  heap_allocated = NULL;
   __lsan_do_leak_check();
 #endif
 }

@@ -36,12 +36,12 @@ export async function buildProgram(entry: string, output: string, options: Build
     hostObjects(engine, variant),
     compileBytecode(engine, resolve(entry)),
   ]);
-  const source = join(native, "bytecode.S");
+  const source = join(native, "program.S");
   const gcc = tool(variant, "gcc");
   const parts = [gcc, ...variant.link, ...objects, bytecode, source];
   // The one with symbols stays in build/, for a debugger.
   const whole = await cached("linked", hashOf(parts), "", (path) =>
-    run(gcc, [...variant.link, "-o", path, ...objects, `-DPROGRAM_BYTECODE="${bytecode}"`, source, "-lm"]),
+    run(gcc, [...variant.link, "-o", path, ...objects, `-DPROGRAM_IMAGE="${bytecode}"`, source, "-lm"]),
   );
   await install(whole, output, options.sanitize === true ? undefined : tool(variant, "strip"));
 }

@@ -1,14 +1,11 @@
 // The compiler from one JavaScript module to bytecode, run by scripts/build.ts; not part of the host.
-//   compile MODULE MAP OUTPUT
+//   compile OUTPUT MODULE MAP
 // Line numbers in the bytecode are those of the TypeScript sources, not of the bundle: MAP lists where each place of the bundle comes from.
 //   sources N        then N lines, one path each
 //   places M         then M lines "line column source source-line", sorted, all counted from 0
 // It includes the engine's source, because the tables to rewrite are private to it.
-#include <quickjs.c>
-// The engine forbids these names from here on; this program does not use its allocator.
-#undef malloc
-#undef free
-#undef realloc
+#include "../native/image.c"
+#include "../native/heap.c"
 
 struct place {
   int line, column, source, source_line;
@@ -22,6 +19,8 @@ static _Noreturn void die(const char *what, const char *name)
   fprintf(stderr, "compile: %s: %s\n", what, name);
   exit(1);
 }
+
+#include "image-writer.c"
 
 static void read_map(JSContext *ctx, const char *path)
 {
@@ -172,21 +171,33 @@ static const char *module_name(JSRuntime *rt, JSContext *raw)
   return JS_AtomToCString(raw, JS_ATOM_END);
 }
 
-// Reads the bytecode as the host does and makes sure that it is not copied to the heap.
-static void check_in_place(const uint8_t *bytecode, size_t size)
+// Reads the image as the host does, which makes sure of the names' numbers.
+static void check(const uint8_t *bytes)
 {
-  JSRuntime *rt = JS_NewRuntime();
+  JSRuntime *rt = JS_NewRuntime2(&heap_functions, NULL);
   JSContext *ctx = JS_NewContextRaw(rt);
-  JSValue program = JS_ReadObject(ctx, bytecode, size, JS_READ_OBJ_BYTECODE | JS_READ_OBJ_ROM_DATA);
-  if (JS_VALUE_GET_TAG(program) != JS_TAG_MODULE) die("the bytecode cannot be read back", "");
-  JSModuleDef *module = JS_VALUE_GET_PTR(program);
-  JSFunctionBytecode *b = JS_VALUE_GET_PTR(module->func_obj);
-  if (!b->read_only_bytecode) die("the bytecode would be copied to the heap", "its names are not in the expected order");
+  JSValue program = image_read(ctx, bytes);
+  if (JS_VALUE_GET_TAG(program) != JS_TAG_MODULE) die("the image cannot be read back", "");
+}
+
+static JSModuleDef *compile(JSContext *ctx, const char *name, const char *path, const char *map)
+{
+  size_t length;
+  char *text = read_module(path, &length);
+  JSValue module = JS_Eval(ctx, text, length, name, JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+  if (JS_IsException(module)) {
+    const char *message = JS_ToCString(ctx, JS_GetException(ctx));
+    die(path, message ? message : "unknown error");
+  }
+  read_map(ctx, map);
+  JSModuleDef *compiled = JS_VALUE_GET_PTR(module);
+  translate_function(ctx, compiled->func_obj);
+  return compiled;
 }
 
 int main(int argc, char **argv)
 {
-  if (argc != 4) die("usage", "compile MODULE MAP OUTPUT");
+  if (argc != 4) die("usage", "compile OUTPUT MODULE MAP");
   JSRuntime *rt = JS_NewRuntime();
   JS_SetStripInfo(rt, JS_STRIP_SOURCE);
   JS_SetModuleLoaderFunc(rt, NULL, load_nothing, NULL);
@@ -195,19 +206,10 @@ int main(int argc, char **argv)
   JS_AddIntrinsicBaseObjects(ctx);
   JS_AddIntrinsicEval(ctx);
   JS_AddIntrinsicRegExp(ctx);
-  size_t length, size;
-  char *text = read_module(argv[1], &length);
-  JSValue program = JS_Eval(ctx, text, length, name, JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
-  if (JS_IsException(program)) {
-    const char *message = JS_ToCString(ctx, JS_GetException(ctx));
-    die("not compiled", message ? message : "unknown error");
-  }
-  read_map(ctx, argv[2]);
-  translate_function(ctx, ((JSModuleDef *)JS_VALUE_GET_PTR(program))->func_obj);
-  uint8_t *bytecode = JS_WriteObject(ctx, &size, program, JS_WRITE_OBJ_BYTECODE);
-  if (bytecode == NULL) die("not written", argv[3]);
-  check_in_place(bytecode, size);
-  FILE *out = fopen(argv[3], "w");
-  if (out == NULL || fwrite(bytecode, 1, size, out) != size || fclose(out) != 0) die("cannot write", argv[3]);
+  JSModuleDef *program = compile(ctx, name, argv[2], argv[3]);
+  const DynBuf *image = write_image(ctx, &program, 1);
+  check(image->buf);
+  FILE *out = fopen(argv[1], "w");
+  if (out == NULL || fwrite(image->buf, 1, image->size, out) != image->size || fclose(out) != 0) die("cannot write", argv[1]);
   return 0;
 }

@@ -4,6 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { build } from "esbuild";
 import { cache, cached, hashOf, root, run } from "./cache.ts";
 import { bytecodeCompiler } from "./compile-c.ts";
+import { PLAIN_NAMES, privateNames } from "./private-names.ts";
 import { shimCodecs } from "./shim-codecs.ts";
 import { sourcePlaces } from "./source-places.ts";
 
@@ -13,7 +14,7 @@ export async function compileBytecode(engine: string, entry: string): Promise<st
   return cached("bytecode", hashOf([compiler, code, places]), ".bin", async (path) => {
     writeFileSync(`${path}.js`, code);
     writeFileSync(`${path}.places`, places);
-    await run(compiler, [`${path}.js`, `${path}.places`, path]);
+    await run(compiler, [path, `${path}.js`, `${path}.places`]);
   });
 }
 
@@ -34,7 +35,8 @@ async function bundle(entry: string): Promise<{ code: string; places: string }> 
     legalComments: "none",
     sourcemap: "external",
     logLevel: "warning",
-    plugins: [shimCodecs()],
+    plugins: [shimCodecs(), privateNames()],
+    mangleProps: PLAIN_NAMES,
     absWorkingDir: root,
   });
   const text = (suffix: string): string => {

@@ -125,6 +125,10 @@ export const engineFiles: readonly string[] = [
   "dtoa.c",
 ];
 
+/** The one of them that is not compiled alone: the other includes it. */
+const ENGINE_CORE = "quickjs.c";
+const ENGINE_READER = "image.c";
+
 /** The directory of the engine's source. */
 export function quickjs(): string {
   return quickjsSource(cache);
@@ -132,9 +136,10 @@ export function quickjs(): string {
 
 /** Object files of the host and the engine. The engine's come first because they take longest. */
 export function hostObjects(engine: string, variant: Variant): Promise<string[]> {
-  const ours = readdirSync(native).filter((name) => name.endsWith(".c"));
+  const ours = readdirSync(native).filter((name) => name.endsWith(".c") && name !== ENGINE_READER);
   return Promise.all([
-    ...engineFiles.map((name) => compileEngine(engine, name, variant)),
+    compileObject(engine, variant, join(native, ENGINE_READER), engineFlags, [join(engine, ENGINE_CORE)]),
+    ...engineFiles.filter((name) => name !== ENGINE_CORE).map((name) => compileEngine(engine, name, variant)),
     ...ours.map((name) => compileObject(engine, variant, join(native, name), hostFlags)),
   ]);
 }
@@ -159,10 +164,16 @@ export async function layerProgram(): Promise<string> {
 /** The program made from scripts/bytecode.c. */
 export async function bytecodeCompiler(engine: string): Promise<string> {
   const source = join(import.meta.dirname, "bytecode.c");
-  const included = "quickjs.c";
+  const included = [
+    join(native, ENGINE_READER),
+    join(native, "heap.c"),
+    join(import.meta.dirname, "image-writer.c"),
+  ];
   const objects = await Promise.all([
-    compileObject(engine, compiler, source, engineFlags, [join(engine, included)]),
-    ...engineFiles.filter((name) => name !== included).map((name) => compileEngine(engine, name, compiler)),
+    compileObject(engine, compiler, source, engineFlags, [join(engine, ENGINE_CORE), ...included]),
+    ...engineFiles
+      .filter((name) => name !== ENGINE_CORE)
+      .map((name) => compileEngine(engine, name, compiler)),
   ]);
   return cached("objects", `compile-${hashOf(objects)}`, "", (path) =>
     run("gcc", ["-o", path, ...objects, "-lm"]),

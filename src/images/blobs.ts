@@ -1,8 +1,9 @@
 // Content on disk, as an OCI layout has it (image-layout.md): blobs/sha256/<hex>, each complete and checked; what is still being written is in ingests.ts.
 // Other tools can read it. Which namespace has which blob is on record elsewhere (src/manager/records/store.ts).
 import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { hexOf } from "./digest.ts";
 
 /** As containerd cuts what it sends. */
@@ -48,9 +49,9 @@ export class Blobs {
     }
   }
 
-  /** The bytes from `start` to before `end`, in pieces. */
+  /** The bytes from `start` to before `end`, in pieces. Throws NOT_FOUND; what is removed while it is read is read to its end. */
   async *read(digest: string, start: number, end: number): AsyncGenerator<{ at: number; bytes: Uint8Array }> {
-    const file = await open(this.path(digest), "r");
+    const file = await this.#open(digest);
     try {
       for (let at = start; at < end; ) {
         const buffer = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, end - at));
@@ -61,6 +62,15 @@ export class Blobs {
       }
     } finally {
       await file.close();
+    }
+  }
+
+  async #open(digest: string): Promise<FileHandle> {
+    try {
+      return await open(this.path(digest), "r");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      throw new TtrpcError(Code.NOT_FOUND, `content digest ${digest}: not found`, { cause: error });
     }
   }
 

@@ -12,12 +12,14 @@ const MS_RDONLY = 1;
 const MS_BIND = 4096;
 const MS_REC = 16384;
 /** Options that are flags of mount(2); all others are the file system's own. */
-const FLAGS: Readonly<Record<string, number>> = {
-  ro: MS_RDONLY,
-  rw: 0,
-  bind: MS_BIND,
-  rbind: MS_BIND | MS_REC,
-};
+const FLAGS: ReadonlyMap<string, number> = new Map(
+  Object.entries({
+    ro: MS_RDONLY,
+    rw: 0,
+    bind: MS_BIND,
+    rbind: MS_BIND | MS_REC,
+  }),
+);
 /** The same files, which nobody can change by this mount: of an overlay the upper directory becomes its topmost lower one. */
 export function readOnly(mount: SnapshotMount): SnapshotMount {
   const { type, options } = mount;
@@ -31,14 +33,18 @@ export function readOnly(mount: SnapshotMount): SnapshotMount {
   };
 }
 
+/** The directories that a mount shows files of. */
+export function mountDirectories({ type, source, options }: SnapshotMount): string[] {
+  if (type !== "overlay") return source.startsWith("/") ? [source] : [];
+  return options.filter((option) => !option.startsWith("workdir=")).flatMap(directoriesOf);
+}
+
 /** Type, source, flags and data of each mount; overlay's directories are relative to `base`, as the kernel takes one page of them. */
 export function mountArguments(mounts: readonly SnapshotMount[]): { base: string; args: string[] } {
   const base = commonDirectory(mounts.flatMap(({ options }) => options.flatMap(directoriesOf)));
   const args = mounts.flatMap(({ type, source, options }) => {
-    const flags = options.reduce((sum, option) => sum | (FLAGS[option] ?? 0), 0);
-    const data = options
-      .filter((option) => FLAGS[option] === undefined)
-      .map((option) => relativeTo(base, option));
+    const flags = options.reduce((sum, option) => sum | (FLAGS.get(option) ?? 0), 0);
+    const data = options.filter((option) => !FLAGS.has(option)).map((option) => relativeTo(base, option));
     return [type, source, String(flags), data.join(",")];
   });
   return { base: base === "" ? "/" : base, args };

@@ -1,18 +1,20 @@
 // Which of an index's manifests are for which machine: containerd's platforms package.
 import type { Platform } from "../registry/descriptor.ts";
 
-const ARCHITECTURES: Readonly<Record<string, string>> = {
-  x64: "amd64",
-  x86_64: "amd64",
-  "x86-64": "amd64",
-  ia32: "386",
-  i386: "386",
-  i686: "386",
-  aarch64: "arm64",
-  armhf: "arm",
-  armel: "arm",
-};
-const VARIANTS: Readonly<Record<string, string>> = { armhf: "v7", armel: "v6" };
+const ARCHITECTURES: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    x64: "amd64",
+    x86_64: "amd64",
+    "x86-64": "amd64",
+    ia32: "386",
+    i386: "386",
+    i686: "386",
+    aarch64: "arm64",
+    armhf: "arm",
+    armel: "arm",
+  }),
+);
+const VARIANTS: ReadonlyMap<string, string> = new Map(Object.entries({ armhf: "v7", armel: "v6" }));
 
 /** This machine. */
 export const HOST_PLATFORM: Platform = normalize({ os: "linux", architecture: process.arch });
@@ -20,8 +22,8 @@ export const HOST_PLATFORM: Platform = normalize({ os: "linux", architecture: pr
 /** One form for what has several names. */
 export function normalize({ os, architecture, variant = "" }: Platform): Platform {
   const given = architecture.toLowerCase();
-  const arch = ARCHITECTURES[given] ?? given;
-  let form = (variant === "" ? (VARIANTS[given] ?? "") : variant).toLowerCase();
+  const arch = ARCHITECTURES.get(given) ?? given;
+  let form = (variant === "" ? (VARIANTS.get(given) ?? "") : variant).toLowerCase();
   if (/^\d/.test(form)) form = `v${form}`;
   if (arch === "arm" && form === "") form = "v7";
   if (arch === "arm64" && (form === "v8" || form === "v8.0")) form = "";

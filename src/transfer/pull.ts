@@ -219,7 +219,7 @@ class Pull {
     }
   }
 
-  #unpack({ config, layers }: Wanted, snapshotter: string): Promise<void> {
+  #unpack({ config, layers }: Wanted, snapshotter: string): Promise<string> {
     const { services, scope } = this.#context;
     return unpackLayers({
       services,

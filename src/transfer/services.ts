@@ -36,6 +36,8 @@ export interface ImageServices {
   readonly snapshots: Calls<SnapshotsDefinition>;
   readonly diff: Calls<DiffDefinition>;
   readonly leases: Calls<LeasesDefinition>;
+  /** The lease that keeps what is made; undefined for none. */
+  readonly lease: string | undefined;
   writeContent(): ContentWrite;
   /** The same; what is made is put on the lease. */
   underLease(lease: string): ImageServices;
@@ -55,6 +57,17 @@ export async function orNone<T>(call: Promise<T>): Promise<T | undefined> {
     if (codeOf(error) === Code.NOT_FOUND) return undefined;
     throw error;
   }
+}
+
+/** Adds labels to a blob. Nothing is written if it has them. */
+export async function keepLabels(
+  services: ImageServices,
+  digest: string,
+  labels: Readonly<Record<string, string>>,
+): Promise<void> {
+  const { info } = await services.content.info({ digest });
+  const missing = Object.entries(labels).filter(([name, value]) => info?.labels[name] !== value);
+  await labelContent(services, digest, Object.fromEntries(missing));
 }
 
 /** Adds labels to a blob. */
@@ -83,4 +96,11 @@ export async function readContent(
     parts.push(data);
   }
   return Buffer.concat(parts);
+}
+
+/** Puts a blob on the services' lease: it, and what it names, stays from now on. Rejects with NOT_FOUND if it has gone by then. */
+export async function holdContent({ leases, content, lease }: ImageServices, digest: string): Promise<void> {
+  if (lease === undefined) throw new Error(`nothing can hold ${digest}: there is no lease`);
+  await leases.addResource({ id: lease, resource: { id: digest, type: "content" } });
+  await content.info({ digest });
 }

@@ -99,6 +99,9 @@ test("there is GET /metrics and nothing else", async () => {
     assert.equal((await ask({ socketPath }, "/")).status, 404);
     assert.equal((await ask({ socketPath }, "/metrics/x")).status, 404);
     assert.equal((await ask({ socketPath }, "/metrics", "POST")).status, 405);
+    const head = await ask({ socketPath }, "/metrics", "HEAD");
+    assert.deepEqual([head.status, head.body], [200, ""]);
+    assert.match(head.type ?? "", /^text\/plain; version=/);
   } finally {
     listener.close();
   }

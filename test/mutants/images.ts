@@ -92,7 +92,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a flat lease keeps all that its things point at",
-    file: "src/manager/images/images.ts",
+    file: "src/manager/images/collection.ts",
     text: "(isFlat(labels) ? flat : roots).push(...named);",
     replacement: "roots.push(...named);",
     tests: ["test/images/services.test.ts"],
@@ -101,10 +101,26 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a snapshot that others stand on is removed",
     file: "src/manager/images/images.ts",
-    text: "if (child !== undefined) {",
-    replacement: 'if (child === "") {',
+    text: "if (child !== undefined || this.claims.isCarrying(claim)) {",
+    replacement: "if (this.claims.isCarrying(claim)) {",
     tests: ["test/images/services.test.ts"],
     name: "snapshots stand on committed ones",
+  },
+  {
+    what: "a snapshot on which another is made is removed",
+    file: "src/manager/images/images.ts",
+    text: "if (child !== undefined || this.claims.isCarrying(claim)) {",
+    replacement: "if (child !== undefined) {",
+    tests: ["test/images/collection.test.ts"],
+    name: "a snapshot is not removed while another is made",
+  },
+  {
+    what: "records change while a collection goes through them",
+    file: "src/manager/records/table.ts",
+    text: "const release = await this.#changes?.share();",
+    replacement: "const release: (() => void) | undefined = undefined as (() => void) | undefined;",
+    tests: ["test/images/collection.test.ts"],
+    name: "what is there when",
   },
   {
     what: "a snapshot stands on one that is not committed",

@@ -132,7 +132,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "what was refused stays for a day",
-    file: "src/manager/images/images.ts",
+    file: "src/manager/images/collection.ts",
     text: "Date.now() - updatedAtMs < INGEST_REST_MS && isRefused !== true",
     replacement: "Date.now() - updatedAtMs < INGEST_REST_MS",
     tests: SERVICES,

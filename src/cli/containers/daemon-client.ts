@@ -27,6 +27,8 @@ import { Problem, systemText } from "../text/problem.ts";
 /** What containerd takes; our specs and lists are far smaller. */
 const MAX_MESSAGE = 16 * 1024 * 1024;
 
+const LEASE_HEADER = "containerd-lease";
+
 /** Calls that take as long as a runtime, a disk or a container does. */
 const UNBOUNDED: readonly string[] = [
   ...["Create", "Start", "Delete", "DeleteProcess", "Exec", "Pause", "Resume", "Update", "Wait"].map(
@@ -111,11 +113,16 @@ export class DaemonClient {
 
   /** The same connection, whose calls put what they make on a lease. */
   underLease(lease: string): DaemonClient {
-    return this.#with({ "containerd-lease": lease });
+    return this.#with({ [LEASE_HEADER]: lease });
   }
 
   #with(headers: Record<string, string>): DaemonClient {
     return new DaemonClient(this.#client, this.namespace, this.#timeoutMs, { ...this.#headers, ...headers });
+  }
+
+  /** The one that what we make is put on; undefined for none. */
+  get lease(): string | undefined {
+    return this.#headers[LEASE_HEADER];
   }
 
   /** A write of content: each message is answered before the next one goes. */

@@ -9,6 +9,7 @@ import { underLease } from "../../transfer/lease.ts";
 import { type Progress, warning } from "../../transfer/progress.ts";
 import { pullImage } from "../../transfer/pull.ts";
 import { pushImage } from "../../transfer/push.ts";
+import { holdContent } from "../../transfer/services.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { Problem } from "../text/problem.ts";
 import type { RegistryLogin } from "./credentials.ts";
@@ -63,10 +64,13 @@ export async function pushByOurselves(
   const { image } = await daemon.images.get({ name: wish.image });
   if (image?.target === undefined) throw new Problem(`${wish.image}: no such image`);
   const target = { ...image.target, size: Number(image.target.size) };
-  await withSession(wish, login, view, async (session, ending) => {
-    const report = (progress: Progress): void => view.take(progress);
-    const context = { services: daemon, pushes: new Pushes(session), report, ending };
-    await pushImage(context, target, { reference: session.reference, platforms: wish.platforms });
+  await underLease(daemon, undefined, async (services) => {
+    await holdContent(services, target.digest);
+    await withSession(wish, login, view, async (session, ending) => {
+      const report = (progress: Progress): void => view.take(progress);
+      const context = { services, pushes: new Pushes(session), report, ending };
+      await pushImage(context, target, { reference: session.reference, platforms: wish.platforms });
+    });
   });
 }
 

@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import type { Container } from "../../api/generated/containers.ts";
 import type { Platform } from "../../registry/descriptor.ts";
 import { HOST_PLATFORM } from "../../transfer/platforms.ts";
+import { chainIds } from "../../transfer/unpack.ts";
 import { IMAGE_LABEL, processOf, specOf } from "../containers/record.ts";
 import { snapshotOf } from "../containers/root.ts";
 import { Problem } from "../text/problem.ts";
@@ -23,7 +24,6 @@ import {
 } from "./manifest.ts";
 import { snapshotterOf } from "./snapshotter.ts";
 import type { ImageStore, ResolvedImage } from "./store.ts";
-import { chainIds } from "./unpack.ts";
 import { withView } from "./views.ts";
 
 export interface MakeOptions {
@@ -48,6 +48,7 @@ export async function commitContainer(
   const base = await imageOf(store, container);
   const { snapshotter, key } = snapshotOf(container);
   const { snapshots, diff: differ } = store.daemon;
+  await store.holdSnapshot(snapshotter, key);
   const { info } = await snapshots.stat({ snapshotter, key });
   const diffIds = base.config.rootfs?.diff_ids ?? [];
   if ((chainIds(diffIds).at(-1) ?? "") !== info?.parent)
@@ -77,6 +78,8 @@ async function imageOf(store: ImageStore, container: Container): Promise<Resolve
   const digest = labels[IMAGE_LABEL];
   if (name === "") throw new Problem(`${container.id}: it was made of no image`);
   if (digest === undefined) return store.resolve(await store.find(name));
+  // The container keeps it, and may be deleted before the new image does.
+  await store.hold(name, digest);
   return store.resolveDigest(name, digest);
 }
 

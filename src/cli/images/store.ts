@@ -7,6 +7,7 @@ import type { Image } from "../../api/generated/images.ts";
 import { CLIENT_LABEL } from "../../api/labels.ts";
 import { processIdentity } from "../../platform/node-process.ts";
 import type { Platform } from "../../registry/descriptor.ts";
+import { holdContent } from "../../transfer/services.ts";
 import { Code } from "../../ttrpc/status.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { orNone } from "../containers/record.ts";
@@ -90,9 +91,22 @@ export class ImageStore {
     return undefined;
   }
 
-  /** Its manifest for a platform, this machine's if none is given, and its configuration. Throws a Problem. */
+  /** Under a lease: what an image's name stands for stays until that ends, whoever removes the name. Throws a Problem if it has gone. */
+  async hold(name: string, digest: string): Promise<void> {
+    if ((await orNone(holdContent(this.#daemon, digest).then(() => true))) === undefined)
+      throw new Problem(`${name}: the image has been removed`);
+  }
+
+  /** The same for a snapshot, but who removes it by its name removes it. */
+  async holdSnapshot(snapshotter: string, key: string): Promise<void> {
+    const id = this.#daemon.lease ?? "";
+    await this.#daemon.leases.addResource({ id, resource: { id: key, type: `snapshots/${snapshotter}` } });
+  }
+
+  /** Its manifest for a platform, this machine's if none is given, and its configuration. Under a lease it is held. Throws a Problem. */
   async resolve({ name, target }: Image, platform?: Platform): Promise<ResolvedImage> {
     if (target === undefined) throw new Problem(`${name}: the image has no target`);
+    if (this.#daemon.lease !== undefined) await this.hold(name, target.digest);
     let descriptor: Pick<Descriptor, "digest" | "mediaType"> = target;
     if (isIndex(descriptor.mediaType)) {
       const manifests = parseIndex(name, await this.readJson(descriptor.digest));

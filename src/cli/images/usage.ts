@@ -97,13 +97,21 @@ async function addBlobs(
   const info = (await orNone(store.daemon.content.info({ digest })))?.info;
   if (info === undefined) return;
   blobs.set(digest, { size: Number(info.size), isActive });
-  if (isIndex(mediaType)) {
-    for (const each of parseIndex(digest, await store.readJson(digest)))
-      await addBlobs(store, each, isActive, blobs);
-  } else if (isManifest(mediaType)) {
-    const { config, layers } = parseManifest(digest, await store.readJson(digest));
-    for (const each of [config, ...layers]) await addBlobs(store, each, isActive, blobs);
-  }
+  for (const each of await childrenOf(store, digest, mediaType)) await addBlobs(store, each, isActive, blobs);
+}
+
+/** None of what has been removed by now. */
+async function childrenOf(
+  store: ImageStore,
+  digest: string,
+  mediaType: string,
+): Promise<readonly { readonly digest: string; readonly mediaType: string }[]> {
+  if (!isIndex(mediaType) && !isManifest(mediaType)) return [];
+  const json = await orNone(store.readJson(digest));
+  if (json === undefined) return [];
+  if (isIndex(mediaType)) return parseIndex(digest, json);
+  const { config, layers } = parseManifest(digest, json);
+  return [config, ...layers];
 }
 
 /** Which images containers are made of: by name, or by what that name meant then. */

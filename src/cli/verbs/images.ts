@@ -2,9 +2,10 @@
 import type { Command } from "commander";
 import { nsFromTimestamp } from "../../api/timestamp.ts";
 import { loadArchive } from "../images/archive.ts";
-import { fullName, shortName } from "../images/reference.ts";
+import { shortName } from "../images/reference.ts";
 import { imageSizes } from "../images/sizes.ts";
 import { ImageStore } from "../images/store.ts";
+import { tagImage } from "../images/tag.ts";
 import { errorText, FAILED, Problem, USAGE } from "../text/problem.ts";
 import { complain } from "../text/screen.ts";
 import { bytes, duration, msSince, nsToIso } from "../text/units.ts";
@@ -79,10 +80,7 @@ async function loadVerb({ daemon, settings, command }: Visit): Promise<void> {
 
 async function tagVerb({ daemon, words }: Visit): Promise<void> {
   const [from = "", to = ""] = words;
-  const store = new ImageStore(daemon);
-  const { target } = await store.find(from);
-  if (target === undefined) throw new Problem(`${from}: the image has no target`);
-  await store.name(fullName(to), { ...target, size: Number(target.size) });
+  await tagImage(daemon, from, to);
 }
 
 async function removeVerb({ daemon, settings, words }: Visit): Promise<void> {

@@ -119,7 +119,7 @@ export function answerUnknown(program: Command, verbs: readonly string[]): void 
 }
 
 function unknownVerb(verbs: readonly string[], word: string): Problem {
-  const answer = ANSWERS[word];
+  const answer = Object.hasOwn(ANSWERS, word) ? ANSWERS[word] : undefined;
   const near = nearest(word, verbs);
   const more = answer ?? (near === undefined ? "--help tells the verbs" : `did you mean ${near}?`);
   return new Problem(`unknown command '${word}': ${more}`, USAGE);

@@ -205,17 +205,25 @@ class WriteStream {
   }
 
   async #open(): Promise<Writer> {
-    const { ingests, store, blobs } = this.#context;
+    const { ingests, store } = this.#context;
     const { namespace } = this.#call;
     await ensureNamespace(store, namespace);
-    if (this.#expected !== "") {
-      const blob = blobs.stat(this.#expected);
-      if (blob !== undefined) {
-        await this.#record(this.#expected, blob.size);
-        throw new TtrpcError(Code.ALREADY_EXISTS, `content ${this.#expected}: already exists`);
-      }
-    }
+    if (this.#expected !== "" && (await this.#takeBlob(this.#expected)))
+      throw new TtrpcError(Code.ALREADY_EXISTS, `content ${this.#expected}: already exists`);
     return ingests.open({ namespace, ref: this.#ref, total: this.#total, expected: this.#expected });
+  }
+
+  /** Whether it was there, for this namespace too from now on, and on the lease. */
+  async #takeBlob(digest: string): Promise<boolean> {
+    const { blobs, images } = this.#context;
+    const release = await images.share();
+    try {
+      const blob = blobs.stat(digest);
+      if (blob !== undefined) await this.#record(digest, blob.size);
+      return blob !== undefined;
+    } finally {
+      release();
+    }
   }
 
   /** Writes are in sequence; only going back to the start is allowed. */

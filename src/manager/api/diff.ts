@@ -1,7 +1,9 @@
 // The diff service: layers into snapshots, and layers of snapshots (containerd's services/diff, diff/walking).
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import type { DiffDefinition, DiffRequest, DiffResponse } from "../../api/generated/diff.ts";
 import type { DiffOptions } from "../../images/layer-program.ts";
+import { mountDirectories } from "../../images/mount.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { recordContent } from "../images/content-records.ts";
 import type { Images } from "../images/images.ts";
@@ -12,11 +14,11 @@ import { ensureNamespace } from "./namespaces.ts";
 
 const UNCOMPRESSED_LAYER = "application/vnd.oci.image.layer.v1.tar";
 const GZIP_LAYER = `${UNCOMPRESSED_LAYER}+gzip`;
-const COMPRESSIONS: Readonly<Record<string, DiffOptions["compression"]>> = {
-  [UNCOMPRESSED_LAYER]: "none",
-  [GZIP_LAYER]: "gzip",
-  [`${UNCOMPRESSED_LAYER}+zstd`]: "zstd",
-};
+const COMPRESSIONS: ReadonlyMap<string, DiffOptions["compression"]> = new Map([
+  [UNCOMPRESSED_LAYER, "none"],
+  [GZIP_LAYER, "gzip"],
+  [`${UNCOMPRESSED_LAYER}+zstd`, "zstd"],
+]);
 /** By which clients know what a packed layer unpacks to. */
 const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 
@@ -28,7 +30,10 @@ export function diffService(images: Images, store: Store): Handlers<DiffDefiniti
       if (store.contents.find(call.namespace, digest) === undefined) {
         throw new TtrpcError(Code.NOT_FOUND, `content digest ${digest}: not found`);
       }
-      const { digest: applied, size } = await images.layers.unpack(path, mounts);
+      const { digest: applied, size } = await images.layers.unpack(path, mounts).catch((error: unknown) => {
+        demandThere(mounts);
+        throw error;
+      });
       return {
         applied: { mediaType: UNCOMPRESSED_LAYER, digest: applied, size: BigInt(size), annotations: {} },
       };
@@ -46,7 +51,7 @@ async function makeLayer(
 ): Promise<DiffResponse> {
   const { namespace, lease } = call;
   const mediaType = wanted === "" ? GZIP_LAYER : wanted;
-  const compression = COMPRESSIONS[mediaType];
+  const compression = COMPRESSIONS.get(mediaType);
   if (compression === undefined)
     throw new TtrpcError(Code.UNIMPLEMENTED, `unsupported diff media type: ${mediaType}: not implemented`);
   validateLabels("content.Labels", labels);
@@ -64,6 +69,7 @@ async function makeLayer(
     const made = await images.layers.diff(left, right, { compression, latest }, (bytes) =>
       writer.write(bytes),
     );
+    demandThere([...left, ...right]);
     const size = writer.offset;
     const release = await images.share();
     try {
@@ -76,6 +82,15 @@ async function makeLayer(
     }
   } catch (error) {
     await writer.discard();
+    demandThere([...left, ...right]);
     throw error;
+  }
+}
+
+/** Throws NOT_FOUND if a snapshot's directory has gone: what has been read of it then is not what was there. No directory gets the name of another. */
+function demandThere(mounts: DiffRequest["left"]): void {
+  for (const directory of mounts.flatMap(mountDirectories)) {
+    if (!existsSync(directory))
+      throw new TtrpcError(Code.NOT_FOUND, `${directory}: it has been removed: not found`);
   }
 }

@@ -4,7 +4,7 @@ import { timestampFromNs } from "../../api/timestamp.ts";
 import type { SnapshotMount } from "../../images/mount.ts";
 import { failpoint } from "../../platform/failpoint.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { type Images, snapshotId } from "../images/images.ts";
+import { claimId, type Images, snapshotId } from "../images/images.ts";
 import type { SnapshotRecord, Store } from "../records/store.ts";
 import { parseFilters } from "../server/filters.ts";
 import type { Call, Handlers } from "../server/grpc-server.ts";
@@ -37,10 +37,9 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
     const release = await images.share();
     try {
       if (lease !== undefined) store.leases.get(namespace, lease);
-      const id = snapshotId(snapshotter, key);
-      if (snapshots.find(namespace, id) !== undefined) throw exists(key);
+      if (images.isSnapshotTaken(namespace, snapshotter, key)) throw exists(key);
       const target = labels[TARGET_LABEL];
-      if (target !== undefined && snapshots.find(namespace, snapshotId(snapshotter, target)) !== undefined) {
+      if (target !== undefined && images.hasSnapshot(namespace, snapshotter, target)) {
         await images.keep(namespace, lease, { id: target, type: `snapshots/${snapshotter}` });
         throw new TtrpcError(
           Code.ALREADY_EXISTS,
@@ -49,16 +48,22 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       }
       const parents = parent === "" ? [] : images.chain(namespace, snapshotter, parent);
       const directory = images.nextDirectory();
-      await disk.make(directory, kind, parents);
-      failpoint("snapshot:made");
-      const now = nowText();
-      const record: SnapshotRecord = { kind, directory, parent, createdAt: now, updatedAt: now, labels };
-      // Together they wait for the disk once.
-      await Promise.all([
-        images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` }),
-        snapshots.insert(namespace, id, record),
-      ]);
-      return disk.mounts(directory, kind, parents);
+      const place = (name: string): string => claimId(namespace, snapshotter, name);
+      const claimed = [images.claims.change(place(key)), images.claims.carry(place(parent))];
+      try {
+        await disk.make(directory, kind, parents);
+        failpoint("snapshot:made");
+        const now = nowText();
+        const record: SnapshotRecord = { kind, directory, parent, createdAt: now, updatedAt: now, labels };
+        // Together they wait for the disk once.
+        await Promise.all([
+          images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` }),
+          snapshots.insert(namespace, snapshotId(snapshotter, key), record),
+        ]);
+        return disk.mounts(directory, kind, parents);
+      } finally {
+        for (const done of claimed) done();
+      }
     } finally {
       release();
     }
@@ -87,15 +92,13 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       const release = await images.share();
       try {
         if (lease !== undefined) store.leases.get(namespace, lease);
-        if (snapshots.find(namespace, snapshotId(snapshotter, name)) !== undefined) throw exists(name);
-        const active = images.snapshot(namespace, snapshotter, key);
-        if (active.kind !== "active") {
-          throw new TtrpcError(
-            Code.FAILED_PRECONDITION,
-            `snapshot ${key} is not active: failed precondition`,
-          );
-        }
-        const { size, inodes } = await images.snapshotter(snapshotter).usage(active.directory);
+        const ready = (): SnapshotRecord => {
+          if (images.isSnapshotTaken(namespace, snapshotter, name)) throw exists(name);
+          return activeSnapshot(images, namespace, snapshotter, key);
+        };
+        const { size, inodes } = await images.snapshotter(snapshotter).usage(ready().directory);
+        // While its files were counted, somebody may have removed it, or committed another under the name.
+        const active = ready();
         const now = nowText();
         const record: SnapshotRecord = {
           ...active,
@@ -105,12 +108,18 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
           labels,
           usage: { size: String(size), inodes: String(inodes) },
         };
-        // In this order, should they not come to the disk together.
-        await Promise.all([
-          images.keep(namespace, lease, { id: name, type: `snapshots/${snapshotter}` }),
-          snapshots.insert(namespace, snapshotId(snapshotter, name), record),
-          snapshots.remove(namespace, snapshotId(snapshotter, key)),
-        ]);
+        const place = (each: string): string => claimId(namespace, snapshotter, each);
+        const done = images.claims.change(place(name), place(key));
+        try {
+          // In this order, should they not come to the disk together.
+          await Promise.all([
+            images.keep(namespace, lease, { id: name, type: `snapshots/${snapshotter}` }),
+            snapshots.insert(namespace, snapshotId(snapshotter, name), record),
+            snapshots.remove(namespace, snapshotId(snapshotter, key)),
+          ]);
+        } finally {
+          done();
+        }
         images.publish.snapshotCommitted(namespace, { key, name, snapshotter });
         return {};
       } finally {
@@ -162,6 +171,13 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       return {};
     },
   };
+}
+
+/** Throws NOT_FOUND, and FAILED_PRECONDITION for one of another kind. */
+function activeSnapshot(images: Images, namespace: string, snapshotter: string, key: string): SnapshotRecord {
+  const record = images.restingSnapshot(namespace, snapshotter, key);
+  if (record.kind === "active") return record;
+  throw new TtrpcError(Code.FAILED_PRECONDITION, `snapshot ${key} is not active: failed precondition`);
 }
 
 function exists(key: string): TtrpcError {

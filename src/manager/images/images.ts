@@ -2,7 +2,6 @@
 // more. Made by daemon.ts; the services in api/ use it. Nothing on disk is touched before it is first used.
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { CLIENT_LABEL } from "../../api/labels.ts";
 import { Blobs } from "../../images/blobs.ts";
 import { Ingests } from "../../images/ingests.ts";
 import { layerProgramPath } from "../../images/layer-process.ts";
@@ -10,40 +9,22 @@ import { LayerProgram } from "../../images/layer-program.ts";
 import type { SnapshotMount } from "../../images/mount.ts";
 import { Native } from "../../images/native.ts";
 import { Overlay } from "../../images/overlay.ts";
-import {
-  contentResource,
-  hasExpired,
-  isFlat,
-  isRoot,
-  type Labels,
-  type Resource,
-  reachable,
-  referencesOf,
-  snapshotResource,
-} from "../../images/references.ts";
 import { SharedLock } from "../../images/shared-lock.ts";
 import type { Snapshotter } from "../../images/snapshotter.ts";
-import { hasEnded } from "../../platform/node-process.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import type { SnapshotRecord, Store } from "../records/store.ts";
 import type { Exchange } from "../server/exchange.ts";
+import { type Collected, Collection } from "./collection.ts";
 import { type ImageEvents, imageEvents } from "./image-events.ts";
+import { SnapshotClaims } from "./snapshot-claims.ts";
 
 /** How long after a deletion what it kept is collected, in ms: several deletions are one collection. */
 const COLLECT_AFTER_MS = 500;
-/** How long an ingest that no lease keeps may rest, in ms: containerd's default expiry. */
-const INGEST_REST_MS = 24 * 3600 * 1000;
-
 /** The id of a snapshot's record. */
 export const snapshotId = (snapshotter: string, key: string): string => `${snapshotter}/${key}`;
-
-/** What a collection has removed. */
-export interface Collected {
-  readonly contents: number;
-  readonly snapshots: number;
-  readonly blobs: number;
-  readonly ingests: number;
-}
+/** By which claims tell snapshots of all namespaces apart. */
+export const claimId = (namespace: string, snapshotter: string, key: string): string =>
+  `${namespace}/${snapshotter}/${key}`;
 
 /** One of the snapshotters, and why it cannot be used here; undefined if it can. */
 export interface SnapshotterState {
@@ -58,8 +39,10 @@ export class Images {
   readonly layers: LayerProgram;
   readonly #snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly publish: ImageEvents;
+  readonly claims: SnapshotClaims = new SnapshotClaims();
   readonly #store: Store;
   readonly #lock = new SharedLock();
+  readonly #collection: Collection;
   readonly #failed: (error: unknown) => void;
   #timer: NodeJS.Timeout | undefined;
   #lastDirectory = 0;
@@ -76,6 +59,13 @@ export class Images {
       ["overlayfs", new Overlay(join(root, "snapshots", "overlayfs"))],
       ["native", new Native(join(root, "snapshots", "native"), this.layers)],
     ]);
+    const { blobs, ingests } = this;
+    this.#collection = new Collection({
+      store,
+      blobs,
+      ingests,
+      snapshotters: [...this.#snapshotters.values()],
+    });
     this.publish = imageEvents(exchange);
     this.#store = store;
     this.#failed = failed;
@@ -143,9 +133,27 @@ export class Images {
   snapshot(namespace: string, snapshotter: string, key: string): SnapshotRecord {
     this.snapshotter(snapshotter);
     const record = this.#store.snapshots.find(namespace, snapshotId(snapshotter, key));
-    if (record === undefined)
-      throw new TtrpcError(Code.NOT_FOUND, `snapshot ${key} does not exist: not found`);
+    if (record === undefined) throw noSnapshot(key);
     return record;
+  }
+
+  /** The same, and that nobody is about to remove it. */
+  restingSnapshot(namespace: string, snapshotter: string, key: string): SnapshotRecord {
+    const record = this.snapshot(namespace, snapshotter, key);
+    if (!this.hasSnapshot(namespace, snapshotter, key)) throw noSnapshot(key);
+    return record;
+  }
+
+  /** Whether it is there, and stays there unless somebody has it removed from now on. */
+  hasSnapshot(namespace: string, snapshotter: string, key: string): boolean {
+    const isKnown = this.#store.snapshots.find(namespace, snapshotId(snapshotter, key)) !== undefined;
+    return isKnown && !this.claims.isChanging(claimId(namespace, snapshotter, key));
+  }
+
+  /** Whether the name is taken, or about to be. */
+  isSnapshotTaken(namespace: string, snapshotter: string, key: string): boolean {
+    const isKnown = this.#store.snapshots.find(namespace, snapshotId(snapshotter, key)) !== undefined;
+    return isKnown || this.claims.isChanging(claimId(namespace, snapshotter, key));
   }
 
   snapshotKeys(namespace: string, snapshotter: string): string[] {
@@ -160,7 +168,7 @@ export class Images {
   chain(namespace: string, snapshotter: string, key: string): string[] {
     const directories: string[] = [];
     for (let name = key; name !== ""; ) {
-      const { kind, directory, parent } = this.snapshot(namespace, snapshotter, name);
+      const { kind, directory, parent } = this.restingSnapshot(namespace, snapshotter, name);
       if (kind !== "committed") {
         throw new TtrpcError(
           Code.INVALID_ARGUMENT,
@@ -185,15 +193,22 @@ export class Images {
 
   /** Rejects with NOT_FOUND, and with FAILED_PRECONDITION while another stands on it. */
   async removeSnapshot(namespace: string, snapshotter: string, key: string): Promise<void> {
-    const { directory } = this.snapshot(namespace, snapshotter, key);
+    const { directory } = this.restingSnapshot(namespace, snapshotter, key);
     const child = this.snapshotKeys(namespace, snapshotter).find(
       (each) => this.snapshot(namespace, snapshotter, each).parent === key,
     );
-    if (child !== undefined) {
-      const text = `cannot remove snapshot ${key} with child ${child}: failed precondition`;
+    const claim = claimId(namespace, snapshotter, key);
+    if (child !== undefined || this.claims.isCarrying(claim)) {
+      const named = child === undefined ? "" : ` ${child}`;
+      const text = `cannot remove snapshot ${key} with child${named}: failed precondition`;
       throw new TtrpcError(Code.FAILED_PRECONDITION, text);
     }
-    await this.#store.snapshots.remove(namespace, snapshotId(snapshotter, key));
+    const done = this.claims.change(claim);
+    try {
+      await this.#store.snapshots.remove(namespace, snapshotId(snapshotter, key));
+    } finally {
+      done();
+    }
     this.snapshotter(snapshotter).remove(directory);
   }
 
@@ -221,123 +236,14 @@ export class Images {
     }, COLLECT_AFTER_MS).unref();
   }
 
-  /** Removes what no image, container, lease or label keeps, in every namespace, then what no namespace has any more. */
+  /** Removes what nothing keeps. Waits for who makes something, who is not done. */
   async collect(): Promise<Collected> {
     const release = await this.#lock.exclude();
     try {
-      const { contents, snapshots } = this.#store;
-      const namespaces = new Set([
-        ...contents.namespaces(),
-        ...snapshots.namespaces(),
-        ...this.#store.leases.namespaces(),
-      ]);
-      let [content, snapshot] = [0, 0];
-      for (const namespace of namespaces) {
-        await this.#endLeases(namespace);
-        const kept = this.#kept(namespace);
-        content += await this.#sweepContent(namespace, kept);
-        snapshot += await this.#sweepSnapshots(namespace, kept);
-      }
-      return { contents: content, snapshots: snapshot, ...this.#sweepDisk() };
+      return await this.#collection.run();
     } finally {
       release();
     }
-  }
-
-  async #endLeases(namespace: string): Promise<void> {
-    const { leases } = this.#store;
-    const ended = leases.ids(namespace).filter((id) => isOver(leases.get(namespace, id).labels));
-    await Promise.all(ended.map((id) => leases.remove(namespace, id)));
-  }
-
-  #kept(namespace: string): Set<Resource> {
-    const { images, containers, leases, contents, snapshots } = this.#store;
-    const roots: Resource[] = [];
-    const flat: Resource[] = [];
-    for (const { labels, target } of images.list(namespace)) {
-      roots.push(...referencesOf(labels));
-      if (target !== undefined) roots.push(contentResource(target.digest));
-    }
-    for (const { labels, snapshotter, snapshotKey } of containers.list(namespace)) {
-      roots.push(...referencesOf(labels));
-      if (snapshotKey !== "") roots.push(snapshotResource(snapshotter, snapshotKey));
-    }
-    for (const { labels, resources } of leases.list(namespace)) {
-      const named = resources.map(({ id, type }) =>
-        type === "content" ? contentResource(id) : `${type}/${id}`,
-      );
-      (isFlat(labels) ? flat : roots).push(...named);
-    }
-    for (const id of contents.ids(namespace)) {
-      if (isRoot(contents.get(namespace, id).labels)) roots.push(contentResource(id));
-    }
-    for (const id of snapshots.ids(namespace)) {
-      if (isRoot(snapshots.get(namespace, id).labels)) roots.push(`snapshots/${id}`);
-    }
-    const found = reachable(roots, (resource) => this.#pointsAt(namespace, resource));
-    // A flat lease keeps a snapshot's parents, as it is nothing without them, but no more.
-    for (const resource of reachable(flat, (each) => this.#parentOf(namespace, each))) found.add(resource);
-    return found;
-  }
-
-  #pointsAt(namespace: string, resource: Resource): Resource[] {
-    return [...referencesOf(this.#labelsOf(namespace, resource)), ...this.#parentOf(namespace, resource)];
-  }
-
-  #labelsOf(namespace: string, resource: Resource): Labels {
-    const { contents, snapshots } = this.#store;
-    const [type, id] = split(resource);
-    const record = type === "content" ? contents.find(namespace, id) : snapshots.find(namespace, id);
-    return record?.labels ?? {};
-  }
-
-  #parentOf(namespace: string, resource: Resource): Resource[] {
-    const [type, id] = split(resource);
-    if (type !== "snapshots") return [];
-    const parent = this.#store.snapshots.find(namespace, id)?.parent ?? "";
-    return parent === "" ? [] : [snapshotResource(id.slice(0, id.indexOf("/")), parent)];
-  }
-
-  async #sweepContent(namespace: string, kept: ReadonlySet<Resource>): Promise<number> {
-    const { contents } = this.#store;
-    const stale = contents.ids(namespace).filter((digest) => !kept.has(contentResource(digest)));
-    await Promise.all(stale.map((digest) => contents.remove(namespace, digest)));
-    return stale.length;
-  }
-
-  async #sweepSnapshots(namespace: string, kept: ReadonlySet<Resource>): Promise<number> {
-    const { snapshots } = this.#store;
-    const stale = snapshots.ids(namespace).filter((id) => !kept.has(`snapshots/${id}`));
-    await Promise.all(stale.map((id) => snapshots.remove(namespace, id)));
-    return stale.length;
-  }
-
-  /** Files without a record, of an earlier crash too. */
-  #sweepDisk(): { blobs: number; ingests: number } {
-    const { contents, snapshots, leases } = this.#store;
-    const digests = new Set(contents.namespaces().flatMap((namespace) => contents.ids(namespace)));
-    const stale = this.blobs.list().filter((digest) => !digests.has(digest));
-    for (const digest of stale) this.blobs.remove(digest);
-    const directories = new Set(
-      snapshots
-        .namespaces()
-        .flatMap((namespace) => snapshots.list(namespace).map(({ directory }) => directory)),
-    );
-    for (const snapshotter of this.#snapshotters.values()) snapshotter.sweep((name) => directories.has(name));
-    const leased = new Map(
-      leases
-        .namespaces()
-        .map((namespace) => [
-          namespace,
-          new Set(leases.list(namespace).flatMap(({ resources }) => resources.map(({ id }) => id))),
-        ]),
-    );
-    const ingests = this.ingests.sweep(
-      ({ namespace, ref, updatedAtMs, isRefused }) =>
-        (Date.now() - updatedAtMs < INGEST_REST_MS && isRefused !== true) ||
-        leased.get(namespace)?.has(ref) === true,
-    );
-    return { blobs: stale.length, ingests };
   }
 
   /** No collection begins any more. */
@@ -346,13 +252,6 @@ export class Images {
   }
 }
 
-/** A lease that has run out, or whose client says who it is and has ended. */
-function isOver(labels: Labels): boolean {
-  const client = labels[CLIENT_LABEL];
-  return hasExpired(labels, Date.now()) || (client !== undefined && hasEnded(client));
-}
-
-function split(resource: Resource): [type: string, id: string] {
-  const slash = resource.indexOf("/");
-  return [resource.slice(0, slash), resource.slice(slash + 1)];
+function noSnapshot(key: string): TtrpcError {
+  return new TtrpcError(Code.NOT_FOUND, `snapshot ${key} does not exist: not found`);
 }

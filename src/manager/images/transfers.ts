@@ -26,7 +26,7 @@ import { HOST_PLATFORM } from "../../transfer/platforms.ts";
 import { type Report, warning } from "../../transfer/progress.ts";
 import { nameImage, type PullRequest, pullImage } from "../../transfer/pull.ts";
 import { pushImage } from "../../transfer/push.ts";
-import type { ImageServices } from "../../transfer/services.ts";
+import { holdContent, type ImageServices } from "../../transfer/services.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { receiveBytes, sendBytes } from "../server/byte-streams.ts";
 import type { Call } from "../server/grpc-server.ts";
@@ -136,26 +136,22 @@ class Transfer {
   }
 
   async #push(store: ImageStore, registry: OCIRegistry): Promise<void> {
-    const target = await this.#target(store.name);
     const { report, ending } = this.#means;
     const { platforms } = store;
-    await this.#withSession(registry, (session) =>
-      pushImage({ services: this.#services, pushes: new Pushes(session), report, ending }, target, {
-        reference: session.reference,
-        platforms,
-      }),
-    );
-  }
-
-  async #target(name: string): Promise<Descriptor> {
-    const { image } = await this.#services.images.get({ name });
-    if (image?.target === undefined) throw new TtrpcError(Code.NOT_FOUND, `image ${name}: not found`);
-    return { ...image.target, size: Number(image.target.size) };
+    await underLease(this.#services, undefined, async (services) => {
+      const target = await heldTarget(services, store.name);
+      await this.#withSession(registry, async (session) => {
+        const context = { services, pushes: new Pushes(session), report, ending };
+        await pushImage(context, target, { reference: session.reference, platforms });
+      });
+    });
   }
 
   async #tag(from: ImageStore, to: ImageStore): Promise<void> {
-    const target = await this.#target(from.name);
-    for (const name of namesIn(to, target.digest)) await nameImage(this.#services, name, target, to.labels);
+    await underLease(this.#services, undefined, async (services) => {
+      const target = await heldTarget(services, from.name);
+      for (const name of namesIn(to, target.digest)) await nameImage(services, name, target, to.labels);
+    });
   }
 
   async #import({ stream: id, forceCompress }: ImageImportStream, store: ImageStore): Promise<void> {
@@ -179,12 +175,9 @@ class Transfer {
     const { name, extraReferences, exportImages: more } = store;
     const names = [...(name === "" ? [] : [name]), ...extraReferences.map((each) => each.name), ...more];
     if (names.length === 0) throw new TtrpcError(Code.NOT_FOUND, "no image to export: not found");
-    const images = await Promise.all(
-      names.map(async (each) => ({ name: each, target: await this.#target(each) })),
-    );
     const platforms = to.allPlatforms ? [] : to.platforms.length > 0 ? to.platforms : [HOST_PLATFORM];
     const { skipDockerManifest, skipNonDistributable } = to;
-    const request = { images, platforms, skipDockerManifest, skipNonDistributable };
+    const request = { platforms, skipDockerManifest, skipNonDistributable };
     this.#means.report({
       event: "Exporting",
       name: "",
@@ -193,7 +186,12 @@ class Transfer {
       total: 0n,
       desc: undefined,
     });
-    await sendBytes(output, exportImages(this.#services, request));
+    await underLease(this.#services, undefined, async (services) => {
+      const images = await Promise.all(
+        names.map(async (each) => ({ name: each, target: await heldTarget(services, each) })),
+      );
+      await sendBytes(output, exportImages(services, { ...request, images }));
+    });
     this.#means.report({
       event: "Completed export",
       name: "",
@@ -281,6 +279,14 @@ function nameOf(any: Any | undefined): EndName | undefined {
 
 function read<T>(any: Any | undefined, codec: Pick<Codec<T>, "decode">): T {
   return codec.decode(any?.value ?? new Uint8Array(0));
+}
+
+/** What the name stands for, which stays until the services' lease ends. Rejects with NOT_FOUND. */
+async function heldTarget(services: ImageServices, name: string): Promise<Descriptor> {
+  const { image } = await services.images.get({ name });
+  if (image?.target === undefined) throw new TtrpcError(Code.NOT_FOUND, `image ${name}: not found`);
+  await holdContent(services, image.target.digest);
+  return { ...image.target, size: Number(image.target.size) };
 }
 
 /** One that says nothing is any. */

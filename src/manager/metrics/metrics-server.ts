@@ -51,8 +51,8 @@ async function answer(
   const [path, query] = (request.url ?? "").split("?");
   if (path !== "/metrics") {
     response.writeHead(404).end("GET /metrics\n");
-  } else if (request.method !== "GET") {
-    response.writeHead(405, { allow: "GET" }).end("GET /metrics\n");
+  } else if (request.method !== "GET" && request.method !== "HEAD") {
+    response.writeHead(405, { allow: "GET, HEAD" }).end("GET /metrics\n");
   } else {
     try {
       const asked = new URLSearchParams(query).get("containers") === "1";

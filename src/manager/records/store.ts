@@ -6,6 +6,7 @@ import type { Codec } from "../../api/any.ts";
 import { Container } from "../../api/generated/containers.ts";
 import { HistoryRecord } from "../../api/generated/history.ts";
 import { Image } from "../../api/generated/images.ts";
+import { SharedLock } from "../../images/shared-lock.ts";
 import { type LmdbKey as Key, openLmdb, UnsyncedFile } from "./lmdb-file.ts";
 import { type BadRecord, type RecordCodec, Table } from "./table.ts";
 
@@ -52,6 +53,8 @@ export class Store {
   /** By `snapshotter/key`. */
   readonly snapshots: Table<SnapshotRecord>;
   readonly histories: Table<HistoryRecord>;
+  /** Held by every change of a record that keeps another, or is kept; a collection has it alone. */
+  readonly changes: SharedLock = new SharedLock();
   readonly #root: RootDatabase<Buffer, Key>;
   readonly #history: UnsyncedFile;
   readonly #aside: Database<Buffer, [...Key, kind: string]>;
@@ -66,11 +69,11 @@ export class Store {
     const database = <K extends string | unknown[]>(name: string): Database<Buffer, K & Key> =>
       this.#root.openDB<Buffer, K & Key>({ name, encoding: "binary" });
     this.namespaces = new Table("namespace", database("namespaces"), jsonCodec());
-    this.containers = new Table("container", database("containers"), messageCodec(Container));
-    this.leases = new Table("lease", database("leases"), jsonCodec());
-    this.images = new Table("image", database("images"), messageCodec(Image));
-    this.contents = new Table("content", database("contents"), jsonCodec());
-    this.snapshots = new Table("snapshot", database("snapshots"), jsonCodec());
+    this.containers = new Table("container", database("containers"), messageCodec(Container), this.changes);
+    this.leases = new Table("lease", database("leases"), jsonCodec(), this.changes);
+    this.images = new Table("image", database("images"), messageCodec(Image), this.changes);
+    this.contents = new Table("content", database("contents"), jsonCodec(), this.changes);
+    this.snapshots = new Table("snapshot", database("snapshots"), jsonCodec(), this.changes);
     this.histories = new Table(
       "history",
       this.#history.root.openDB<Buffer, Key>({ name: "histories", encoding: "binary" }),

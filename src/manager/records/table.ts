@@ -1,6 +1,7 @@
 // One kind of record by namespace and id: in memory for reading, in LMDB for good. store.ts has one for each kind.
 import { createHash } from "node:crypto";
 import type { Database } from "lmdb";
+import type { SharedLock } from "../../images/shared-lock.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 
 /** Bytes of the checksum before each record. */
@@ -39,9 +40,11 @@ export class Table<T> {
   #unread: (() => void) | undefined;
   /** Changes of one record happen one after another. */
   readonly #pending = new Map<string, Promise<unknown>>();
+  readonly #changes: SharedLock | undefined;
 
-  /** `kind` is what errors call a record. */
-  constructor(kind: string, database: Database<Buffer, Key>, codec: RecordCodec<T>) {
+  /** `kind` is what errors call a record. Every change shares `changes`. */
+  constructor(kind: string, database: Database<Buffer, Key>, codec: RecordCodec<T>, changes?: SharedLock) {
+    this.#changes = changes;
     this.#kind = kind;
     this.#database = database;
     this.#codec = codec;
@@ -167,6 +170,12 @@ export class Table<T> {
     });
   }
 
+  /** Removes several that are there. Only for who has `changes` alone: nothing else changes a record then. */
+  async removeAll(namespace: string, ids: readonly string[]): Promise<void> {
+    const done = await Promise.allSettled(ids.map((id) => this.#remove(namespace, id)));
+    for (const each of done) if (each.status === "rejected") throw each.reason;
+  }
+
   async #remove(namespace: string, id: string): Promise<void> {
     await this.#commit(namespace, id, this.#database.remove([namespace, id]));
     this.#forget(namespace, id);
@@ -220,12 +229,21 @@ export class Table<T> {
   async #inTurn<R>(namespace: string, id: string, act: () => Promise<R>): Promise<R> {
     const key = `${namespace}/${id}`;
     const before = this.#pending.get(key);
-    const turn = (before ?? Promise.resolve()).catch(() => {}).then(act);
+    const turn = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#shared(act));
     this.#pending.set(key, turn);
     try {
       return await turn;
     } finally {
       if (this.#pending.get(key) === turn) this.#pending.delete(key);
+    }
+  }
+
+  async #shared<R>(act: () => Promise<R>): Promise<R> {
+    const release = await this.#changes?.share();
+    try {
+      return await act();
+    } finally {
+      release?.();
     }
   }
 }

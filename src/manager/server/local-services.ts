@@ -32,6 +32,7 @@ export function localServices(handlers: ServiceHandlers, call: Call): ImageServi
     snapshots: calls(SnapshotsDefinition, handlers.snapshots, call),
     diff: calls(DiffDefinition, handlers.diff, call),
     leases: calls(LeasesDefinition, handlers.leases, call),
+    lease: call.lease,
     writeContent: () => new LocalWrite(handlers.content, call),
     underLease: (lease) => localServices(handlers, withLease(call, lease)),
   };

@@ -3,6 +3,7 @@ import * as host from "holdfast:host";
 import { bytesCases } from "./bytes.ts";
 import { errorCases } from "./errors.ts";
 import { fileCases } from "./files.ts";
+import { imageCases } from "./image.ts";
 import { loopCases } from "./loop.ts";
 import { mountCases } from "./mounts.ts";
 import { processCases } from "./processes.ts";
@@ -14,6 +15,7 @@ const cases: Record<string, (...args: string[]) => unknown> = {
   ...bytesCases,
   ...errorCases,
   ...fileCases,
+  ...imageCases,
   ...loopCases,
   ...mountCases,
   ...processCases,
