@@ -97,17 +97,18 @@ function countsOf(kept: CgroupRecord | undefined): OomCounts | undefined {
   };
 }
 
-/** Those of the cgroup of that path that there are. */
-function directoriesOf({ files }: Platform, path: string): string[] {
-  const hierarchy = parseHierarchy(files.read("/proc/self/mountinfo"));
-  const mounts = hierarchy?.mode === "unified" && hierarchy.v2 ? [hierarchy.v2] : (hierarchy?.v1 ?? []);
+/** Those of the cgroup of that path that there are; with `everywhere` also in the hierarchy of a hybrid host that counts nothing. */
+function directoriesOf({ files }: Platform, path: string, everywhere = false): string[] {
+  const { mode, v1 = [], v2 } = parseHierarchy(files.read("/proc/self/mountinfo")) ?? {};
+  const mounts = mode === "unified" ? [] : [...v1];
+  if (v2 !== undefined && (everywhere || mode === "unified")) mounts.push(v2);
   const slash = path.startsWith("/") ? "" : "/";
   const directories = mounts.map((mount) => `${mount.path}${slash}${path}`);
   return directories.filter((directory) => files.stat(directory) !== null);
 }
 
 /** How often a cgroup is tried to be removed whose last processes are about to end, and with what pauses in ms. */
-const REMOVALS = 100;
+const REMOVALS = 50;
 const REMOVAL_PAUSE = 20;
 
 /**
@@ -117,14 +118,14 @@ const REMOVAL_PAUSE = 20;
 export async function removeCgroup(platform: Platform, path: string): Promise<void> {
   if (path === "" || path === "/") return;
   for (let attempt = 1; ; attempt++) {
-    for (const directory of directoriesOf(platform, path)) {
+    for (const directory of directoriesOf(platform, path, true)) {
       try {
         platform.files.removeDirectory(directory);
       } catch {
         // It is looked for once more.
       }
     }
-    if (attempt === REMOVALS || directoriesOf(platform, path).length === 0) return;
+    if (attempt === REMOVALS || directoriesOf(platform, path, true).length === 0) return;
     await new Promise<void>((resolve) => platform.clock.after(REMOVAL_PAUSE, resolve));
   }
 }

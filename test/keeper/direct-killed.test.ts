@@ -235,7 +235,8 @@ test("the runtime's start goes on when the shim is killed over it: the container
   const waiting = shim.wait(id);
   const { shimPid } = await shim.connect(id);
   const starting = shim.start(id);
-  const pids = (): number[] => (existsSync(marks) ? readFileSync(marks, "utf8").trim().split("\n").map(Number) : []);
+  const pids = (): number[] =>
+    existsSync(marks) ? readFileSync(marks, "utf8").trim().split("\n").map(Number) : [];
   const runtime = await eventually("the runtime's start", () => pids()[0]);
   process.kill(runtime, "SIGSTOP");
   process.kill(shimPid, "SIGKILL");
