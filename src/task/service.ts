@@ -20,6 +20,9 @@ import { Watchdog, type Watched } from "./watchdog.ts";
 /** How many answers to Delete are kept for a client that asks again. */
 const REMEMBERED_DELETES = 16;
 
+/** How many columns and rows a terminal can have: the kernel has 16 bits for each. */
+const TERMINAL_MAX = 0xffff;
+
 const empty: Empty = {};
 
 /** What the service tells the one who serves it. */
@@ -178,7 +181,11 @@ export class TaskService {
   async resizePty(request: api.ResizePtyRequest): Promise<Empty> {
     const [, process] = this.#find(request);
     process.request("resize");
-    process.resize(request.width, request.height);
+    const { width, height } = request;
+    if (Math.max(width, height) > TERMINAL_MAX) {
+      throw new TtrpcError(Code.INVALID_ARGUMENT, `no terminal is as large as ${width} x ${height}`);
+    }
+    process.resize(width, height);
     return empty;
   }
 
