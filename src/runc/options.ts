@@ -4,6 +4,7 @@ import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS } from "../api/any.ts";
 import type { Any } from "../api/generated/google/protobuf/any.ts";
 import { Options } from "../api/generated/runc_options.ts";
 import { Options as GenericOptions } from "../api/generated/runtime_options.ts";
+import { withoutV1 } from "../api/v1-options.ts";
 import type { Platform } from "../platform/platform.ts";
 
 export interface RuntimeOptions {
@@ -41,8 +42,9 @@ export const defaultOptions: RuntimeOptions = {
 };
 
 /** What a Create request's options say, defaults filled in. Throws if the type is not known or the body is malformed. */
-export function readOptions(platform: Platform, any: Any | undefined): RuntimeOptions {
-  if (any === undefined || any.typeUrl === "") return defaultOptions;
+export function readOptions(platform: Platform, given: Any | undefined): RuntimeOptions {
+  if (given === undefined || given.typeUrl === "") return defaultOptions;
+  const any = withoutV1(given);
   if (holds(any, RUNC_OPTIONS)) {
     const { binaryName, root, ...rest } = Options.decode(any.value);
     return { ...pick(rest), binary: binaryName || defaultOptions.binary, root: root || defaultOptions.root };

@@ -117,6 +117,8 @@ export class Runc {
 
   /** Whether the runtime's state directory has an entry for the id. */
   isKnown(): boolean {
+    // No container is called as every directory calls itself and its parent: the runtime says so.
+    if (this.#id === "." || this.#id === "..") return false;
     return this.#platform.files.stat(`${this.#root}/${this.#id}`) !== null;
   }
 

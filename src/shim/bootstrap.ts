@@ -2,6 +2,7 @@
 import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS } from "../api/any.ts";
 import { BootstrapParams, BootstrapResult } from "../api/generated/bootstrap.ts";
 import { Any } from "../api/generated/google/protobuf/any.ts";
+import { withoutV1 } from "../api/v1-options.ts";
 import { joinCgroup } from "../cgroup/cgroup.ts";
 import { errorText } from "../log/log.ts";
 import { failpoint } from "../platform/failpoint.ts";
@@ -141,7 +142,7 @@ function decode<T>(codec: { decode(input: Uint8Array): T }, input: Uint8Array): 
 }
 
 function isOptions(any: Any): boolean {
-  return holds(any, RUNC_OPTIONS) || holds(any, RUNTIME_OPTIONS);
+  return holds(any, RUNTIME_OPTIONS) || holds(withoutV1(any), RUNC_OPTIONS);
 }
 
 /**

@@ -33,6 +33,9 @@ import { takeOver } from "./resumption.ts";
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
 const DRAIN_TIMEOUT = 10_000;
 
+/** The last of Linux's signals. */
+const SIGNAL_MAX = 64;
+
 /** What a container is made from. */
 interface ContainerConfig extends StdioConfig {
   readonly id: string;
@@ -171,6 +174,7 @@ export class Container {
 
   async kill(process: Process, signal: number, all: boolean): Promise<void> {
     process.request("kill");
+    if (signal > SIGNAL_MAX) throw new TtrpcError(Code.INVALID_ARGUMENT, `there is no signal ${signal}`);
     if (process !== this.init) process.signal(signal);
     else await this.#kills.kill(signal, all);
   }

@@ -5,6 +5,7 @@ import type { Empty } from "../api/generated/google/protobuf/empty.ts";
 import { type ProcessInfo, Status } from "../api/generated/process.ts";
 import { CheckpointOptions, ProcessDetails } from "../api/generated/runc_options.ts";
 import type * as api from "../api/generated/task.ts";
+import { withoutV1 } from "../api/v1-options.ts";
 import { withOutput } from "../cgroup/metrics-writer.ts";
 import { errorText } from "../log/log.ts";
 import { SIGKILL } from "../platform/platform.ts";
@@ -19,6 +20,9 @@ import { Watchdog, type Watched } from "./watchdog.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */
 const REMEMBERED_DELETES = 16;
+
+/** How many columns and rows a terminal can have: the kernel has 16 bits for each. */
+const TERMINAL_MAX = 0xffff;
 
 const empty: Empty = {};
 
@@ -178,7 +182,11 @@ export class TaskService {
   async resizePty(request: api.ResizePtyRequest): Promise<Empty> {
     const [, process] = this.#find(request);
     process.request("resize");
-    process.resize(request.width, request.height);
+    const { width, height } = request;
+    if (Math.max(width, height) > TERMINAL_MAX) {
+      throw new TtrpcError(Code.INVALID_ARGUMENT, `no terminal is as large as ${width} x ${height}`);
+    }
+    process.resize(width, height);
     return empty;
   }
 
@@ -326,7 +334,7 @@ function readDeleted({ pid, status, at }: { pid: number; status?: number; at?: s
 
 function checkpointOptions({ options }: api.CheckpointTaskRequest): CheckpointOptions {
   if (options === undefined || options.typeUrl === "") return CheckpointOptions.decode(new Uint8Array(0));
-  const known = unpack(options, RUNC_CHECKPOINT_OPTIONS, CheckpointOptions);
+  const known = unpack(withoutV1(options), RUNC_CHECKPOINT_OPTIONS, CheckpointOptions);
   if (known !== undefined) return known;
   throw new TtrpcError(Code.INVALID_ARGUMENT, `checkpoint options of unknown type ${options.typeUrl}`);
 }

@@ -324,6 +324,14 @@ test("what cannot be written ends with status 1 and a word, whatever the verb", 
     assert.equal(status, 1, verb);
     assert.match(stderr, /cannot write the output: no space left on device/, verb);
   }
+  for (const verb of ["ps", "inspect web", "exec web echo x"]) {
+    const { status, stderr } = await runShell(`$H --json ${verb} > /dev/full`);
+    assert.deepEqual(
+      [status, JSON.parse(stderr)],
+      [1, { error: "cannot write the output: no space left on device" }],
+      verb,
+    );
+  }
   // A reader that has gone is no failure to speak of.
   const left = await runShell("mkfifo $D/p; (exec 3<$D/p; echo) & exec 4>$D/p; wait; $H completion bash >&4");
   assert.deepEqual(left, { status: 141, stdout: "\n", stderr: "" });

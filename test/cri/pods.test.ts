@@ -111,6 +111,37 @@ onNode("a container that eats more memory than it may is told as OOMKilled", asy
   await k.remove(pod);
 });
 
+onNode(
+  "a pod that is evicted for its memory ends at once, with its log and status still there, and no OOM is told",
+  async (k) => {
+    const pod = await k.pod("evicted");
+    const neighbour = await k.pod("neighbour");
+    const stays = await k.run(neighbour, "stays", SLEEP);
+    const grows =
+      "x=$(head -c 24000000 /dev/zero | tr '\\0' x); echo grown; trap '' TERM; while true; do sleep 0.1; done";
+    const id = await k.run(pod, "grows", ["sh", "-c", grows]);
+    await k.run(pod, "sidecar", SLEEP);
+    interface Figures {
+      stats: { attributes: { id: string }; memory?: { workingSetBytes: { value: number } } }[];
+    }
+    await eventually("it to have grown", () => k.log("grows").includes("grown"));
+    await eventually("the node's figures to show it", async () => {
+      const { stats } = await k.cri.call<Figures>("ListContainerStats", {});
+      const most = stats.find((each) => Number(each.memory?.workingSetBytes.value ?? 0) > 20_000_000);
+      return most?.attributes.id === id;
+    });
+    // A hard eviction leaves no time to obey.
+    await k.stop(id, 0);
+    await k.cri.call("StopPodSandbox", { podSandboxId: pod.id });
+    const { exitCode, reason } = await k.status(id);
+    assert.deepEqual({ exitCode, reason }, { exitCode: 137, reason: "Error" });
+    assert.deepEqual(k.log("grows"), ["grown"]);
+    assert.equal((await k.exec(stays, ["true"])).status, 0);
+    await k.remove(pod);
+    await k.remove(neighbour);
+  },
+);
+
 onNode("a graceful stop is waited for; one that does not obey is killed", async (k) => {
   const pod = await k.pod("stops");
   const obeys = await k.run(pod, "obeys", ["sh", "-c", `echo up; ${OBEYS}`]);

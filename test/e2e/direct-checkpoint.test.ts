@@ -78,6 +78,11 @@ test("the path may stand in the options alone; a checkpoint to nowhere and optio
   await shim.checkpoint("path", "", { imagePath: image("path") });
   assert.deepEqual(readdirSync(image("path")), ["pages-1.img"]);
   assert.match(await refusal(Code.INVALID_ARGUMENT, shim.checkpoint("path", "")), /no directory/);
+  // As a client of containerd 1.x sends them about a runtime of another name than runc's: field 9 is the path.
+  const value = Buffer.concat([Buffer.from([(9 << 3) | 2, image("old").length]), Buffer.from(image("old"))]);
+  const old = { typeUrl: "containerd.linux.runc.CheckpointOptions", value };
+  await shim.task.checkpoint({ id: "path", path: "", options: old });
+  assert.deepEqual(readdirSync(image("old")), ["pages-1.img"]);
   const options = { typeUrl: "other.Options", value: new Uint8Array(0) };
   const wrong = shim.task.checkpoint({ id: "path", path: image("path"), options });
   assert.match(await refusal(Code.INVALID_ARGUMENT, wrong), /unknown type other\.Options/);

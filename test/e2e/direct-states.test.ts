@@ -1,6 +1,7 @@
 // Every request of the task service in every state that must refuse it, with the code it gives, and no harm done to the container.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { Status } from "../../src/api/generated/process.ts";
 import { Code } from "../../src/ttrpc/status.ts";
 import { onGo, Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
@@ -214,6 +215,60 @@ test("a refusal's text ends with what containerd calls its kind, as newer client
   assert.match(await refusal(Code.NOT_FOUND, shim.state("nobody")), /container not created: not found$/);
   await place.endContainer(shim, "kinds");
   await place.forget(shim, "kinds");
+});
+
+test("a signal that there is not is refused, of an exec as of the container, and ends neither", async () => {
+  const shim = await place.shim("signals", SPEC);
+  await shim.create("signals", place.bundle("signals"));
+  await shim.start("signals");
+  await shim.exec("signals", "e", SPEC.args);
+  await shim.start("signals", "e");
+  for (const execId of ["", "e"]) {
+    for (const signal of [65, 1000, 0xffff_ffff]) {
+      const text = await refusal(
+        onGo<Code>(Code.UNKNOWN, Code.INVALID_ARGUMENT),
+        shim.kill("signals", signal, execId),
+      );
+      assert.match(text, new RegExp(onGo("invalid argument", `there is no signal ${signal}`)));
+    }
+    // Asks only whether it is there.
+    await shim.kill("signals", 0, execId);
+    assert.equal((await shim.state("signals", execId)).status, Status.RUNNING);
+  }
+  await place.endContainer(shim, "signals");
+  await place.forget(shim, "signals");
+});
+
+test("a size that no terminal has is refused, and an exec can still be started", {
+  skip: failsOnGoShim("it takes what is left of the numbers in 16 bits"),
+}, async () => {
+  const shim = await place.shim("sizes", SPEC);
+  await shim.create("sizes", place.bundle("sizes"));
+  await shim.start("sizes");
+  await shim.exec("sizes", "e", ["stty", "size"], { terminal: true });
+  for (const [columns, rows] of [
+    [65_536, 24],
+    [80, 0xffff_ffff],
+  ] as const) {
+    const text = await refusal(Code.INVALID_ARGUMENT, shim.resize("sizes", columns, rows, "e"));
+    assert.match(text, new RegExp(`no terminal is as large as ${columns} x ${rows}`));
+  }
+  await shim.resize("sizes", 65_535, 65_535, "e");
+  const ended = shim.wait("sizes", "e");
+  await shim.start("sizes", "e");
+  assert.equal((await ended).exitStatus, 0);
+  await shim.delete("sizes", "e");
+  await place.endContainer(shim, "sizes");
+  await place.forget(shim, "sizes");
+});
+
+test("an id that is a directory's own name is refused by the runtime, as no container's", async () => {
+  const shim = await place.shim("dots", SPEC);
+  for (const id of [".", ".."]) {
+    const text = await refusal(Code.UNKNOWN, shim.create(id, place.bundle("dots")));
+    assert.match(text, /invalid container ID/);
+  }
+  await place.forget(shim, "dots");
 });
 
 test("an exec that was never started can be deleted", async () => {

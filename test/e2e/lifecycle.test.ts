@@ -23,6 +23,15 @@ test("a detached container runs on after ctr has gone, stops, and keeps its exit
   assert.deepEqual(await daemon.ctr.tasks(), []);
 });
 
+test("ctr's --no-pivot and --uidmap reach the shim, though containerd before 2.0 sends them in options of its own", async () => {
+  const { stdout, stderr } = await daemon.ctr.run("no-pivot", ["echo", "made"], { flags: ["--no-pivot"] });
+  assert.deepEqual({ stdout, stderr }, { stdout: "made\n", stderr: "" });
+  // They make the mapped root the owner of the container's pipes; the runtime gives them to the container's user then, and leaves the group.
+  const flags = ["--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"];
+  const owned = await daemon.ctr.run("owned", ["stat", "-L", "-c", "%g", "/proc/self/fd/1"], { flags });
+  assert.deepEqual([owned.stdout, owned.stderr], ["200000\n", ""]);
+});
+
 test("events come in the order create, start, exec-added, exec-started, exec's exit, exit, delete", async () => {
   await daemon.ctr.start("order", ["sleep", "1000"]);
   await daemon.ctr.exec("order", "e", ["true"]);

@@ -167,6 +167,12 @@ export class Daemon {
     return this.#process?.exited ?? Promise.resolve(undefined);
   }
 
+  /** Waits for that, in bounds: one that never comes is a failure that says so. */
+  async ended(): Promise<Output | undefined> {
+    await eventually("the daemon to end", () => !this.isRunning);
+    return this.exited;
+  }
+
   get isRunning(): boolean {
     return (
       this.#process !== undefined &&

@@ -248,7 +248,7 @@ test("a daemon that dies between an end and the removal leaves it to the next", 
   await daemon.kill();
   await daemon.launch({ HOLDFAST_FAILPOINT: "delete:answered" });
   await daemon.touch("between");
-  await daemon.exited;
+  await daemon.ended();
   await daemon.launch();
   client = await daemon.client();
   await gone("between");

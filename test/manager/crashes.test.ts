@@ -94,7 +94,7 @@ for (const failpoint of ["cleanup:deleted", "cleanup:noted", "cleanup:removed"])
       const client = new CarefulClient(cleaning);
       await client.begin();
       killForGood(await cleaning.shimPid(client.id));
-      await cleaning.exited;
+      await cleaning.ended();
       assert.equal((await client.history()).exit?.status, 128 + 9);
       await eventually("the end to be published", () => client.heard.includes("delete"));
       assert.deepEqual(client.heard, ["create", "start", "exit", "delete"]);
@@ -115,7 +115,7 @@ for (const failpoint of ["adopt:began", "adopt:served"]) {
     try {
       await client.begin();
       killForGood(await daemon.shimPid(client.id));
-      await daemon.exited;
+      await daemon.ended();
       await daemon.launch();
       await client.live();
       assert.equal(client.runs, 1, "the program ran once");
@@ -139,7 +139,7 @@ test("killed while it takes its containers back, it takes them back the next tim
     await daemon.kill();
     // It may serve for a moment before: taking back does not hold it up.
     await daemon.launch({ HOLDFAST_FAILPOINT: "reattach:asked" }).catch(() => {});
-    assert.equal((await daemon.exited)?.status, 128 + 9);
+    assert.equal((await daemon.ended())?.status, 128 + 9);
     await daemon.launch();
     await client.live();
     assert.equal(client.runs, 1);

@@ -142,7 +142,7 @@ for (const name of ["SIGTERM", "SIGINT", "SIGQUIT"] as const) {
     const pid = await start(daemon, own, `over-${name.toLowerCase()}`, ["sleep", "1000"]);
     own.close();
     process.kill(daemon.pid, name);
-    assert.equal((await daemon.exited)?.status, 0);
+    assert.equal((await daemon.ended())?.status, 0);
     assert.ok(isRunning(pid));
     await daemon.launch();
     const again = await daemon.client();

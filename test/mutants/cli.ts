@@ -499,7 +499,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "docker's words are guessed at",
     file: "src/cli/verbs/unknown.ts",
-    text: "const answer = ANSWERS[word];",
+    text: "const answer = Object.hasOwn(ANSWERS, word) ? ANSWERS[word] : undefined;",
     replacement: "const answer = undefined;",
     tests: ["test/cli/help.test.ts"],
   },

@@ -452,5 +452,6 @@ export const mutants: readonly Mutant[] = [
     replacement: "  const ended = lost ?? (pid === 0 ? exit : undefined);",
     tests: ["test/keeper/direct-killed.test.ts"],
     name: "a container that has ended, and one of its execs",
+    explained: "the reaper's adopt() takes one without a descriptor for dead, and its exit is the record's",
   },
 ];

@@ -16,7 +16,8 @@ import {
 import type { Platform } from "../../registry/descriptor.ts";
 import { Code } from "../../ttrpc/status.ts";
 import type { BidiStream, DaemonClient } from "../containers/daemon-client.ts";
-import { callCode } from "../text/problem.ts";
+import { callCode, errorText } from "../text/problem.ts";
+import { complain } from "../text/screen.ts";
 import { loginFor, type RegistryLogin } from "./credentials.ts";
 import { pullByOurselves, pushByOurselves } from "./local-transfer.ts";
 import type { ProgressView } from "./progress.ts";
@@ -135,7 +136,7 @@ async function answerCredentials(stream: BidiStream, access: RegistryAccess): Pr
     const request = unpack(message, `${TYPES}AuthRequest`, AuthRequest);
     if (request === undefined) throw new Error(`the daemon asks for ${bareTypeUrl(message.typeUrl)}`);
     const login = await loginOf(access, request.host).catch((error: unknown) => {
-      process.stderr.write(`holdfast: ${error instanceof Error ? error.message : error}\n`);
+      complain(errorText(error));
       return undefined;
     });
     stream.write(packed("AuthResponse", AuthResponse, answerWith(login)));

@@ -5,6 +5,7 @@ import { isSystemError } from "../../platform/platform.ts";
 import { Code } from "../../ttrpc/status.ts";
 import { NO_READER } from "../text/output.ts";
 import { callCode, errorText, FAILED, Problem, systemText } from "../text/problem.ts";
+import { complain } from "../text/screen.ts";
 import { signalNumber } from "../text/signals.ts";
 import { DetachKeys } from "./detach-keys.ts";
 import type { Fifos } from "./fifos.ts";
@@ -208,7 +209,7 @@ export class Session {
         }
         if ((signal === "SIGINT" || signal === "SIGTERM") && ++asked > PATIENCE) {
           this.close();
-          process.stderr.write(`holdfast: it does not end by ${signal} and goes on without us\n`);
+          complain(`it does not end by ${signal} and goes on without us`);
           process.exit(128 + signalNumber(signal));
         }
         if (this.#begun) this.#pass(signal);
@@ -227,14 +228,14 @@ export class Session {
   }
 
   #complain(signal: string, error: unknown): void {
-    process.stderr.write(`holdfast: ${signal} not passed on: ${errorText(error)}\n`);
+    complain(`${signal} not passed on: ${errorText(error)}`);
   }
 }
 
 /** What we end with when our output cannot be written; says why, if it is not only that nobody wants it. */
 function lostStatus(error: Error): number {
   if (isSystemError(error, "EPIPE")) return NO_READER;
-  process.stderr.write(`holdfast: cannot write the output: ${systemText(error)}\n`);
+  complain(`cannot write the output: ${systemText(error)}`);
   return FAILED;
 }
 

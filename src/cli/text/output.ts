@@ -3,6 +3,7 @@ import { writeSync } from "node:fs";
 import { Writable } from "node:stream";
 import { isSystemError } from "../../platform/platform.ts";
 import { FAILED, systemText } from "./problem.ts";
+import { complain } from "./screen.ts";
 
 const STDOUT = 1;
 /** As SIGPIPE would end us. */
@@ -33,7 +34,7 @@ export function outputDone(): Promise<void> {
 function outputFailed(error: Error): void {
   if (process.stdout.listenerCount("error") > 1) return;
   if (isSystemError(error, "EPIPE")) process.exit(NO_READER);
-  process.stderr.write(`holdfast: cannot write the output: ${systemText(error)}\n`);
+  complain(`cannot write the output: ${systemText(error)}`);
   process.exit(FAILED);
 }
 

@@ -6,6 +6,7 @@ import { CheckpointOptions } from "../../api/generated/runc_options.ts";
 import type { StateResponse } from "../../api/generated/task.ts";
 import type { TasksDefinition } from "../../api/generated/tasks.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
+import { withoutV1 } from "../../api/v1-options.ts";
 import { nodeClock } from "../../platform/node.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { errorText } from "../deferred.ts";
@@ -159,8 +160,9 @@ export function tasksService(tasks: Tasks, store: Store): Handlers<TasksDefiniti
     },
 
     /** Into a directory of the caller's; no image is made of it. */
-    async checkpoint({ containerId, options }, call) {
+    async checkpoint({ containerId, options: given }, call) {
       const task = await reach(call, containerId);
+      const options = given && withoutV1(given);
       const path = (options && unpack(options, RUNC_CHECKPOINT_OPTIONS, CheckpointOptions))?.imagePath ?? "";
       if (path === "") {
         throw new TtrpcError(

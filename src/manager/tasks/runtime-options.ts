@@ -5,6 +5,7 @@ import { holds, RUNC_OPTIONS, RUNTIME_OPTIONS, unpack } from "../../api/any.ts";
 import type { Any } from "../../api/generated/google/protobuf/any.ts";
 import { Options } from "../../api/generated/runc_options.ts";
 import { Options as GenericOptions } from "../../api/generated/runtime_options.ts";
+import { withoutV1 } from "../../api/v1-options.ts";
 
 /** Shims that take runc's options; others have options of their own. */
 const RUNC_SHIM = /^containerd-shim-(?:holdfast|runc)-v\d+$/;
@@ -16,9 +17,11 @@ export interface RootedOptions {
 }
 
 /** `shim` is the path of its binary. Options that cannot be read go on as they are: the shim says better what is wrong with them. */
-export function withRuntimeRoot(options: Any | undefined, shim: string, root: string): RootedOptions {
+export function withRuntimeRoot(given: Any | undefined, shim: string, root: string): RootedOptions {
   const isForRunc = RUNC_SHIM.test(basename(shim));
+  let options = given;
   try {
+    if (given !== undefined && isForRunc) options = withoutV1(given);
     if (options === undefined || options.typeUrl === "") {
       if (!isForRunc) return { options, root: undefined };
       return { options: { typeUrl: RUNC_OPTIONS, value: encodeRoot(root) }, root };
@@ -58,5 +61,5 @@ function withTomlRoot(options: Any, root: string): RootedOptions {
 
 /** The directory of the checkpoint that the options ask to restore from; empty for a fresh container. */
 export function restorePath(options: Any | undefined): string {
-  return (options && unpack(options, RUNC_OPTIONS, Options))?.criuImagePath ?? "";
+  return (options && unpack(withoutV1(options), RUNC_OPTIONS, Options))?.criuImagePath ?? "";
 }
