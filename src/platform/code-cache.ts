@@ -23,26 +23,37 @@ import { cachedDataVersionTag } from "node:v8";
 import { Script } from "node:vm";
 
 const OTHERS_MAY_WRITE = 0o022;
-/** A hash of what the cache is of, then a hash of what follows. */
+/** A hash of what the cache is of, then a hash of what follows: of how many starts it knows the code, in one byte of a whole word, and the code. */
 const HASH = 32;
 const HEAD = 2 * HASH;
+const WORD = 8;
+/** V8 compiles what a start needs, and verbs differ: so many starts add to the cache what they have needed. */
+const LEARNING = 6;
 
 type Program = (require: NodeJS.Require, filename: string, dirname: string) => void;
 
+interface Cache {
+  readonly cachedData: Buffer;
+  /** How many starts have made it. */
+  readonly starts: number;
+}
+
 /**
- * `path` is that of a CommonJS program in ASCII. With `keep`, what V8 made of it is kept for the next start when this one ends, where there was nothing
- * to use and the files are ours.
+ * `path` is that of a CommonJS program in ASCII. With `keep`, what V8 made of it is kept for the next start when this one ends, where the files are ours
+ * and there was nothing to use, or not enough.
  */
 export function runProgramFile(path: string, keep: boolean): void {
   const cache = `${path}.cache`;
   const owner = statSync(path);
   const program = readFileSync(path);
   const made = hashOf(process.version, process.arch, String(cachedDataVersionTag()), program);
-  const cachedData = readCache(cache, made, owner);
+  const known = readCache(cache, made, owner);
   const text = `(function (require, __filename, __dirname) {${program.toString("latin1")}\n})`;
+  const cachedData = known?.cachedData;
   const script = new Script(text, { filename: path, ...(cachedData !== undefined && { cachedData }) });
-  if (keep && script.cachedDataRejected !== false && isOurs(owner)) {
-    process.on("exit", () => writeCache(cache, made, script));
+  const starts = script.cachedDataRejected === false ? (known?.starts ?? 0) : 0;
+  if (keep && starts < LEARNING && isOurs(owner)) {
+    process.on("exit", () => writeCache(cache, made, script, starts + 1));
   }
   (script.runInThisContext() as Program)(createRequire(path), path, dirname(path));
 }
@@ -59,7 +70,7 @@ function isOurs({ uid, mode }: Stats): boolean {
 }
 
 /** undefined if there is none that can be trusted. */
-function readCache(path: string, made: Buffer, owner: Stats): Buffer | undefined {
+function readCache(path: string, made: Buffer, owner: Stats): Cache | undefined {
   try {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
@@ -67,7 +78,8 @@ function readCache(path: string, made: Buffer, owner: Stats): Buffer | undefined
       if (!stat.isFile() || stat.uid !== owner.uid || (stat.mode & OTHERS_MAY_WRITE) !== 0) return undefined;
       const bytes = readFileSync(fd);
       const data = bytes.subarray(HEAD);
-      return bytes.subarray(0, HEAD).equals(Buffer.concat([made, hashOf(data)])) ? data : undefined;
+      if (!bytes.subarray(0, HEAD).equals(Buffer.concat([made, hashOf(data)]))) return undefined;
+      return { starts: data[0] ?? 0, cachedData: data.subarray(WORD) };
     } finally {
       closeSync(fd);
     }
@@ -77,13 +89,13 @@ function readCache(path: string, made: Buffer, owner: Stats): Buffer | undefined
 }
 
 /** Whoever starts meanwhile finds the old one or the whole new one. Nothing is said where nothing can be written. */
-function writeCache(path: string, made: Buffer, script: Script): void {
+function writeCache(path: string, made: Buffer, script: Script, starts: number): void {
   const fresh = `${path}.${process.pid}`;
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   try {
     const fd = openSync(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
     try {
-      const data = script.createCachedData();
+      const data = Buffer.concat([Buffer.alloc(WORD, starts), script.createCachedData()]);
       writeFileSync(fd, Buffer.concat([made, hashOf(data), data]));
       fsyncSync(fd);
       renameSync(fresh, path);

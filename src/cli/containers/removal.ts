@@ -77,15 +77,17 @@ const RETRY = 50;
 
 /** Removes an ended task and its record, with the fifos that we made for it. */
 export async function deleteEnded(daemon: DaemonClient, id: string): Promise<void> {
-  const task = await orNone(daemon.tasks.get({ containerId: id, execId: "" }));
+  const [task, record] = await Promise.all([
+    orNone(daemon.tasks.get({ containerId: id, execId: "" })),
+    orNone(daemon.containers.get({ id })),
+  ]);
   if (task?.process !== undefined) {
     await orNone(daemon.tasks.delete({ containerId: id }));
     Fifos.remove(task.process);
   }
-  const container = (await orNone(daemon.containers.get({ id })))?.container;
   // The first answer may have been lost with the daemon.
   await orNone(daemon.containers.delete({ id }));
-  if (container !== undefined) await removeSnapshot(daemon, container);
+  if (record?.container !== undefined) await removeSnapshot(daemon, record.container);
 }
 
 /** What a container of an image has written goes with it. */

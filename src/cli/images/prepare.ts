@@ -19,6 +19,8 @@ export interface PreparedImage {
   readonly snapshotter: string;
   /** The snapshot of its layers. */
   readonly parent: string;
+  /** The container's own root file system, for its task. */
+  readonly rootfs: readonly Mount[];
   /** What the root file system is made of, the topmost first. */
   readonly directories: readonly string[];
 }
@@ -30,12 +32,15 @@ export async function prepareImage(
   text: string,
   platform: Platform | undefined,
 ): Promise<PreparedImage> {
-  const image = await store.resolve(await store.find(text), platform);
-  const snapshotter = await snapshotterOf(store.daemon);
+  const found = await store.find(text);
+  const [image, snapshotter] = await Promise.all([
+    store.resolve(found, platform),
+    snapshotterOf(store.daemon),
+  ]);
   const parent = await unpackImage(store, snapshotter, image);
-  const mounts = await prepareRoot(store, snapshotter, id, parent);
+  const rootfs = await prepareRoot(store, snapshotter, id, parent);
   const { name, config, digest } = image;
-  return { name, config, digest, snapshotter, parent, directories: mounts.flatMap(directoriesOf) };
+  return { name, config, digest, snapshotter, parent, rootfs, directories: rootfs.flatMap(directoriesOf) };
 }
 
 async function unpackImage(

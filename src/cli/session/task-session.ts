@@ -20,7 +20,13 @@ interface Steps {
   readonly started: () => void;
 }
 
-export interface FrontOptions extends Steps {
+/** What its task is made of. */
+interface TaskParts extends Steps {
+  /** Its root file system as it was just made; undefined for that of its record. */
+  readonly rootfs?: readonly Mount[];
+}
+
+export interface FrontOptions extends TaskParts {
   readonly interactive: boolean;
   readonly terminal: boolean;
   /** Bytes of parseDetachKeys. */
@@ -44,7 +50,7 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
       exit = waitForEnd(daemon, id);
       exit.catch(() => {});
     };
-    await startTask(daemon, id, fifos.paths, { created, started: options.started });
+    await startTask(daemon, id, fifos.paths, { ...options, created });
     await session.begin();
     const outcome = await session.outcome(exit ?? waitForEnd(daemon, id));
     // Once the daemon has deleted the task, nobody finds them by it.
@@ -62,7 +68,7 @@ export async function runInFront(daemon: DaemonClient, id: string, options: Fron
 export async function runDetached(
   daemon: DaemonClient,
   id: string,
-  options: { log: string; terminal: boolean; input: boolean } & Steps,
+  options: { log: string; terminal: boolean; input: boolean } & TaskParts,
 ): Promise<number> {
   const { log, terminal, input } = options;
   mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
@@ -80,11 +86,16 @@ export async function runDetached(
 }
 
 /** A task that cannot be started is removed again. */
-async function startTask(daemon: DaemonClient, id: string, paths: StdioPaths, steps: Steps): Promise<number> {
+async function startTask(
+  daemon: DaemonClient,
+  id: string,
+  paths: StdioPaths,
+  { rootfs, ...steps }: TaskParts,
+): Promise<number> {
   const { stdin, stdout, stderr, terminal } = paths;
   const { pid } = await daemon.tasks.create({
     containerId: id,
-    rootfs: await rootMounts(daemon, id),
+    rootfs: [...(rootfs ?? (await rootMounts(daemon, id)))],
     stdin,
     stdout,
     stderr,

@@ -123,19 +123,21 @@ export function memoryOf(pid: number): MemoryUse | undefined {
 }
 
 export function openFilesOf(pid: number): OpenFile[] {
-  return linksOf(pid).sort((a, b) => a.fd - b.fd);
+  return [...linksOf(pid)].sort((a, b) => a.fd - b.fd);
 }
 
-function linksOf(pid: number): OpenFile[] {
+/** As far as they are taken: the kernel looks each up. */
+function* linksOf(pid: number): Generator<OpenFile> {
   let names: string[];
   try {
     names = readdirSync(`/proc/${pid}/fd`);
   } catch {
-    return [];
+    return;
   }
-  return names
-    .map((name) => ({ fd: Number(name), target: link(`/proc/${pid}/fd/${name}`) ?? "" }))
-    .filter(({ target }) => target !== "");
+  for (const name of names) {
+    const target = link(`/proc/${pid}/fd/${name}`);
+    if (target !== undefined) yield { fd: Number(name), target };
+  }
 }
 
 export function threadsOf(pid: number): number[] {
@@ -190,13 +192,21 @@ export function socketInode(target: string): string | undefined {
   return /^socket:\[(\d+)\]$/.exec(target)?.[1];
 }
 
-/** The sockets of `sockets` that the process holds. Where an inode has several paths, only what nobody but our user can have made counts. */
+/** The sockets of `sockets` that the process holds. */
 export function socketsOf(pid: number, sockets: SocketPaths): string[] {
-  const held = linksOf(pid).flatMap(({ target }) => {
-    const paths = target.startsWith("socket:") ? (sockets.get(socketInode(target) ?? "") ?? []) : [];
-    return paths.length <= 1 ? paths : paths.filter(isOurSocket);
-  });
-  return [...new Set(held)];
+  return [...new Set([...linksOf(pid)].flatMap(({ target }) => pathsOf(target, sockets)))];
+}
+
+/** Whether `path` is one of them: looked for until it is found, which in a shim is soon. */
+export function holdsSocket(pid: number, path: string, sockets: SocketPaths): boolean {
+  for (const { target } of linksOf(pid)) if (pathsOf(target, sockets).includes(path)) return true;
+  return false;
+}
+
+/** Where an inode has several paths, only what nobody but our user can have made counts. */
+function pathsOf(target: string, sockets: SocketPaths): readonly string[] {
+  const paths = target.startsWith("socket:") ? (sockets.get(socketInode(target) ?? "") ?? []) : [];
+  return paths.length <= 1 ? paths : paths.filter(isOurSocket);
 }
 
 function isOurSocket(path: string): boolean {

@@ -7,6 +7,7 @@ import {
   argumentsOf,
   directoryOf,
   executableOf,
+  holdsSocket,
   isOfOurs,
   listeningSockets,
   type ProcessStat,
@@ -40,14 +41,18 @@ export interface ShimProcess {
   readonly containers: readonly string[];
 }
 
+/** How much of a shim is looked at: all its sockets, or the one that its bundle names, if it holds that. */
+type Look = "whole" | "quick";
+
 /** What is read once for all of them. */
 interface Host {
   readonly sockets: SocketPaths;
   readonly bundles: Bundles;
+  readonly look: Look;
 }
 
-function host(): Host {
-  return { sockets: listeningSockets(), bundles: new Bundles() };
+function host(look: Look): Host {
+  return { sockets: listeningSockets(), bundles: new Bundles(), look };
 }
 
 /** A process whose program is a shim's: a shim, its keeper, or one of the short-lived. */
@@ -59,8 +64,8 @@ interface ShimProgram {
 }
 
 /** Every shim of our user that is running, or that its keeper has given up, by namespace and id. */
-export function findShims(): ShimProcess[] {
-  const seen = host();
+export function findShims(look: Look = "whole"): ShimProcess[] {
+  const seen = host(look);
   const programs = allPids()
     .map(shimProgram)
     .filter((program) => program !== undefined);
@@ -76,7 +81,7 @@ export function findShims(): ShimProcess[] {
 /** The shim of that pid, undefined if it is none. */
 export function shimProcess(pid: number): ShimProcess | undefined {
   const program = shimProgram(pid);
-  return program !== undefined && serves(program) ? serving(program, host()) : undefined;
+  return program !== undefined && serves(program) ? serving(program, host("whole")) : undefined;
 }
 
 function shimProgram(pid: number): ShimProgram | undefined {
@@ -96,12 +101,16 @@ function serves({ argv }: ShimProgram): boolean {
   return !argv.some((word) => SHORT_LIVED.includes(word));
 }
 
-function serving({ argv, ...program }: ShimProgram, { sockets, bundles }: Host): ShimProcess | undefined {
+function serving(
+  { argv, ...program }: ShimProgram,
+  { sockets, bundles, look }: Host,
+): ShimProcess | undefined {
   const stat = ownStat(program.pid);
   if (stat === undefined) return undefined;
-  const held = socketsOf(program.pid, sockets);
   const { bundle, bundleRemoved } = bundleOf(program.pid);
   const named = bundle === "" ? undefined : bundles.socketOf(bundle);
+  const isEnough = look === "quick" && named !== undefined && holdsSocket(program.pid, named, sockets);
+  const held = isEnough ? [named] : socketsOf(program.pid, sockets);
   return {
     ...program,
     id: flag(argv, "id"),

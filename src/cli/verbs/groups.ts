@@ -48,7 +48,8 @@ const OF_ALL: readonly string[] = ["help", "completion"];
 /** Adds the verbs that a command line can mean: whichever words of it are one. All of them, if it may be about all. */
 export async function addVerbs(program: Command, argv: readonly string[]): Promise<void> {
   const named = GROUPS.filter(({ verbs }) => verbs.some((verb) => argv.includes(verb)));
-  const all = named.length === 0 || OF_ALL.some((verb) => argv.includes(verb));
+  const isVersion = argv.some((word) => word === "-V" || word === "--version");
+  const all = (named.length === 0 && !isVersion) || OF_ALL.some((verb) => argv.includes(verb));
   // Each is loaded while nothing else is to be done: one after the other takes no longer.
   for (const { load } of all ? GROUPS : named) (await load())(program);
 }

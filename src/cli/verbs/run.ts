@@ -1,6 +1,7 @@
 // `holdfast run`, `create` and `start`: containers from flags.
 
 import type { Command } from "commander";
+import type { Mount } from "../../api/generated/mount.ts";
 import { AUTO_REMOVE_LABEL, CLIENT_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
 import { processIdentity } from "../../platform/node-process.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
@@ -106,6 +107,8 @@ interface Made {
   readonly id: string;
   readonly terminal: boolean;
   readonly log: string;
+  /** For its task. */
+  readonly rootfs: readonly Mount[];
 }
 
 async function record(visit: Visit, removed: boolean): Promise<Made> {
@@ -163,7 +166,7 @@ async function putOnRecord(
   await createContainer(daemon, { id, runtime: raw.runtime, labels, spec, image });
   // Of an earlier container of that name.
   removeLog(log);
-  return { id, terminal: processOf(spec).terminal, log };
+  return { id, terminal: processOf(spec).terminal, log, rootfs: image?.rootfs ?? [] };
 }
 
 /** Throws a Problem for what is none. */
@@ -187,12 +190,12 @@ async function runVerb(visit: Visit): Promise<void> {
   let removal: Removal | undefined;
   try {
     made = await record(visit, front.rm === true);
-    const { id, terminal, log } = made;
+    const { id, terminal, log, rootfs } = made;
     if (front.rm === true) removal = await Removal.arrange(daemon, settings.address, id);
     const created = (pid: number): void => removal?.created(pid);
     const started = (): void => removal?.started();
     if (front.detach === true) {
-      await runDetached(daemon, id, { log, terminal, input: interactive, created, started });
+      await runDetached(daemon, id, { log, terminal, rootfs, input: interactive, created, started });
       settings.screen.id(id);
       return;
     }
@@ -200,6 +203,7 @@ async function runVerb(visit: Visit): Promise<void> {
     const options = {
       interactive,
       terminal,
+      rootfs,
       detachKeys,
       signalProxy: front.sigProxy,
       temporary,

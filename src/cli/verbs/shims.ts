@@ -20,7 +20,7 @@ export function addShims(program: Command): void {
   );
   command.action(async () => {
     const settings = settingsOf(command);
-    const wanted = findShims().filter(
+    const wanted = findShims(settings.screen.json ? "whole" : "quick").filter(
       ({ namespace }) => !settings.namespaceGiven || namespace === settings.namespace,
     );
     if (command.opts<{ quiet?: boolean }>().quiet === true) {
