@@ -129,7 +129,9 @@ test("of a pod that was given up, every member's true status is known", async ()
 test("a keeper that has given up ends when the bundle is gone, and so does the logger that waits for the end of its input", async () => {
   const id = "logged";
   const logger = join(place.directory, "logger");
-  writeFileSync(logger, `#!/bin/sh\nexec 5>&-\necho $$ >${logger}.pid\nexec cat <&3 >/dev/null\n`, { mode: 0o755 });
+  writeFileSync(logger, `#!/bin/sh\nexec 5>&-\necho $$ >${logger}.pid\nexec cat <&3 >/dev/null\n`, {
+    mode: 0o755,
+  });
   const shim = await place.shim(id, { args: ["sleep", "1000"] }, { env: STANDS_STILL });
   await shim.create(id, place.bundle(id), { stdout: `binary://${logger}` });
   await shim.start(id);

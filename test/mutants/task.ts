@@ -181,7 +181,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a runtime outlives its shim",
     file: "src/runc/runc.ts",
-    text: "        deathSignal: SIGKILL,\n",
+    text: "        ...(!outlivesUs && { deathSignal: SIGKILL }),\n",
     replacement: "",
     tests: [ends],
     name: "a runtime's command does not outlive",
