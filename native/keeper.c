@@ -25,6 +25,7 @@
 
 #include "execution.h"
 #include "host.h"
+#include "pages.h"
 
 // An O_PATH descriptor of what a socket is bound to: the kernel's header of it does not go with the C library's.
 #ifndef SIOCUNIXFILE
@@ -327,6 +328,7 @@ static void keep(void)
   uint64_t every = ~(uint64_t)0;
   for (;;) {
     if (take_ended()) return;
+    pages_forget_program();
     siginfo_t info;
     long number = syscall(SYS_rt_sigtimedwait, &every, &info, NULL, sizeof every);
     // Whoever asks one of the two to end means the other.

@@ -136,7 +136,7 @@ export const nativeTargets: readonly NativeTarget[] = [
     name: "keeper",
     what: "the keeper under a kernel of the fuzzer's own: each exit handed on once, whatever has become of the page it shares",
     harness: [],
-    sources: [],
+    sources: ["pages.c"],
     wrapped: [],
     archives: false,
     engine: false,
