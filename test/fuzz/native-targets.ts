@@ -136,7 +136,7 @@ export const nativeTargets: readonly NativeTarget[] = [
     name: "keeper",
     what: "the keeper under a kernel of the fuzzer's own: each exit handed on once, whatever has become of the page it shares",
     harness: [],
-    sources: ["pages.c"],
+    sources: [],
     wrapped: [],
     archives: false,
     engine: false,
