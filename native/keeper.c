@@ -36,6 +36,8 @@ enum {
   DEATHS = 3,
   // What a keeper says that can make no engine, in the place of an exit status.
   NO_KEEPER = 255,
+  // How often one that has given up looks whether it is still wanted, in seconds.
+  LOOK_S = 2,
 };
 static const int64_t DEATH_WINDOW_NS = 60ll * 1000000000;
 // How long an engine that was just executed may live and count as one that cannot read the state.
@@ -322,6 +324,13 @@ static bool take_ended(void)
   return false;
 }
 
+// Whether whoever cleans up has been here: what is held open for a successor then only keeps others waiting for an end.
+static bool is_forgotten(void)
+{
+  struct stat status;
+  return stat(".", &status) == 0 && status.st_nlink == 0;
+}
+
 // Returns in each new engine, never in the keeper.
 static void keep(void)
 {
@@ -330,7 +339,9 @@ static void keep(void)
     if (take_ended()) return;
     pages_forget_program();
     siginfo_t info;
-    long number = syscall(SYS_rt_sigtimedwait, &every, &info, NULL, sizeof every);
+    const struct timespec look = {.tv_sec = LOOK_S};
+    long number = syscall(SYS_rt_sigtimedwait, &every, &info, engine < 0 ? &look : NULL, sizeof every);
+    if (engine < 0 && is_forgotten()) leave(0);
     // Whoever asks one of the two to end means the other.
     if ((number == SIGTERM || number == SIGINT || number == SIGQUIT) && engine > 0) kill(engine, (int)number);
   }

@@ -97,14 +97,43 @@ function countsOf(kept: CgroupRecord | undefined): OomCounts | undefined {
   };
 }
 
+/** Those of the cgroup of that path that there are; with `everywhere` also in the hierarchy of a hybrid host that counts nothing. */
+function directoriesOf({ files }: Platform, path: string, everywhere = false): string[] {
+  const { mode, v1 = [], v2 } = parseHierarchy(files.read("/proc/self/mountinfo")) ?? {};
+  const mounts = mode === "unified" ? [] : [...v1];
+  if (v2 !== undefined && (everywhere || mode === "unified")) mounts.push(v2);
+  const slash = path.startsWith("/") ? "" : "/";
+  const directories = mounts.map((mount) => `${mount.path}${slash}${path}`);
+  return directories.filter((directory) => files.stat(directory) !== null);
+}
+
+/** How often a cgroup is tried to be removed whose last processes are about to end, and with what pauses in ms. */
+const REMOVALS = 50;
+const REMOVAL_PAUSE = 20;
+
+/**
+ * Removes the cgroup of that path, in every hierarchy, which a runtime has left that was killed before it could note what it made. One that is somebody's
+ * has processes in it, or cgroups below, and stays.
+ */
+export async function removeCgroup(platform: Platform, path: string): Promise<void> {
+  if (path === "" || path === "/") return;
+  for (let attempt = 1; ; attempt++) {
+    for (const directory of directoriesOf(platform, path, true)) {
+      try {
+        platform.files.removeDirectory(directory);
+      } catch {
+        // It is looked for once more.
+      }
+    }
+    if (attempt === REMOVALS || directoriesOf(platform, path, true).length === 0) return;
+    await new Promise<void>((resolve) => platform.clock.after(REMOVAL_PAUSE, resolve));
+  }
+}
+
 /** Puts processes (0 is none) into the cgroup of that path, in every hierarchy; the empty path changes nothing. Throws if it cannot be joined. */
 export function joinCgroup(platform: Platform, path: string, pids: readonly number[]): void {
   if (path === "") return;
-  const hierarchy = parseHierarchy(platform.files.read("/proc/self/mountinfo"));
-  const mounts = hierarchy?.mode === "unified" && hierarchy.v2 ? [hierarchy.v2] : (hierarchy?.v1 ?? []);
-  const slash = path.startsWith("/") ? "" : "/";
-  const directories = mounts.map((mount) => `${mount.path}${slash}${path}`);
-  const present = directories.filter((directory) => platform.files.stat(directory) !== null);
+  const present = directoriesOf(platform, path);
   if (present.length === 0) throw new Error(`failed to join cgroup ${path}: no such cgroup`);
   for (const directory of present) {
     for (const pid of pids) if (pid > 0) platform.files.write(`${directory}/cgroup.procs`, String(pid));

@@ -13,6 +13,8 @@ export interface Spec {
   /** The user namespace's, none without one. */
   readonly uidMappings: readonly IdMapping[];
   readonly gidMappings: readonly IdMapping[];
+  /** The container's cgroup, from the root of each hierarchy; "" where the spec names none so: the runtime's, or systemd's, choice. */
+  readonly cgroupsPath: string;
 }
 
 export interface Ids {
@@ -50,7 +52,13 @@ export function readSpec(platform: Platform, bundle: string): Spec {
     user: idsOf(process),
     uidMappings: mappingsOf(linux, "uidMappings"),
     gidMappings: mappingsOf(linux, "gidMappings"),
+    cgroupsPath: cgroupsPathOf(linux),
   };
+}
+
+function cgroupsPathOf(linux: unknown): string {
+  const path = (linux as { cgroupsPath?: unknown } | null | undefined)?.cgroupsPath;
+  return typeof path === "string" && path.startsWith("/") && !path.split("/").includes("..") ? path : "";
 }
 
 /** The user of an OCI process; root where it names none. */

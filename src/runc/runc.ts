@@ -41,6 +41,8 @@ interface Command {
   readonly running?: (command: Child) => void;
   /** How long it may take, in ms; for ever if absent. */
   readonly bound?: number;
+  /** Whether it goes on when the shim is killed: half of it would be worse than all of it. */
+  readonly outlivesUs?: boolean;
 }
 
 /** The runtime of one container. Every method rejects with a RuntimeError, or an Error that names the program if it cannot be started. */
@@ -76,9 +78,12 @@ export class Runc {
     await this.#run({ ...setup, handsOver: setup.consoleSocket === undefined, args: [...args, this.#id] });
   }
 
-  /** `running` is called with the command. */
+  /**
+   * `running` is called with the command. A shim that is killed must not take it along: the container's first process has let itself be let go by then, and
+   * ends with an error when nobody reads what it says.
+   */
   async start(running: (command: Child) => void): Promise<void> {
-    await this.#run({ args: ["start", this.#id], running });
+    await this.#run({ args: ["start", this.#id], running, outlivesUs: true });
   }
 
   /** Takes away what runc leaves of a start in which it was killed when the program had begun: it takes the container for one that waits. */
@@ -237,7 +242,8 @@ export class Runc {
       const end = errors?.[1] ?? stderr;
       let child: Child;
       try {
-        child = this.#spawn(argv, [stdin, stdout === -1 && command.fds === undefined ? end : stdout, end]);
+        const fds = [stdin, stdout === -1 && command.fds === undefined ? end : stdout, end];
+        child = this.#spawn(argv, fds, command.outlivesUs === true);
       } finally {
         if (errors !== undefined) this.#platform.fds.close(errors[1]);
         spawned();
@@ -264,7 +270,7 @@ export class Runc {
     return (await child.exited).status;
   }
 
-  #spawn(argv: readonly string[], fds: readonly number[]): Child {
+  #spawn(argv: readonly string[], fds: readonly number[], outlivesUs: boolean): Child {
     try {
       return this.#reaper.spawn({
         argv,
@@ -273,7 +279,7 @@ export class Runc {
         cwd: this.#bundleThere() ? this.#bundle : "/",
         oomScoreAdj: PLAIN_OOM_SCORE,
         surroundings: plainSurroundings(this.#platform),
-        deathSignal: SIGKILL,
+        ...(!outlivesUs && { deathSignal: SIGKILL }),
       });
     } catch (error) {
       throw explainSpawn(this.#options.binary, error);

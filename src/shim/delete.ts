@@ -2,9 +2,11 @@
 
 import { DeleteResponse } from "../api/generated/task.ts";
 import { timestampFromNs } from "../api/timestamp.ts";
+import { removeCgroup } from "../cgroup/cgroup.ts";
 import { errorText } from "../log/log.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import { Reaper } from "../reaper/reaper.ts";
+import { readSpec } from "../runc/bundle.ts";
 import { readBundleFile } from "../runc/bundle-file.ts";
 import { defaultOptions, type RuntimeOptions } from "../runc/options.ts";
 import { unmountRootfs } from "../runc/rootfs.ts";
@@ -74,13 +76,24 @@ async function deleteFromRuntime(
   runtime: Partial<JournalEntry["runtime"]>,
 ): Promise<void> {
   const options: RuntimeOptions = { ...defaultOptions, ...runtime };
-  if (platform.files.stat(`${options.root}/${namespace}/${id}`) === null) return;
   const runc = new Runc(platform, new Reaper(platform), { id, bundle, namespace }, options);
-  const holder = await runc.knownBundle();
-  if (holder !== undefined && !runc.isOurs(holder)) {
-    throw new Error(`container ${id} is left alone: its bundle is ${holder}, another daemon's`);
+  if (runc.isKnown()) {
+    const holder = await runc.knownBundle();
+    if (holder !== undefined && !runc.isOurs(holder)) {
+      throw new Error(`container ${id} is left alone: its bundle is ${holder}, another daemon's`);
+    }
+    await runc.delete(true);
   }
-  await runc.delete(true);
+  await removeCgroup(platform, cgroupsPathIn(platform, bundle));
+}
+
+/** "" where there is no specification that can be read. */
+function cgroupsPathIn(platform: Platform, bundle: string): string {
+  try {
+    return readSpec(platform, bundle).cgroupsPath;
+  } catch {
+    return "";
+  }
 }
 
 /** The socket of a group's shim that lives on for other containers is left alone. */

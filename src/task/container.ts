@@ -2,7 +2,7 @@
 
 import type { ContainerDump } from "../api/dump.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
-import { type Cgroup, type CgroupRecord, findCgroup } from "../cgroup/cgroup.ts";
+import { type Cgroup, type CgroupRecord, findCgroup, removeCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { within } from "../platform/deadline.ts";
 import type { Child } from "../reaper/reaper.ts";
@@ -294,6 +294,7 @@ export class Container {
     this.init.deleted();
     try {
       if (await isHalfMade(this.#runc, reason)) await this.#runc.delete(true);
+      if (!this.#runc.isKnown()) await removeCgroup(platform, this.#spec.cgroupsPath);
     } catch (error) {
       log.warning("failed to undo a create in the runtime", { id: this.id, error });
     }

@@ -1,7 +1,7 @@
 // A shim that dies three times within a minute is not started again: its container is left alone, and what it comes to is not lost.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { DeleteResponse } from "../../src/api/generated/task.ts";
@@ -124,6 +124,27 @@ test("of a pod that was given up, every member's true status is known", async ()
   assert.deepEqual([deletedStatus("pod-second"), deletedStatus("pod-first")], [42, 41]);
   shim.close();
   for (const id of ["pod-first", "pod-second"]) await place.removeBundle(id);
+});
+
+test("a keeper that has given up ends when the bundle is gone, and so does the logger that waits for the end of its input", async () => {
+  const id = "logged";
+  const logger = join(place.directory, "logger");
+  writeFileSync(logger, `#!/bin/sh\nexec 5>&-\necho $$ >${logger}.pid\nexec cat <&3 >/dev/null\n`, { mode: 0o755 });
+  const shim = await place.shim(id, { args: ["sleep", "1000"] }, { env: STANDS_STILL });
+  await shim.create(id, place.bundle(id), { stdout: `binary://${logger}` });
+  await shim.start(id);
+  const first = (await shim.connect(id)).shimPid;
+  const keeper = keeperOf(first);
+  assert.ok(keeper !== undefined);
+  await giveUp(first, keeper, async () => {});
+  await eventually("the reason", () => existsSync(join(place.bundle(id), "holdfast.crash")));
+  const logging = Number(readFileSync(`${logger}.pid`, "utf8"));
+  assert.equal(deletedStatus(id), 137);
+  assert.ok(isRunning(keeper) && isRunning(logging));
+  shim.close();
+  await place.removeBundle(id);
+  await eventually("the keeper's end", () => !isRunning(keeper));
+  await eventually("the logger's end", () => !isRunning(logging));
 });
 
 test("nothing is left behind", async () => {

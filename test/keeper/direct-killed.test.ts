@@ -1,6 +1,14 @@
 // The shim is killed with SIGKILL and comes back by itself: whoever is connected to it, and whoever writes or reads a container's stdio, does not notice.
 import assert from "node:assert/strict";
-import { closeSync, openSync, readFileSync, readlinkSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Status } from "../../src/api/generated/process.ts";
@@ -210,6 +218,35 @@ test("who waits for an exec whose start has failed is answered after the shim's 
   assert.equal((await shim.wait(id, "e")).exitStatus, 255);
   await shim.delete(id, "e");
   await place.endContainer(shim, id);
+  await place.forget(shim, id);
+});
+
+test("the runtime's start goes on when the shim is killed over it: the container runs, and is not half let go", async () => {
+  const id = "starting";
+  const program = join(place.directory, "runc-slow-start");
+  const marks = `${program}.started`;
+  writeFileSync(
+    program,
+    `#!/bin/sh\nfor word; do [ $word = start ] && { echo $$ >>${marks}; sleep 0.1; }; done\nexec runc "$@"\n`,
+    { mode: 0o755 },
+  );
+  const shim = await place.shim(id, { args: ["sh", "-c", "exit 42"] });
+  await shim.create(id, place.bundle(id), { options: { binaryName: program } });
+  const waiting = shim.wait(id);
+  const { shimPid } = await shim.connect(id);
+  const starting = shim.start(id);
+  const pids = (): number[] =>
+    existsSync(marks) ? readFileSync(marks, "utf8").trim().split("\n").map(Number) : [];
+  const runtime = await eventually("the runtime's start", () => pids()[0]);
+  process.kill(runtime, "SIGSTOP");
+  process.kill(shimPid, "SIGKILL");
+  const { shimPid: next } = await shim.connect(id);
+  assert.notEqual(next, shimPid);
+  assert.ok(isRunning(runtime), "it was killed with the shim");
+  process.kill(runtime, "SIGCONT");
+  await starting;
+  assert.equal((await waiting).exitStatus, 42);
+  await shim.delete(id);
   await place.forget(shim, id);
 });
 
