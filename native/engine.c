@@ -1,7 +1,6 @@
 // The one JavaScript runtime of this process: made from the linked program, called by loop.c and main.c. All that is particular to the
 // engine's version stands here.
 #define _GNU_SOURCE
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "heap.h"
 #include "host.h"
 #include "image.h"
+#include "pages.h"
 
 #ifdef HOST_SANITIZE
 #include <sanitizer/lsan_interface.h>
@@ -146,7 +146,8 @@ void engine_call(JSValueConst fn, int argc, JSValueConst *argv)
 void engine_trim(void)
 {
   JS_RunGC(runtime);
-  malloc_trim(0);
+  heap_trim();
+  pages_forget_stack();
 }
 
 #ifdef HOST_SANITIZE

@@ -7,5 +7,7 @@
 extern const JSMallocFunctions heap_functions;
 // Called after each allocation, if it is set.
 extern void (*heap_allocated)(void);
+// Gives the kernel back what is free.
+void heap_trim(void);
 
 #endif

@@ -25,6 +25,7 @@
 
 #include "execution.h"
 #include "host.h"
+#include "pages.h"
 
 // An O_PATH descriptor of what a socket is bound to: the kernel's header of it does not go with the C library's.
 #ifndef SIOCUNIXFILE
@@ -336,6 +337,7 @@ static void keep(void)
   uint64_t every = ~(uint64_t)0;
   for (;;) {
     if (take_ended()) return;
+    pages_forget_program();
     siginfo_t info;
     const struct timespec look = {.tv_sec = LOOK_S};
     long number = syscall(SYS_rt_sigtimedwait, &every, &info, engine < 0 ? &look : NULL, sizeof every);

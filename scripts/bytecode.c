@@ -6,6 +6,7 @@
 // It includes the engine's source, because the tables to rewrite are private to it.
 #include "../native/image.c"
 #include "../native/heap.c"
+#include "../native/pool.c"
 
 struct place {
   int line, column, source, source_line;

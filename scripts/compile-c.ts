@@ -166,7 +166,7 @@ export async function bytecodeCompiler(engine: string): Promise<string> {
   const source = join(import.meta.dirname, "bytecode.c");
   const included = [
     join(native, ENGINE_READER),
-    join(native, "heap.c"),
+    ...["heap.c", "pool.c"].map((name) => join(native, name)),
     join(import.meta.dirname, "image-writer.c"),
   ];
   const objects = await Promise.all([

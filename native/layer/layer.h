@@ -28,6 +28,10 @@ struct stream {
 
 enum { DIGEST_HEX = 64 };
 
+// Opens what comes on stdin, packed or not, to be read block by block. Ends the program if that fails.
+void stream_open_packed(struct stream *stream, const struct limits *limits);
+// A block of the uncompressed bytes; 0 at their end, ARCHIVE_FATAL with an error at `blamed` if they make no sense. Holes cannot be: a raw stream has none.
+la_ssize_t stream_read(struct stream *stream, struct archive *blamed, const void **buffer);
 // Opens the layer on stdin; `stream->tar` then reads its entries. Ends the program if that fails.
 void stream_open(struct stream *stream, const struct limits *limits);
 // Reads to the end of what came, which lies behind the end of the archive. Writes the digest in hex.
@@ -57,7 +61,7 @@ int seen_has(const char *path);
 // The verbs; argv[0] is the verb. They return the exit status.
 int unpack(int argc, char **argv);
 int copy(int argc, char **argv);
-
+int expand(int argc, char **argv);
 int diff(int argc, char **argv);
 int look(int argc, char **argv);
 int put(int argc, char **argv);

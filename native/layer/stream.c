@@ -37,17 +37,15 @@ static void check_size(const struct stream *stream)
     fail("the layer unpacks to more than %" PRIu64 " times its size", limits->ratio);
 }
 
-// A block of the uncompressed layer; 0 at its end. Holes cannot be: a raw stream has none.
-static la_ssize_t read_unpacked(struct archive *tar, void *context, const void **buffer)
+la_ssize_t stream_read(struct stream *stream, struct archive *blamed, const void **buffer)
 {
-  struct stream *stream = context;
   size_t count = 0;
   la_int64_t offset;
   if (stream->is_empty) return 0;
   int status = archive_read_data_block(stream->source, buffer, &count, &offset);
   if (status == ARCHIVE_EOF) return 0;
   if (status < ARCHIVE_WARN) {
-    archive_set_error(tar, archive_errno(stream->source), "%s", archive_error_string(stream->source));
+    if (blamed != stream->source) archive_set_error(blamed, archive_errno(stream->source), "%s", archive_error_string(stream->source));
     return ARCHIVE_FATAL;
   }
   stream->unpacked += count;
@@ -56,14 +54,18 @@ static la_ssize_t read_unpacked(struct archive *tar, void *context, const void *
   return (la_ssize_t)count;
 }
 
-void stream_open(struct stream *stream, const struct limits *limits)
+static la_ssize_t read_unpacked(struct archive *tar, void *context, const void **buffer)
+{
+  return stream_read(context, tar, buffer);
+}
+
+void stream_open_packed(struct stream *stream, const struct limits *limits)
 {
   memset(stream, 0, sizeof *stream);
   stream->limits = limits;
   stream->digest = malloc(sizeof(struct sha256_ctx));
   stream->source = archive_read_new();
-  stream->tar = archive_read_new();
-  if (stream->digest == NULL || stream->source == NULL || stream->tar == NULL) fail("out of memory");
+  if (stream->digest == NULL || stream->source == NULL) fail("out of memory");
   sha256_init(stream->digest);
   archive_read_support_filter_gzip(stream->source);
   archive_read_support_filter_zstd(stream->source);
@@ -78,6 +80,13 @@ void stream_open(struct stream *stream, const struct limits *limits)
   if (status != ARCHIVE_OK && status != ARCHIVE_EOF) fail("cannot read the layer: %s", archive_error_string(stream->source));
   // Not a byte: there is nothing that could be asked for data.
   stream->is_empty = status == ARCHIVE_EOF;
+}
+
+void stream_open(struct stream *stream, const struct limits *limits)
+{
+  stream_open_packed(stream, limits);
+  stream->tar = archive_read_new();
+  if (stream->tar == NULL) fail("out of memory");
   archive_read_support_format_tar(stream->tar);
   archive_read_support_format_empty(stream->tar);
   if (archive_read_open(stream->tar, stream, NULL, read_unpacked, NULL) != ARCHIVE_OK)
@@ -88,7 +97,7 @@ void stream_finish(struct stream *stream, char hex[DIGEST_HEX + 1])
 {
   const void *rest;
   la_ssize_t count;
-  while ((count = read_unpacked(stream->source, stream, &rest)) > 0) continue;
+  while ((count = stream_read(stream, stream->source, &rest)) > 0) continue;
   if (count < 0) fail("cannot read the layer: %s", archive_error_string(stream->source));
   uint8_t bytes[SHA256_DIGEST_SIZE];
   sha256_digest(stream->digest, sizeof bytes, bytes);

@@ -30,6 +30,8 @@ export interface IngestAbout {
   readonly expected: string;
   /** A commit has found that it is not what was expected. */
   readonly isRefused?: boolean;
+  /** It goes with the leases that it is on, and not by its age. */
+  readonly isLeased?: boolean;
 }
 
 export interface IngestStatus extends IngestAbout {
@@ -58,8 +60,7 @@ export class Ingests {
   /** Throws NOT_FOUND. */
   status(namespace: string, ref: string): IngestStatus {
     const status = this.#status(this.#path(namespace, ref));
-    if (status === undefined)
-      throw new TtrpcError(Code.NOT_FOUND, `ingest ref ${JSON.stringify(ref)}: not found`);
+    if (status === undefined) throw new TtrpcError(Code.NOT_FOUND, `reference ${ref}: not found`);
     return status;
   }
 
@@ -111,6 +112,7 @@ export class Ingests {
         startedAtMs: known?.startedAtMs ?? Date.now(),
         total: about.total || (known?.total ?? 0),
         expected: about.expected || (known?.expected ?? ""),
+        isLeased: about.isLeased ?? false,
       };
       writeFileSync(join(path, "data"), "", { flag: "a", mode: 0o600 });
       writeAbout(path, now);

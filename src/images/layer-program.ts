@@ -1,6 +1,7 @@
 // Runs holdfast-layer (native/layer): a layer into a snapshot, in a process that has that snapshot as its root, layers from snapshots, and copies of them. One process a layer:
 // the daemon's own memory does not grow with it.
 import { closeSync, openSync } from "node:fs";
+import { expanded } from "./expand.ts";
 import { runLayer, withMountPoints } from "./layer-process.ts";
 import { mountArguments, readOnly, type SnapshotMount } from "./mount.ts";
 
@@ -93,6 +94,11 @@ export class LayerProgram {
       return runLayer({ program: this.#program, args, output });
     });
     return JSON.parse(report) as MadeLayer;
+  }
+
+  /** The bytes of an archive that may be packed as a whole. */
+  expanded(archive: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+    return expanded({ program: this.#program, scratch: this.#scratch }, archive);
   }
 
   /** Copies the files below `from` into the empty directory `to`, with all that belongs to them. */

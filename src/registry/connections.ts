@@ -5,7 +5,8 @@ import { Agent as TlsAgent, request as tlsRequest } from "node:https";
 import { createSecureContext, rootCertificates, type SecureContext } from "node:tls";
 import { connectionError, isTlsCode } from "./failure.ts";
 import type { TlsSettings } from "./hosts.ts";
-import { proxyFor, throughProxy } from "./proxy.ts";
+import { proxyFor } from "./proxy.ts";
+import { proxyHeaders, throughProxy } from "./tunnel.ts";
 
 export type Headers = Readonly<Record<string, string | readonly string[]>>;
 
@@ -27,6 +28,9 @@ const DIAL_TIMEOUT_MS = 30_000;
 const MAX_SOCKETS = 16;
 /** Where Debian and others have the authorities that the administrator trusts. */
 const SYSTEM_CA = process.env.SSL_CERT_FILE ?? "/etc/ssl/certs/ca-certificates.crt";
+
+/** A proxy is checked against the machine's authorities, as no hosts.toml is about it. */
+const PROXY_TLS: TlsSettings = { ca: [], client: [], skipVerify: false };
 
 export class Connections {
   readonly #plain = new PlainAgent({ keepAlive: true, maxSockets: MAX_SOCKETS });
@@ -57,11 +61,18 @@ export class Connections {
     return new Promise((resolve, reject) => {
       const options = {
         method,
-        headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, value as string])),
+        headers: {
+          ...Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, value as string])),
+          ...(proxy !== undefined && proxyHeaders(proxy, url)),
+        },
         signal: this.#signal,
         timeout: dialTimeoutMs ?? DIAL_TIMEOUT_MS,
         ...(agent !== undefined && { agent }),
-        ...(proxy !== undefined && throughProxy(proxy, url, isSecure ? this.#tlsOptions(tls) : undefined)),
+        ...(proxy !== undefined &&
+          throughProxy(proxy, url, {
+            registry: isSecure ? this.#tlsOptions(tls) : undefined,
+            proxy: this.#tlsOptions(PROXY_TLS),
+          })),
       };
       const call = (isSecure ? tlsRequest : plainRequest)(url, options);
       call.once("error", reject);

@@ -1,7 +1,7 @@
 // Images from an archive, an OCI layout or what docker save writes, into the daemon: read once from front to back, as it comes over a stream.
 import { posix } from "node:path";
 import { Readable } from "node:stream";
-import { createGunzip, createGzip } from "node:zlib";
+import { createGzip } from "node:zlib";
 import { extract } from "tar-stream";
 import {
   type Descriptor,
@@ -23,6 +23,7 @@ import { unpackLayers } from "./unpack.ts";
 import { writeBlob, writeBytes } from "./write.ts";
 
 const GZIP = Buffer.from([0x1f, 0x8b]);
+const ZSTD = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
 const DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar";
 /** These alone are read into memory. */
@@ -45,6 +46,8 @@ export interface ImportContext {
   readonly scope: string;
   readonly report: Report;
   readonly signal: AbortSignal;
+  /** The archive as it is when it is not packed as a whole. */
+  readonly expanded: (archive: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
 }
 
 /** Rejects with INVALID_ARGUMENT for what is no such archive. */
@@ -56,7 +59,7 @@ export async function importImages(
   const { services, report } = context;
   const progresses = new Progresses(report, request.indexName, "importing");
   progresses.say("Importing");
-  const files = await readArchive(services, archive);
+  const files = await readArchive(services, context.expanded(archive));
   const manifests = files.texts.has("oci-layout")
     ? await ociManifests(files)
     : await dockerManifests(services, files, request.compress);
@@ -89,7 +92,7 @@ async function readArchive(
   const blobs = new Map<string, { digest: string; size: number }>();
   const links = new Map<string, string>();
   const unpacked = extract();
-  const input = Readable.from(await uncompressed(archive), { objectMode: false });
+  const input = Readable.from(archive, { objectMode: false });
   input.once("error", (error) => unpacked.destroy(error));
   try {
     for await (const entry of input.pipe(unpacked)) {
@@ -126,26 +129,6 @@ async function readText(path: string, source: AsyncIterable<Uint8Array>): Promis
     parts.push(chunk);
   }
   return Buffer.concat(parts);
-}
-
-/** The archive may be packed as a whole. */
-async function uncompressed(archive: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
-  const chunks = archive[Symbol.asyncIterator]();
-  let start = Buffer.alloc(0);
-  while (start.length < GZIP.length) {
-    const { value, done } = await chunks.next();
-    if (done === true) break;
-    start = Buffer.concat([start, value]);
-  }
-  async function* whole(): AsyncGenerator<Uint8Array> {
-    yield start;
-    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value;
-  }
-  if (!start.subarray(0, GZIP.length).equals(GZIP)) return whole();
-  const packed = Readable.from(whole(), { objectMode: false });
-  const plain = createGunzip();
-  packed.once("error", (error) => plain.destroy(error));
-  return packed.pipe(plain);
 }
 
 async function ociManifests({ texts }: ArchiveFiles): Promise<readonly Descriptor[]> {
@@ -193,9 +176,10 @@ async function dockerLayer(
   compress: boolean,
 ): Promise<Descriptor> {
   let start = Buffer.alloc(0);
-  const request = { digest, offset: 0n, size: BigInt(GZIP.length) };
+  const request = { digest, offset: 0n, size: BigInt(ZSTD.length) };
   for await (const { data } of services.content.read(request)) start = Buffer.concat([start, data]);
-  if (start.equals(GZIP)) return { mediaType: `${DOCKER_LAYER}.gzip`, digest, size };
+  if (start.equals(ZSTD)) return { mediaType: `${DOCKER_LAYER}.zstd`, digest, size };
+  if (start.subarray(0, GZIP.length).equals(GZIP)) return { mediaType: `${DOCKER_LAYER}.gzip`, digest, size };
   if (!compress) return { mediaType: DOCKER_LAYER, digest, size };
   const content = async function* (): AsyncGenerator<Uint8Array> {
     for await (const { data } of services.content.read({ digest, offset: 0n, size: 0n })) yield data;

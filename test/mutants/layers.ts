@@ -133,8 +133,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "what was refused stays for a day",
     file: "src/manager/images/collection.ts",
-    text: "Date.now() - updatedAtMs < INGEST_REST_MS && isRefused !== true",
-    replacement: "Date.now() - updatedAtMs < INGEST_REST_MS",
+    text: "(isRefused !== true && isLeased !== true",
+    replacement: "(isLeased !== true",
     tests: SERVICES,
     name: "a write that has been refused goes with the next collection",
   },

@@ -1,8 +1,12 @@
 // Images from a tar archive: what `docker save` writes (manifest.json), or an OCI layout (index.json). Read once, from front to back, so that it may come
 // by a pipe; whatever is larger than JSON goes straight to the daemon.
-import { posix } from "node:path";
-import type { Readable } from "node:stream";
+import { mkdtempSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, posix } from "node:path";
+import { Readable } from "node:stream";
 import { extract, type Header } from "tar-stream";
+import { expanded } from "../../images/expand.ts";
+import { layerProgramPath } from "../../images/layer-process.ts";
 import { Problem } from "../text/problem.ts";
 import {
   childLabels,
@@ -22,11 +26,13 @@ import type { ImageStore } from "./store.ts";
 /** Files of up to this many bytes are kept in memory too: manifests, indexes, configurations. */
 const MAX_KEPT = 1024 * 1024;
 const GZIP = Buffer.from([0x1f, 0x8b]);
+const ZSTD = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
+const DOCKER_LAYERS = { none: DOCKER_LAYER, gzip: DOCKER_LAYER_GZIP, zstd: `${DOCKER_LAYER}.zstd` } as const;
 
 interface Loaded {
   readonly digest: string;
   readonly size: number;
-  readonly isGzip: boolean;
+  readonly packing: "none" | "gzip" | "zstd";
   /** Of a small file. */
   readonly bytes: Buffer | undefined;
 }
@@ -51,8 +57,9 @@ async function readFiles(store: ImageStore, input: Readable): Promise<Map<string
   const files = new Map<string, Loaded>();
   const links = new Map<string, string>();
   const unpacked = extract();
-  input.once("error", (error) => unpacked.destroy(error));
-  for await (const entry of input.pipe(unpacked)) {
+  const plain = Readable.from(withExpander(input), { objectMode: false });
+  plain.once("error", (error) => unpacked.destroy(error));
+  for await (const entry of plain.pipe(unpacked)) {
     const { type, name, linkname } = entry.header;
     const path = posix.normalize(name).replace(/^\.?\//, "");
     if (type === "file") files.set(path, await readFile(store, path, entry));
@@ -66,6 +73,16 @@ async function readFiles(store: ImageStore, input: Readable): Promise<Map<string
   return files;
 }
 
+/** The archive, unpacked if it is packed as a whole. */
+async function* withExpander(archive: Readable): AsyncGenerator<Uint8Array> {
+  const scratch = mkdtempSync(join(tmpdir(), "holdfast-load-"));
+  try {
+    yield* expanded({ program: layerProgramPath(), scratch }, archive);
+  } finally {
+    rmdirSync(scratch);
+  }
+}
+
 async function readFile(
   store: ImageStore,
   path: string,
@@ -76,7 +93,7 @@ async function readFile(
   let start: Buffer = Buffer.alloc(0);
   const source = async function* (): AsyncGenerator<Uint8Array> {
     for await (const chunk of entry as AsyncIterable<Buffer>) {
-      if (start.length < GZIP.length) start = Buffer.concat([start, chunk.subarray(0, GZIP.length)]);
+      if (start.length < ZSTD.length) start = Buffer.concat([start, chunk.subarray(0, ZSTD.length)]);
       if (isSmall) kept.push(chunk);
       yield chunk;
     }
@@ -87,7 +104,8 @@ async function readFile(
   if (hex !== undefined && digest !== `sha256:${hex}`)
     throw new Problem(`${path} in the archive: its digest is ${digest}`);
   const isGzip = start.subarray(0, GZIP.length).equals(GZIP);
-  return { digest, size, isGzip, bytes: isSmall ? Buffer.concat(kept) : undefined };
+  const packing = isGzip ? "gzip" : start.subarray(0, ZSTD.length).equals(ZSTD) ? "zstd" : "none";
+  return { digest, size, packing, bytes: isSmall ? Buffer.concat(kept) : undefined };
 }
 
 function json(files: ReadonlyMap<string, Loaded>, path: string): unknown {
@@ -115,7 +133,7 @@ async function dockerImages(store: ImageStore, files: ReadonlyMap<string, Loaded
     const config: Descriptor = { mediaType: DOCKER_CONFIG, digest, size };
     const layers = (Array.isArray(each.Layers) ? each.Layers : []).map((path): Descriptor => {
       const layer = file(path);
-      const mediaType = layer.isGzip ? DOCKER_LAYER_GZIP : DOCKER_LAYER;
+      const mediaType = DOCKER_LAYERS[layer.packing];
       return { mediaType, digest: layer.digest, size: layer.size };
     });
     const manifest = { schemaVersion: 2, mediaType: DOCKER_MANIFEST, config, layers };

@@ -26,6 +26,9 @@ import { snapshotterOf } from "./snapshotter.ts";
 import type { ImageStore, ResolvedImage } from "./store.ts";
 import { withView } from "./views.ts";
 
+const ZSTD = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
+const MAGIC_BYTES = ZSTD.length;
+
 export interface MakeOptions {
   readonly author: string | undefined;
   readonly message: string | undefined;
@@ -91,43 +94,47 @@ export async function importRootfs(
   platform: Platform | undefined,
   options: MakeOptions,
 ): Promise<string> {
-  const { digest, size, isGzip } = await writeLayer(store, input);
+  const { digest, size, packing } = await writeLayer(store, input);
   const { snapshots, diff } = store.daemon;
   const snapshotter = await snapshotterOf(store.daemon);
   const key = `import-${randomBytes(8).toString("hex")}`;
   const { mounts } = await snapshots.prepare({ snapshotter, key, parent: "", labels: {} });
   let diffId: string;
   try {
-    const mediaType = isGzip ? OCI_LAYER_GZIP : OCI_LAYER;
-    const descriptor = { mediaType, digest, size: BigInt(size), annotations: {} };
+    const descriptor = { mediaType: packing ?? OCI_LAYER, digest, size: BigInt(size), annotations: {} };
     const { applied } = await diff.apply({ diff: descriptor, mounts, payloads: {}, syncFs: false });
     diffId = applied?.digest ?? digest;
   } finally {
     await snapshots.remove({ snapshotter, key }).catch(() => {});
   }
   const isPlain = diffId === digest;
-  if (!isPlain && !isGzip)
-    throw new Problem("the archive is packed by what images do not have: give it plain, or packed by gzip");
+  if (!isPlain && packing === undefined)
+    throw new Problem(
+      "the archive is packed by what images do not have: give it plain, or packed by gzip or zstd",
+    );
   await store.label(digest, { "containerd.io/uncompressed": diffId });
-  const layer = { mediaType: isPlain ? OCI_LAYER : OCI_LAYER_GZIP, digest, size };
+  const layer = { mediaType: isPlain ? OCI_LAYER : (packing ?? OCI_LAYER), digest, size };
   const config: ImageConfig = platform ?? HOST_PLATFORM;
   const base = { mediaType: OCI_MANIFEST, manifest: { layers: [] }, config };
   return putImage(store, name, { layer, diffId, createdBy: "holdfast import" }, base, options);
 }
 
+/** `packing` is the media type of a layer that is packed. */
 async function writeLayer(
   store: ImageStore,
   input: Readable,
-): Promise<{ digest: string; size: number; isGzip: boolean }> {
+): Promise<{ digest: string; size: number; packing: string | undefined }> {
   let start: Buffer = Buffer.alloc(0);
   const source = async function* (): AsyncGenerator<Uint8Array> {
     for await (const chunk of input as AsyncIterable<Buffer>) {
-      if (start.length < 2) start = Buffer.concat([start, chunk.subarray(0, 2)]);
+      if (start.length < MAGIC_BYTES) start = Buffer.concat([start, chunk.subarray(0, MAGIC_BYTES)]);
       yield chunk;
     }
   };
   const written = await store.write(source());
-  return { ...written, isGzip: start[0] === 0x1f && start[1] === 0x8b };
+  const isGzip = start[0] === 0x1f && start[1] === 0x8b;
+  const isZstd = start.subarray(0, MAGIC_BYTES).equals(ZSTD);
+  return { ...written, packing: isGzip ? OCI_LAYER_GZIP : isZstd ? `${OCI_LAYER}+zstd` : undefined };
 }
 
 /** Configuration, manifest and name of `base` with one more layer. */

@@ -12,6 +12,7 @@ import type { Exchange } from "../server/exchange.ts";
 import { parseFilters } from "../server/filters.ts";
 import type { Handlers } from "../server/grpc-server.ts";
 import { validateIdentifier, validateLabels } from "../server/identifiers.ts";
+import { withoutEmpty } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 const created = topicOf("/containers/create", CONTAINER_CREATE, ContainerCreate);
@@ -47,7 +48,9 @@ export function containersService(
     async create({ container }, call) {
       const { namespace } = call;
       const now = timestampFromNs(nodeClock.realtimeNs());
-      const record: Container = { ...given(container), createdAt: now, updatedAt: now };
+      const wanted = given(container);
+      const labels = withoutEmpty(wanted.labels);
+      const record: Container = { ...wanted, labels, createdAt: now, updatedAt: now };
       validate(record);
       await ensureNamespace(store, namespace);
       await containers.insert(namespace, record.id, record);

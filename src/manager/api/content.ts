@@ -13,13 +13,13 @@ import type { Blobs } from "../../images/blobs.ts";
 import { hexOf } from "../../images/digest.ts";
 import type { IngestStatus, Ingests, Writer } from "../../images/ingests.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import { recordContent } from "../images/content-records.ts";
+import { ingestResource, recordContent } from "../images/content-records.ts";
 import type { Images } from "../images/images.ts";
 import type { ContentRecord, Store } from "../records/store.ts";
 import { parseFilters } from "../server/filters.ts";
 import type { Call, Handlers } from "../server/grpc-server.ts";
 import { validateLabels } from "../server/identifiers.ts";
-import { changeLabels, nowText } from "./labels.ts";
+import { changeLabels, nowText, withoutEmpty } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 /** Infos in one message of a list. */
@@ -37,7 +37,7 @@ export function contentService(images: Images, store: Store): Handlers<ContentDe
       const record = await contents.update(call.namespace, digest, (before) => ({
         ...before,
         updatedAt: nowText(),
-        labels: changeLabels("content", before.labels, labels, updateMask ?? []),
+        labels: changeLabels("content info", before.labels, labels, updateMask ?? [], digest),
       }));
       return { info: describe(digest, record) };
     },
@@ -83,8 +83,9 @@ export function contentService(images: Images, store: Store): Handlers<ContentDe
 
     write: (requests, call) => new WriteStream({ blobs, ingests, store, images }, call).run(requests),
 
-    abort({ ref }, call) {
+    async abort({ ref }, call) {
       ingests.abort(call.namespace, ref);
+      await images.letGo(call.namespace, call.lease, ingestResource(ref));
       return {};
     },
   };
@@ -189,28 +190,36 @@ class WriteStream {
     if (ref !== "") this.#ref = ref;
     if (expected !== "") {
       hexOf(expected);
-      if (this.#expected !== "" && this.#expected !== expected)
-        refuse(`commit digest differs from writer digest: ${expected} != ${this.#expected}`);
       this.#expected = expected;
     }
-    if (total > 0n) {
-      if (this.#total > 0 && this.#total !== Number(total))
-        refuse(`commit total differs from writer total: ${total} != ${this.#total}`);
-      this.#total = Number(total);
-    }
+    if (total > 0n) this.#total = Number(total);
     if (Object.keys(labels).length > 0) {
-      validateLabels("content.Labels", labels);
-      this.#labels = labels;
+      validateLabels("info.Labels", labels);
+      this.#labels = withoutEmpty(labels);
     }
   }
 
   async #open(): Promise<Writer> {
-    const { ingests, store } = this.#context;
-    const { namespace } = this.#call;
+    const { ingests, store, images } = this.#context;
+    const { namespace, lease } = this.#call;
+    if (lease !== undefined) store.leases.get(namespace, lease);
     await ensureNamespace(store, namespace);
     if (this.#expected !== "" && (await this.#takeBlob(this.#expected)))
       throw new TtrpcError(Code.ALREADY_EXISTS, `content ${this.#expected}: already exists`);
-    return ingests.open({ namespace, ref: this.#ref, total: this.#total, expected: this.#expected });
+    const writer = await ingests.open({
+      namespace,
+      ref: this.#ref,
+      total: this.#total,
+      expected: this.#expected,
+      ...(lease !== undefined && { isLeased: true }),
+    });
+    try {
+      await images.keep(namespace, lease, ingestResource(this.#ref));
+      return writer;
+    } catch (error) {
+      await writer.close();
+      throw error;
+    }
   }
 
   /** Whether it was there, for this namespace too from now on, and on the lease. */
@@ -250,6 +259,6 @@ class WriteStream {
   }
 
   #record(digest: string, size: number): Promise<void> {
-    return recordContent(this.#context, this.#call, digest, { size, labels: this.#labels });
+    return recordContent(this.#context, this.#call, digest, { size, labels: this.#labels, ref: this.#ref });
   }
 }

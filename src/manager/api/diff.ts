@@ -10,6 +10,7 @@ import type { Images } from "../images/images.ts";
 import type { Store } from "../records/store.ts";
 import type { Call, Handlers } from "../server/grpc-server.ts";
 import { validateLabels } from "../server/identifiers.ts";
+import { withoutEmpty } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 const UNCOMPRESSED_LAYER = "application/vnd.oci.image.layer.v1.tar";
@@ -25,11 +26,12 @@ const UNCOMPRESSED_LABEL = "containerd.io/uncompressed";
 export function diffService(images: Images, store: Store): Handlers<DiffDefinition> {
   return {
     async apply({ diff, mounts }, call) {
-      const digest = diff?.digest ?? "";
+      const { digest = "", mediaType = "" } = diff ?? {};
       const path = images.blobs.path(digest);
       if (store.contents.find(call.namespace, digest) === undefined) {
         throw new TtrpcError(Code.NOT_FOUND, `content digest ${digest}: not found`);
       }
+      demandLayer(mediaType);
       const { digest: applied, size } = await images.layers.unpack(path, mounts).catch((error: unknown) => {
         demandThere(mounts);
         throw error;
@@ -43,6 +45,16 @@ export function diffService(images: Images, store: Store): Handlers<DiffDefiniti
   };
 }
 
+/** Of OCI's and Docker's types, those that nobody can read without a key aside. How a layer is packed, its bytes tell. */
+const LAYER =
+  /^application\/vnd\.(oci\.image\.layer\.(nondistributable\.)?v1\.tar|docker\.image\.rootfs\.(foreign\.)?diff\.tar)([.+](gzip|zstd))?$/;
+
+function demandLayer(mediaType: string): void {
+  if (LAYER.test(mediaType)) return;
+  const text = `failed to get stream processor for ${mediaType}: no processor for media-type`;
+  throw new TtrpcError(Code.UNKNOWN, text);
+}
+
 async function makeLayer(
   images: Images,
   store: Store,
@@ -54,7 +66,7 @@ async function makeLayer(
   const compression = COMPRESSIONS.get(mediaType);
   if (compression === undefined)
     throw new TtrpcError(Code.UNIMPLEMENTED, `unsupported diff media type: ${mediaType}: not implemented`);
-  validateLabels("content.Labels", labels);
+  validateLabels("info.Labels", labels);
   await ensureNamespace(store, namespace);
   const writer = await images.ingests.open({
     namespace,
@@ -75,7 +87,10 @@ async function makeLayer(
     try {
       const { digest } = await writer.commit(0, "");
       const all = compression === "none" ? labels : { ...labels, [UNCOMPRESSED_LABEL]: made.digest };
-      await recordContent({ images, store }, { namespace, lease }, digest, { size, labels: all });
+      await recordContent({ images, store }, { namespace, lease }, digest, {
+        size,
+        labels: withoutEmpty(all),
+      });
       return { diff: { mediaType, digest, size: BigInt(size), annotations: {} } };
     } finally {
       release();

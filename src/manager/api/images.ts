@@ -8,7 +8,7 @@ import type { Store } from "../records/store.ts";
 import { parseFilters } from "../server/filters.ts";
 import type { Handlers } from "../server/grpc-server.ts";
 import { validateLabels } from "../server/identifiers.ts";
-import { changeLabels, nowText } from "./labels.ts";
+import { changeLabels, nowText, withoutEmpty } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 export function imagesService(collection: Images, store: Store): Handlers<ImagesDefinition> {
@@ -26,7 +26,7 @@ export function imagesService(collection: Images, store: Store): Handlers<Images
     async create({ image, sourceDateEpoch }, call) {
       const now = timestampFromNs(BigInt(nowText()));
       const record = {
-        ...given(image),
+        ...withoutEmptyLabels(given(image)),
         createdAt: sourceDateEpoch ?? now,
         updatedAt: sourceDateEpoch ?? now,
       };
@@ -66,32 +66,39 @@ export function imagesService(collection: Images, store: Store): Handlers<Images
 
 function given(image: Image | undefined): Image {
   if (image === undefined || image.name === "") {
-    throw new TtrpcError(Code.INVALID_ARGUMENT, "image name is required: invalid argument");
+    throw new TtrpcError(Code.INVALID_ARGUMENT, "Image.Name required: invalid argument");
   }
   return image;
 }
 
-function validate({ name, labels, target }: Image): void {
-  if (name.trim() === "")
-    throw new TtrpcError(Code.INVALID_ARGUMENT, "image name must not be empty: invalid argument");
+function withoutEmptyLabels(image: Image): Image {
+  return { ...image, labels: withoutEmpty(image.labels) };
+}
+
+function validate({ labels, target }: Image): void {
   validateLabels("image.Labels", labels);
   const refuse = (text: string): never => {
-    throw new TtrpcError(Code.INVALID_ARGUMENT, `image.Target.${text}: invalid argument`);
+    throw new TtrpcError(Code.INVALID_ARGUMENT, `Target.${text}: invalid argument`);
   };
   const { digest = "", size = 0n, mediaType = "" } = target ?? {};
-  if (digest === "") refuse("Digest must not be empty");
-  hexOf(digest);
+  try {
+    hexOf(digest);
+  } catch (error) {
+    refuse(
+      `Digest ${TtrpcError.from(error).rawMessage.replace(/^(".*"): (.*): invalid argument$/, "$1 invalid: $2")}`,
+    );
+  }
   if (size <= 0n) refuse("Size must be greater than zero");
   if (mediaType === "") refuse("MediaType must be set");
 }
 
 function merge(before: Image, wanted: Image, mask: readonly string[]): Image {
-  if (mask.length === 0) return { ...wanted, createdAt: before.createdAt };
+  if (mask.length === 0) return { ...withoutEmptyLabels(wanted), createdAt: before.createdAt };
   let after = before;
   for (const path of mask) {
     if (path === "target") after = { ...after, target: wanted.target };
     else if (path === "annotations" || path.startsWith("annotations.")) after = annotate(after, wanted, path);
-    else after = { ...after, labels: changeLabels("image", after.labels, wanted.labels, [path]) };
+    else after = { ...after, labels: changeLabels("image", after.labels, wanted.labels, [path], after.name) };
   }
   return after;
 }

@@ -11,6 +11,7 @@ export function changeLabels(
   before: Labels,
   wanted: Labels,
   mask: readonly string[],
+  name?: string,
 ): Record<string, string> {
   let labels: Record<string, string> = mask.length === 0 ? { ...wanted } : { ...before };
   for (const path of mask) {
@@ -18,13 +19,18 @@ export function changeLabels(
     if (key !== undefined) labels[key] = wanted[key] ?? "";
     else if (path === "labels") labels = { ...wanted };
     else {
-      const text = `cannot update ${JSON.stringify(path)} field on ${what}: invalid argument`;
+      const text = `cannot update ${JSON.stringify(path)} field on ${what}${name === undefined ? "" : ` ${JSON.stringify(name)}`}: invalid argument`;
       throw new TtrpcError(Code.INVALID_ARGUMENT, text);
     }
   }
-  labels = Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
-  validateLabels(`${what}.Labels`, labels);
+  labels = withoutEmpty(labels);
+  validateLabels("info.Labels", labels);
   return labels;
+}
+
+/** A label without a value is none. */
+export function withoutEmpty(labels: Labels): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ""));
 }
 
 /** The current time as records keep it. */

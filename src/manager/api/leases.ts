@@ -2,13 +2,15 @@
 import { randomBytes } from "node:crypto";
 import type { Lease, LeasesDefinition, Resource } from "../../api/generated/leases.ts";
 import { timestampFromNs } from "../../api/timestamp.ts";
+import { hexOf } from "../../images/digest.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { Images } from "../images/images.ts";
+import { INGEST_TYPE } from "../images/collection.ts";
+import { type Images, without } from "../images/images.ts";
 import type { LeaseRecord, Store } from "../records/store.ts";
 import { parseFilters } from "../server/filters.ts";
 import type { Handlers } from "../server/grpc-server.ts";
 import { validateLabels } from "../server/identifiers.ts";
-import { nowText } from "./labels.ts";
+import { nowText, withoutEmpty } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 export function leasesService(store: Store, images: Images): Handlers<LeasesDefinition> {
@@ -19,7 +21,7 @@ export function leasesService(store: Store, images: Images): Handlers<LeasesDefi
       const id = wanted === "" ? randomBytes(16).toString("hex") : wanted;
       validateLabels("lease.Labels", labels);
       await ensureNamespace(store, namespace);
-      const record = { createdAt: nowText(), labels, resources: [] };
+      const record = { createdAt: nowText(), labels: withoutEmpty(labels), resources: [] };
       await leases.insert(namespace, id, record);
       return { lease: describe(id, record) };
     },
@@ -42,18 +44,25 @@ export function leasesService(store: Store, images: Images): Handlers<LeasesDefi
       const { id: key, type } = given(resource);
       await leases.update(call.namespace, id, (lease) => ({
         ...lease,
-        resources: [...without(lease, { id: key, type }), { id: key, type }],
+        resources: [...without(lease.resources, { id: key, type }), { id: key, type }],
       }));
       return {};
     },
 
     async deleteResource({ id, resource }, call) {
       const wanted = given(resource);
-      await leases.update(call.namespace, id, (lease) => ({ ...lease, resources: without(lease, wanted) }));
+      await leases.update(call.namespace, id, (lease) => ({
+        ...lease,
+        resources: without(lease.resources, wanted),
+      }));
       return {};
     },
 
-    listResources: ({ id }, call) => ({ resources: [...leases.get(call.namespace, id).resources] }),
+    listResources({ id }, call) {
+      const { resources } = leases.get(call.namespace, id);
+      const sortKey = (each: Resource): string => `${each.type}\0${each.id}`;
+      return { resources: [...resources].sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1)) };
+    },
   };
 }
 
@@ -61,18 +70,22 @@ function describe(id: string, { createdAt, labels }: LeaseRecord): Lease {
   return { id, createdAt: timestampFromNs(BigInt(createdAt)), labels };
 }
 
+/** Throws INVALID_ARGUMENT and UNIMPLEMENTED for what no lease can keep. */
 function given(resource: Resource | undefined): Resource {
-  if (resource === undefined || resource.id === "" || resource.type === "") {
-    throw new TtrpcError(
-      Code.INVALID_ARGUMENT,
-      "lease resource must have an id and a type: invalid argument",
-    );
-  }
-  return resource;
-}
-
-function without({ resources }: LeaseRecord, { id, type }: Resource): LeaseRecord["resources"] {
-  return resources.filter((each) => each.id !== id || each.type !== type);
+  const { id = "", type = "" } = resource ?? {};
+  const refuse = (code: number, text: string): never => {
+    throw new TtrpcError(code, text);
+  };
+  const [kind = "", ...rest] = type.split("/");
+  const isKnown = ["content", INGEST_TYPE, "snapshots"].includes(kind);
+  if (!isKnown) refuse(Code.UNIMPLEMENTED, `resource type ${type} not supported yet: not implemented`);
+  if (kind === "snapshots" && (rest.length !== 1 || rest[0] === ""))
+    refuse(Code.INVALID_ARGUMENT, `invalid snapshot resource type ${type}: invalid argument`);
+  if (kind !== "snapshots" && rest.length > 0)
+    refuse(Code.INVALID_ARGUMENT, `invalid resource type ${type}: invalid argument`);
+  if (kind === "content") hexOf(id);
+  if (id === "") refuse(Code.INVALID_ARGUMENT, "lease resource must have an id: invalid argument");
+  return { id, type };
 }
 
 function fieldOf({ id, labels }: Lease, [first, ...rest]: readonly string[]): string | undefined {

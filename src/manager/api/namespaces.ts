@@ -8,7 +8,7 @@ import type { Store } from "../records/store.ts";
 import type { Exchange } from "../server/exchange.ts";
 import type { Handlers } from "../server/grpc-server.ts";
 import { validateIdentifier, validateLabels } from "../server/identifiers.ts";
-import { changeLabels } from "./labels.ts";
+import { changeLabels, withoutEmpty } from "./labels.ts";
 
 const created = topicOf("/namespaces/create", NAMESPACE_CREATE, NamespaceCreate);
 const updated = topicOf("/namespaces/update", NAMESPACE_UPDATE, NamespaceUpdate);
@@ -30,7 +30,7 @@ export function namespacesService(store: Store, exchange: Exchange): Handlers<Na
       const { name, labels } = given(namespace);
       validateIdentifier("", name);
       validateLabels("namespace.Labels", labels);
-      await namespaces.insert(ALL, name, { labels });
+      await namespaces.insert(ALL, name, { labels: withoutEmpty(labels) });
       exchange.publish(name, created, { name, labels });
       return { namespace: { name, labels } };
     },

@@ -9,7 +9,7 @@ import type { SnapshotRecord, Store } from "../records/store.ts";
 import { parseFilters } from "../server/filters.ts";
 import type { Call, Handlers } from "../server/grpc-server.ts";
 import { validateLabels } from "../server/identifiers.ts";
-import { changeLabels, nowText } from "./labels.ts";
+import { changeLabels, nowText, withoutEmpty } from "./labels.ts";
 import { ensureNamespace } from "./namespaces.ts";
 
 const LIST_BATCH = 100;
@@ -28,11 +28,12 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
   const { snapshots } = store;
 
   const make = async (kind: "active" | "view", request: Making, call: Call): Promise<SnapshotMount[]> => {
-    const { snapshotter, key, parent, labels } = request;
+    const { snapshotter, key, parent } = request;
     const { namespace, lease } = call;
     const disk = await images.usableSnapshotter(snapshotter);
     if (key === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot key is required: invalid argument");
-    validateLabels("snapshot.Labels", labels);
+    validateLabels("info.Labels", request.labels);
+    const labels = withoutEmpty(request.labels);
     await ensureNamespace(store, namespace);
     const release = await images.share();
     try {
@@ -46,6 +47,8 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
           `target snapshot ${JSON.stringify(target)}: already exists`,
         );
       }
+      if (parent !== "" && !images.hasSnapshot(namespace, snapshotter, parent))
+        throw new TtrpcError(Code.NOT_FOUND, `parent snapshot ${parent} does not exist: not found`);
       const parents = parent === "" ? [] : images.chain(namespace, snapshotter, parent);
       const directory = images.nextDirectory();
       const place = (name: string): string => claimId(namespace, snapshotter, name);
@@ -54,7 +57,9 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
         await disk.make(directory, kind, parents);
         failpoint("snapshot:made");
         const now = nowText();
-        const record: SnapshotRecord = { kind, directory, parent, createdAt: now, updatedAt: now, labels };
+        const isUnleased = lease === undefined;
+        const times = { createdAt: now, updatedAt: now };
+        const record: SnapshotRecord = { kind, directory, parent, ...times, labels, isUnleased };
         // Together they wait for the disk once.
         await Promise.all([
           images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` }),
@@ -88,7 +93,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       images.snapshotter(snapshotter);
       if (name === "")
         throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot name is required: invalid argument");
-      validateLabels("snapshot.Labels", labels);
+      validateLabels("info.Labels", labels);
       const release = await images.share();
       try {
         if (lease !== undefined) store.leases.get(namespace, lease);
@@ -105,7 +110,8 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
           kind: "committed",
           createdAt: now,
           updatedAt: now,
-          labels,
+          labels: withoutEmpty(labels),
+          isUnleased: lease === undefined,
           usage: { size: String(size), inodes: String(inodes) },
         };
         const place = (each: string): string => claimId(namespace, snapshotter, each);
@@ -140,11 +146,13 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
 
     async update({ snapshotter, info, updateMask }, call) {
       const { name, labels } = info ?? { name: "", labels: {} };
+      if (name === "")
+        throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshot name is required: invalid argument");
       images.snapshot(call.namespace, snapshotter, name);
       const record = await snapshots.update(call.namespace, snapshotId(snapshotter, name), (before) => ({
         ...before,
         updatedAt: nowText(),
-        labels: changeLabels("snapshot", before.labels, labels, updateMask ?? []),
+        labels: changeLabels("snapshot", before.labels, labels, updateMask ?? [], name),
       }));
       return { info: describe(name, record) };
     },
@@ -160,7 +168,9 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
     },
 
     async usage({ snapshotter, key }, call) {
-      const { usage, directory } = images.snapshot(call.namespace, snapshotter, key);
+      const { kind, usage, directory } = images.snapshot(call.namespace, snapshotter, key);
+      // It has no files of its own.
+      if (kind === "view") return { size: 0n, inodes: 0n };
       if (usage !== undefined) return { size: BigInt(usage.size), inodes: BigInt(usage.inodes) };
       return images.snapshotter(snapshotter).usage(directory);
     },

@@ -14,11 +14,15 @@ import {
   snapshotResource,
 } from "../../images/references.ts";
 import type { Snapshotter } from "../../images/snapshotter.ts";
+import { nodeClock } from "../../platform/node.ts";
 import { hasEnded } from "../../platform/node-process.ts";
 import type { Store } from "../records/store.ts";
 
 /** How long an ingest that no lease keeps may rest, in ms: containerd's default expiry. */
 const INGEST_REST_MS = 24 * 3600 * 1000;
+
+/** How leases call ingests. */
+export const INGEST_TYPE = "ingests";
 
 /** What a collection has removed. */
 export interface Collected {
@@ -26,6 +30,8 @@ export interface Collected {
   readonly snapshots: number;
   readonly blobs: number;
   readonly ingests: number;
+  /** What was made a moment ago, under no lease. */
+  readonly spared: number;
 }
 
 interface Places {
@@ -47,11 +53,13 @@ export class Collection {
   /**
    * Removes what no image, container, lease or label keeps, in every namespace, then what no namespace has any more. Nothing may be made meanwhile; what
    * changes records waits until they have been gone through, as what is made to point at something must find that there afterwards, or be too late.
+   * What was made under no lease is spared for `graceMs`.
    */
-  async run(): Promise<Collected> {
+  async run(graceMs: number): Promise<Collected> {
     const { contents, snapshots, leases } = this.#store;
     const open = await this.#store.changes.exclude();
-    let [content, snapshot] = [0, 0];
+    let [content, snapshot, spared] = [0, 0, 0];
+    const youngest = nodeClock.realtimeNs() - BigInt(graceMs) * 1_000_000n;
     try {
       const namespaces = new Set([
         ...contents.namespaces(),
@@ -60,14 +68,16 @@ export class Collection {
       ]);
       for (const namespace of namespaces) {
         await this.#endLeases(namespace);
-        const kept = this.#kept(namespace);
+        const young = this.#unleasedSince(namespace, youngest);
+        spared += young.length;
+        const kept = this.#kept(namespace, young);
         content += await this.#sweepContent(namespace, kept);
         snapshot += await this.#sweepSnapshots(namespace, kept);
       }
     } finally {
       open();
     }
-    return { contents: content, snapshots: snapshot, ...this.#sweepDisk() };
+    return { contents: content, snapshots: snapshot, spared, ...this.#sweepDisk() };
   }
 
   async #endLeases(namespace: string): Promise<void> {
@@ -76,9 +86,25 @@ export class Collection {
     await leases.removeAll(namespace, ended);
   }
 
-  #kept(namespace: string): Set<Resource> {
+  #unleasedSince(namespace: string, since: bigint): Resource[] {
+    const { contents, snapshots } = this.#store;
+    const isYoung = ({ isUnleased, createdAt }: { isUnleased?: boolean; createdAt: string }): boolean =>
+      isUnleased === true && BigInt(createdAt) > since;
+    return [
+      ...contents
+        .ids(namespace)
+        .filter((digest) => isYoung(contents.get(namespace, digest)))
+        .map(contentResource),
+      ...snapshots
+        .ids(namespace)
+        .filter((id) => isYoung(snapshots.get(namespace, id)))
+        .map((id) => `snapshots/${id}`),
+    ];
+  }
+
+  #kept(namespace: string, spared: readonly Resource[]): Set<Resource> {
     const { images, containers, leases, contents, snapshots } = this.#store;
-    const roots: Resource[] = [];
+    const roots: Resource[] = [...spared];
     const flat: Resource[] = [];
     for (const { labels, target } of images.list(namespace)) {
       roots.push(...referencesOf(labels));
@@ -139,7 +165,7 @@ export class Collection {
   }
 
   /** Files without a record, of an earlier crash too. */
-  #sweepDisk(): { blobs: number; ingests: number } {
+  #sweepDisk(): Pick<Collected, "blobs" | "ingests"> {
     const { contents, snapshots, leases } = this.#store;
     const { blobs, ingests, snapshotters } = this.#places;
     const digests = new Set(contents.namespaces().flatMap((namespace) => contents.ids(namespace)));
@@ -151,18 +177,19 @@ export class Collection {
         .flatMap((namespace) => snapshots.list(namespace).map(({ directory }) => directory)),
     );
     for (const snapshotter of snapshotters) snapshotter.sweep((name) => directories.has(name));
-    const leased = new Map(
+    const leased = new Set(
       leases
         .namespaces()
-        .map((namespace) => [
-          namespace,
-          new Set(leases.list(namespace).flatMap(({ resources }) => resources.map(({ id }) => id))),
-        ]),
+        .flatMap((namespace) =>
+          leases
+            .list(namespace)
+            .flatMap(({ resources }) => resources.map(({ type, id }) => `${namespace}/${type}/${id}`)),
+        ),
     );
     const swept = ingests.sweep(
-      ({ namespace, ref, updatedAtMs, isRefused }) =>
-        (Date.now() - updatedAtMs < INGEST_REST_MS && isRefused !== true) ||
-        leased.get(namespace)?.has(ref) === true,
+      ({ namespace, ref, updatedAtMs, isRefused, isLeased }) =>
+        leased.has(`${namespace}/${INGEST_TYPE}/${ref}`) ||
+        (isRefused !== true && isLeased !== true && Date.now() - updatedAtMs < INGEST_REST_MS),
     );
     return { blobs: stale.length, ingests: swept };
   }

@@ -45,6 +45,7 @@ export function serveImages(
     streams,
     hostsDirectories: hostsDir.split(":").filter((path) => path !== ""),
     snapshotter: () => images.usualSnapshotter(),
+    expanded: (archive: AsyncIterable<Uint8Array>) => images.layers.expanded(archive),
     idleMs: timeouts.registry,
   };
   serve(TransferDefinition, transferService(transfers));

@@ -12,7 +12,7 @@ import { Overlay } from "../../images/overlay.ts";
 import { SharedLock } from "../../images/shared-lock.ts";
 import type { Snapshotter } from "../../images/snapshotter.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
-import type { SnapshotRecord, Store } from "../records/store.ts";
+import type { LeaseRecord, LeaseResource, SnapshotRecord, Store } from "../records/store.ts";
 import type { Exchange } from "../server/exchange.ts";
 import { type Collected, Collection } from "./collection.ts";
 import { type ImageEvents, imageEvents } from "./image-events.ts";
@@ -20,6 +20,8 @@ import { SnapshotClaims } from "./snapshot-claims.ts";
 
 /** How long after a deletion what it kept is collected, in ms: several deletions are one collection. */
 const COLLECT_AFTER_MS = 500;
+/** How long what was made under no lease is left alone by a collection that nobody has asked for, in ms. */
+const GRACE_MS = 5 * 60_000;
 /** The id of a snapshot's record. */
 export const snapshotId = (snapshotter: string, key: string): string => `${snapshotter}/${key}`;
 /** By which claims tell snapshots of all namespaces apart. */
@@ -45,6 +47,7 @@ export class Images {
   readonly #collection: Collection;
   readonly #failed: (error: unknown) => void;
   #timer: NodeJS.Timeout | undefined;
+  #later: NodeJS.Timeout | undefined;
   #lastDirectory = 0;
 
   /** `root` is the daemon's directory; `failed` gets the errors of collections that nobody waits for. */
@@ -76,19 +79,26 @@ export class Images {
     return this.#lock.share();
   }
 
-  /** Puts a resource on a lease, if there is one. Rejects with NOT_FOUND for a lease that is not there. */
+  /** Puts a resource on a lease, if there is one, in place of `instead`. Rejects with NOT_FOUND for a lease that is not there. */
   async keep(
     namespace: string,
     lease: string | undefined,
-    resource: { id: string; type: string },
+    resource: LeaseResource,
+    instead: LeaseResource = resource,
   ): Promise<void> {
     if (lease === undefined) return;
     await this.#store.leases.update(namespace, lease, (record) => ({
       ...record,
-      resources: [
-        ...record.resources.filter(({ id, type }) => id !== resource.id || type !== resource.type),
-        resource,
-      ],
+      resources: [...without(without(record.resources, resource), instead), resource],
+    }));
+  }
+
+  /** Takes it off again. */
+  async letGo(namespace: string, lease: string | undefined, resource: LeaseResource): Promise<void> {
+    if (lease === undefined) return;
+    await this.#store.leases.update(namespace, lease, (record) => ({
+      ...record,
+      resources: without(record.resources, resource),
     }));
   }
 
@@ -98,6 +108,8 @@ export class Images {
   snapshotter(name: string): Snapshotter {
     const snapshotter = this.#snapshotters.get(name);
     if (snapshotter !== undefined) return snapshotter;
+    if (name === "")
+      throw new TtrpcError(Code.INVALID_ARGUMENT, "snapshotter argument missing: invalid argument");
     const known = [...this.#snapshotters.keys()].join(", ");
     const text = `snapshotter not loaded: ${name}; there are ${known}: invalid argument`;
     throw new TtrpcError(Code.INVALID_ARGUMENT, text);
@@ -228,19 +240,30 @@ export class Images {
 
   // --- collection
 
-  /** Collects before long. */
+  /** Collects before long, but not what somebody may have made a moment ago for what comes next: containerd leaves it there longer. */
   collectSoon(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.collect().catch(this.#failed);
+      this.#collect(GRACE_MS).then(({ spared }) => {
+        if (spared > 0) this.#collectLater();
+      }, this.#failed);
     }, COLLECT_AFTER_MS).unref();
   }
 
+  #collectLater(): void {
+    clearTimeout(this.#later);
+    this.#later = setTimeout(() => this.collectSoon(), GRACE_MS).unref();
+  }
+
   /** Removes what nothing keeps. Waits for who makes something, who is not done. */
-  async collect(): Promise<Collected> {
+  collect(): Promise<Collected> {
+    return this.#collect(0);
+  }
+
+  async #collect(graceMs: number): Promise<Collected> {
     const release = await this.#lock.exclude();
     try {
-      return await this.#collection.run();
+      return await this.#collection.run(graceMs);
     } finally {
       release();
     }
@@ -249,9 +272,14 @@ export class Images {
   /** No collection begins any more. */
   close(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#later);
   }
 }
 
 function noSnapshot(key: string): TtrpcError {
   return new TtrpcError(Code.NOT_FOUND, `snapshot ${key} does not exist: not found`);
+}
+
+export function without(resources: LeaseRecord["resources"], { id, type }: LeaseResource): LeaseResource[] {
+  return resources.filter((each) => each.id !== id || each.type !== type);
 }

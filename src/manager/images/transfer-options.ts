@@ -9,6 +9,8 @@ export interface TransferOptions {
   readonly hostsDirectories: readonly string[];
   /** Where layers are unpacked for clients that do not say. */
   readonly snapshotter: () => Promise<string>;
+  /** The bytes of an archive that may be packed as a whole. */
+  readonly expanded: (archive: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
   /** How long a registry may send nothing, in ms. */
   readonly idleMs: number;
 }

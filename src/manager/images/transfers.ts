@@ -157,16 +157,21 @@ class Transfer {
   async #import({ stream: id, forceCompress }: ImageImportStream, store: ImageStore): Promise<void> {
     const archive = receiveBytes(this.#means.stream(id));
     const { report, ending } = this.#means;
+    const { expanded } = this.#options;
     const unpacks = await this.#unpacks(store);
     await this.#underLease(undefined, (services) =>
-      importImages({ services, scope: this.#call.namespace, report, signal: ending.signal }, archive, {
-        indexName: store.name,
-        rules: store.extraReferences,
-        labels: store.labels,
-        platforms: store.platforms,
-        unpacks,
-        compress: forceCompress,
-      }),
+      importImages(
+        { services, scope: this.#call.namespace, report, signal: ending.signal, expanded },
+        archive,
+        {
+          indexName: store.name,
+          rules: store.extraReferences,
+          labels: store.labels,
+          platforms: store.platforms,
+          unpacks,
+          compress: forceCompress,
+        },
+      ),
     );
   }
 

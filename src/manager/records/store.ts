@@ -14,12 +14,14 @@ export interface NamespaceRecord {
   readonly labels: Record<string, string>;
 }
 
+/** `isUnleased` is set of what was made under no lease: its client may be about to name it. */
 export interface ContentRecord {
   readonly size: number;
   /** Nanoseconds since 1970, in decimal, as are all times here. */
   readonly createdAt: string;
   readonly updatedAt: string;
   readonly labels: Record<string, string>;
+  readonly isUnleased?: boolean;
 }
 
 export interface SnapshotRecord {
@@ -31,15 +33,22 @@ export interface SnapshotRecord {
   readonly createdAt: string;
   readonly updatedAt: string;
   readonly labels: Record<string, string>;
+  readonly isUnleased?: boolean;
   /** Of a committed one. */
   readonly usage?: { readonly size: string; readonly inodes: string };
+}
+
+export interface LeaseResource {
+  readonly id: string;
+  /** "content", "ingests", or "snapshots/" and the snapshotter. */
+  readonly type: string;
 }
 
 export interface LeaseRecord {
   /** Nanoseconds since 1970, in decimal. */
   readonly createdAt: string;
   readonly labels: Record<string, string>;
-  readonly resources: readonly { readonly id: string; readonly type: string }[];
+  readonly resources: readonly LeaseResource[];
 }
 
 export class Store {

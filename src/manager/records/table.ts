@@ -220,9 +220,10 @@ export class Table<T> {
     return new TtrpcError(Code.NOT_FOUND, `${this.#nameOf(namespace, id)}: not found`);
   }
 
-  /** For an error. Namespaces are in none themselves. */
+  /** For an error, in containerd's words. */
   #nameOf(namespace: string, id: string): string {
-    const place = namespace === "" ? "" : ` in namespace ${JSON.stringify(namespace)}`;
+    const isBare = namespace === "" || this.#kind === "image" || this.#kind === "lease";
+    const place = isBare ? "" : ` in namespace ${JSON.stringify(namespace)}`;
     return `${this.#kind} ${JSON.stringify(id)}${place}`;
   }
 

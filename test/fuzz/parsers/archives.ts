@@ -147,6 +147,7 @@ const archives: ParserTarget = {
       scope: "s",
       report: () => {},
       signal: new AbortController().signal,
+      expanded: (archive: AsyncIterable<Uint8Array>) => archive,
     };
     const request = { indexName: "whole", rules, labels: {}, platforms: [], unpacks: [], compress: false };
     // In two pieces, as a stream may come.

@@ -5,6 +5,7 @@ import { errorCases } from "./errors.ts";
 import { fileCases } from "./files.ts";
 import { imageCases } from "./image.ts";
 import { loopCases } from "./loop.ts";
+import { memoryCases } from "./memory.ts";
 import { mountCases } from "./mounts.ts";
 import { processCases } from "./processes.ts";
 import { relayCases } from "./relays.ts";
@@ -17,6 +18,7 @@ const cases: Record<string, (...args: string[]) => unknown> = {
   ...fileCases,
   ...imageCases,
   ...loopCases,
+  ...memoryCases,
   ...mountCases,
   ...processCases,
   ...relayCases,
