@@ -57,6 +57,12 @@ async function run(system: Machine, files: readonly string[], scratch: string): 
 const notes: string[] = [];
 const files = values.files === true ? positionals : SUITE;
 const scratch = mkdtempSync(join(cache, "vm-"));
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    rmSync(scratch, { recursive: true, force: true });
+    process.exit(1);
+  });
+}
 try {
   const system = machine(scratch);
   const began = performance.now();

@@ -312,9 +312,9 @@ test("memory that a burst of calls took is given back", {
   };
   const before = memoryOf(shimPid).private;
   await burst();
-  // While events wait for the daemon they are kept.
+  // While events wait for the daemon they are kept. One that a busy machine acknowledges late comes twice.
   const added = (): number =>
-    place.events.order("burst").filter((topic) => topic.startsWith("exec-added")).length;
+    new Set(place.events.order("burst").filter((topic) => topic.startsWith("exec-added"))).size;
   await eventually("the events to arrive", () => added() === 1500);
   await shim.connect("burst");
   await eventually("the memory to be given back", () => memoryOf(shimPid).private - before < 2 << 10);
