@@ -66,6 +66,7 @@ int diff(int argc, char **argv);
 int look(int argc, char **argv);
 int put(int argc, char **argv);
 int take(int argc, char **argv);
+int remove_trees(int argc, char **argv);
 
 // A mount namespace of our own: what is mounted from here on goes with this process.
 void own_mounts(void);

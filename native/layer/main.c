@@ -1,4 +1,4 @@
-// holdfast-layer: holdfast-layer unpack|copy|expand|diff|look|take|put ARGUMENTS. What goes wrong is a line on stderr, and status 1.
+// holdfast-layer: holdfast-layer unpack|copy|expand|diff|look|take|put|remove ARGUMENTS. What goes wrong is a line on stderr, and status 1.
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <signal.h>
@@ -23,7 +23,7 @@ void fail(const char *format, ...)
 static const struct {
   const char *name;
   int (*run)(int argc, char **argv);
-} verbs[] = {{"unpack", unpack}, {"copy", copy}, {"expand", expand}, {"diff", diff}, {"look", look}, {"take", take}, {"put", put}};
+} verbs[] = {{"unpack", unpack}, {"copy", copy}, {"expand", expand}, {"diff", diff}, {"look", look}, {"take", take}, {"put", put}, {"remove", remove_trees}};
 
 int main(int argc, char **argv)
 {
@@ -34,5 +34,5 @@ int main(int argc, char **argv)
   const char *verb = argc > 1 ? argv[1] : "";
   for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
     if (strcmp(verb, verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
-  fail("usage: holdfast-layer unpack|copy|expand|diff|look|take|put ARGUMENTS");
+  fail("usage: holdfast-layer unpack|copy|expand|diff|look|take|put|remove ARGUMENTS");
 }

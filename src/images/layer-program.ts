@@ -105,4 +105,9 @@ export class LayerProgram {
   async copy(from: string, to: string): Promise<void> {
     await runLayer({ program: this.#program, args: ["copy", from, to] });
   }
+
+  /** Takes away the trees of these names in `directory`, whatever a container has made of them. Rejects with what is left, when all others have gone. */
+  async remove(directory: string, names: readonly string[]): Promise<void> {
+    await runLayer({ program: this.#program, args: ["remove", directory, ...names] });
+  }
 }

@@ -1,12 +1,17 @@
 // A snapshotter keeps the files of snapshots, a directory each. It knows directories and mounts; names, parents and labels are records
 // (src/manager/records/store.ts). The mounts are made by whoever uses a snapshot: a shim, or a client. overlay.ts and native.ts are the two that there are.
-import { existsSync, lstatSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { type BigIntStats, existsSync, lstatSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import type { LayerProgram } from "./layer-program.ts";
 import type { SnapshotMount } from "./mount.ts";
 
 /** How long files are looked at before somebody else has a turn, in ms. */
 const SLICE_MS = 5;
+
+/** How the directories are called that are out of sight. */
+const REMOVED = "rm-";
+/** The arguments of one process. */
+const REMOVED_AT_ONCE = 500;
 
 /** What a snapshot takes of the disk. */
 export interface SnapshotUsage {
@@ -42,23 +47,30 @@ export abstract class Snapshotter {
 
   /** Whether a directory of that name is there, or has been: a daemon that was killed leaves some that are on no record. */
   has(id: string): boolean {
-    return [id, `rm-${id}`].some((name) => existsSync(join(this.snapshots, name)));
+    return [id, `${REMOVED}${id}`].some((name) => existsSync(join(this.snapshots, name)));
   }
 
-  /** Takes the directory out of sight at once; what it held goes with a sweep. */
+  /** Takes the directory out of sight at once; what it held goes with clear(). */
   remove(id: string): void {
     try {
-      renameSync(join(this.snapshots, id), join(this.snapshots, `rm-${id}`));
+      renameSync(join(this.snapshots, id), join(this.snapshots, `${REMOVED}${id}`));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      // One of that name that could not be removed has to go first; the next sweep finds this one.
+      if (!hasCode(error, "ENOENT", "ENOTEMPTY", "EEXIST")) throw error;
     }
   }
 
-  /** Removes the directories that no record has. Returns how many went. */
-  sweep(isKept: (id: string) => boolean): number {
-    const stale = names(this.snapshots).filter((name) => !isKept(name));
-    for (const name of stale) rmSync(join(this.snapshots, name), { recursive: true, force: true });
-    return stale.length;
+  /** The same for all directories that no record has. */
+  sweep(isKept: (id: string) => boolean): void {
+    const stale = names(this.snapshots).filter((name) => !name.startsWith(REMOVED) && !isKept(name));
+    for (const name of stale) this.remove(name);
+  }
+
+  /** Removes what is out of sight, in a process of its own. Rejects with what cannot be removed, when all else has gone. */
+  async clear(program: LayerProgram): Promise<void> {
+    const removed = names(this.snapshots).filter((name) => name.startsWith(REMOVED));
+    for (let at = 0; at < removed.length; at += REMOVED_AT_ONCE)
+      await program.remove(this.snapshots, removed.slice(at, at + REMOVED_AT_ONCE));
   }
 
   /** Counts each inode once, whatever its number of names. */
@@ -68,8 +80,7 @@ export abstract class Snapshotter {
     let began = performance.now();
     const waiting = [this.files(id)];
     for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
-      // What goes on in a container may take it away meanwhile.
-      const about = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+      const about = look(path);
       if (about === undefined) continue;
       if (about.isDirectory()) for (const name of names(path)) waiting.push(join(path, name));
       else if (about.nlink > 1n) {
@@ -93,12 +104,25 @@ export function bind(source: string, access: "ro" | "rw"): SnapshotMount {
   return { type: "bind", source, target: "", options: [access, "rbind"] };
 }
 
+/** undefined for what a container has taken away meanwhile, or has put deeper than a path can be long. */
+function look(path: string): BigIntStats | undefined {
+  try {
+    return lstatSync(path, { bigint: true });
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG")) return undefined;
+    throw error;
+  }
+}
+
 function names(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return [];
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return [];
     throw error;
   }
+}
+
+function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return codes.includes((error as NodeJS.ErrnoException).code ?? "");
 }

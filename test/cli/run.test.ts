@@ -1,7 +1,8 @@
 // `holdfast run`, `start`, `logs`, `exec`, `attach` without a terminal: bytes, exit statuses, signals, and what goes wrong.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { eventually } from "../harness/eventually.ts";
@@ -301,3 +302,21 @@ for (const [what, line, status, says] of badLines) {
     assert.equal(output.stdout, "");
   });
 }
+
+test("a bundle whose config.json is a fifo, a device or a directory is refused, and not waited for", async () => {
+  const kinds: Readonly<Record<string, (path: string) => unknown>> = {
+    fifo: (path) => execFileSync("mkfifo", [path]),
+    device: (path) => symlinkSync("/dev/zero", path),
+    directory: (path) => mkdirSync(path),
+  };
+  for (const [kind, make] of Object.entries(kinds)) {
+    const bundle = join(daemon.directory, `bundle-${kind}`);
+    mkdirSync(bundle);
+    make(join(bundle, "config.json"));
+    const { status, stderr } = await cli.run(["run", "--name", kind, "--bundle", bundle]);
+    assert.deepEqual(
+      { status, stderr },
+      { status: 125, stderr: `holdfast: ${bundle}/config.json: not a file\n` },
+    );
+  }
+});

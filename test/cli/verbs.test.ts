@@ -125,6 +125,7 @@ test("update changes the limits that stats shows", async () => {
 });
 
 test("events tells of everything, of one namespace, of a topic, and stops after a count", async () => {
+  assert.equal(await cli.do(["events", "--count", "0"]), "");
   const all = cli.spawn(["events"]);
   const some = cli.spawn([
     "events",

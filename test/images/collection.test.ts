@@ -17,10 +17,13 @@ import { Exchange } from "../../src/manager/server/exchange.ts";
 import type { Call } from "../../src/manager/server/grpc-server.ts";
 import { localServices } from "../../src/manager/server/local-services.ts";
 import { Cancellation } from "../../src/ttrpc/cancel.ts";
+import { HOLDFASTD } from "../harness/runtime.ts";
 
 const NAMESPACE = "races";
 const SNAPSHOTTER = "native";
 
+// The daemon's other programs are beside its own.
+process.argv[1] = HOLDFASTD;
 const root = mkdtempSync(join(tmpdir(), "holdfast-races-"));
 const store = new Store(root);
 const exchange = new Exchange({ note: () => true, published: () => {} });

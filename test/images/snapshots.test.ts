@@ -124,20 +124,13 @@ test("what is listed is in order, and a name that is taken is said before a key 
 });
 
 test("a layer of not a single byte is one", async () => {
-  const digest = await client.put("nothing", new Uint8Array(0));
-  const { snapshots } = client.daemon;
-  const { mounts } = await snapshots.prepare({
-    snapshotter: "overlayfs",
-    key: "empty",
-    parent: "",
-    labels: {},
-  });
-  const descriptor = {
-    mediaType: "application/vnd.oci.image.layer.v1.tar",
-    digest,
-    size: 0n,
-    annotations: {},
-  };
+  const lease = "for-nothing";
+  await client.daemon.leases.create({ id: lease, labels: {} });
+  const digest = await client.put("nothing", new Uint8Array(0), { lease });
+  const request = { snapshotter: "overlayfs", key: "empty", parent: "", labels: {} };
+  const { mounts } = await client.daemon.underLease(lease).snapshots.prepare(request);
+  const mediaType = "application/vnd.oci.image.layer.v1.tar";
+  const descriptor = { mediaType, digest, size: 0n, annotations: {} };
   const { applied } = await client.daemon.diff.apply({
     diff: descriptor,
     mounts,
@@ -145,7 +138,7 @@ test("a layer of not a single byte is one", async () => {
     syncFs: false,
   });
   assert.equal(applied?.digest, digest);
-  await snapshots.remove({ snapshotter: "overlayfs", key: "empty" });
+  await client.daemon.leases.delete({ id: lease, sync: true });
 });
 
 test("where there is no overlay it says so, and holdfast runs an image on copies", {

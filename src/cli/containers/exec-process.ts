@@ -1,5 +1,5 @@
 // The OCI process of an exec: the container's own, with another command.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { parseExact } from "../text/exact-json.ts";
 import { Problem, systemText } from "../text/problem.ts";
@@ -36,10 +36,13 @@ export function execProcess(
 export function readBundleSpec(bundle: string): Record<string, unknown> {
   const path = join(bundle, "config.json");
   try {
+    // A fifo would keep us waiting, and a device might never end.
+    if (!statSync(path).isFile()) throw new Problem(`${path}: not a file`);
     const spec: unknown = parseExact(readFileSync(path, "utf8"));
     if (typeof spec === "object" && spec !== null && !Array.isArray(spec))
       return spec as Record<string, unknown>;
   } catch (error) {
+    if (error instanceof Problem) throw error;
     throw new Problem(`${path}: ${systemText(error)}`, undefined, { cause: error });
   }
   throw new Problem(`${path}: not an OCI spec`);

@@ -35,7 +35,8 @@ export function addEventVerbs(program: Command): void {
 }
 
 async function eventsVerb({ daemon, words, command, settings }: Visit): Promise<void> {
-  const { topic = [], count = 0 } = command.opts<{ topic?: readonly string[]; count?: number }>();
+  const { topic = [], count } = command.opts<{ topic?: readonly string[]; count?: number }>();
+  if (count === 0) return;
   const { screen } = settings;
   const topics = topic.map((each) => `topic==${JSON.stringify(each)}`);
   const filters = [...words, ...topics];

@@ -262,11 +262,14 @@ export class Images {
 
   async #collect(graceMs: number): Promise<Collected> {
     const release = await this.#lock.exclude();
+    let collected: Collected;
     try {
-      return await this.#collection.run(graceMs);
+      collected = await this.#collection.run(graceMs);
     } finally {
       release();
     }
+    await Promise.all([...this.#snapshotters.values()].map((each) => each.clear(this.layers)));
+    return collected;
   }
 
   /** No collection begins any more. */
