@@ -84,22 +84,35 @@ export class StateLog implements Records {
   flush(): void {
     if (this.#dirty.size === 0 || this.#fd < 0) return;
     const batch = this.#batch(this.#dirty);
-    this.#dirty.clear();
-    if (this.#size + batch.length > this.#limit) {
-      this.#writeAnew();
+    if (this.#size + batch.length > this.#limit && this.#isWrittenAnew()) return;
+    // There is no descriptor for another file: this one goes on, if what is in it has an end.
+    if (this.#size === Number.POSITIVE_INFINITY) return;
+    // What is cut short ends the file for whoever reads it.
+    if (this.#write(this.#fd, batch)) {
+      this.#size += batch.length;
+      this.#dirty.clear();
       return;
     }
-    // What is cut short ends the file for whoever reads it.
-    if (this.#write(this.#fd, batch)) this.#size += batch.length;
-    else this.#writeAnew();
+    this.#size = Number.POSITIVE_INFINITY;
+    this.#isWrittenAnew();
   }
 
-  /** A whole new file takes the place of the old one in one step. */
+  /** False if there is no descriptor for a new file: then nothing has changed. */
+  #isWrittenAnew(): boolean {
+    try {
+      this.#writeAnew();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** A whole new file takes the place of the old one in one step. Throws if it cannot be opened. */
   #writeAnew(): void {
     const { fds } = this.#platform;
     const batch = this.#batch(this.#live.keys());
+    const fresh = this.#writeNamed(batch) ?? this.#writeUnnamed(batch);
     this.#dirty.clear();
-    const fresh = this.#writeNamed(batch) ?? this.#writeTo(fds.memoryFile("holdfast-state"), batch);
     if (fresh !== undefined) {
       fds.duplicateTo(fresh, this.#fd);
       fds.close(fresh);
@@ -109,7 +122,7 @@ export class StateLog implements Records {
     this.#limit = Math.max(LEAST_LIMIT, GROWTH * batch.length);
   }
 
-  /** undefined if there is no name for it, or no room, or no such directory any more: what has the name then is no state any more, and goes. */
+  /** undefined if there is no name for it, or no room, or no such directory any more. */
   #writeNamed(batch: Uint8Array): number | undefined {
     if (this.#path === "") return undefined;
     const { fds, files } = this.#platform;
@@ -118,13 +131,18 @@ export class StateLog implements Records {
     try {
       fresh = this.#writeTo(fds.create(next), batch);
       if (fresh !== undefined) files.rename(next, this.#path);
-      else this.#removeNames();
       return fresh;
     } catch {
       if (fresh !== undefined) fds.close(fresh);
-      this.#removeNames();
       return undefined;
     }
+  }
+
+  /** What has the name is no state any more, and goes, with the room that it took. */
+  #writeUnnamed(batch: Uint8Array): number | undefined {
+    const fd = this.#platform.fds.memoryFile("holdfast-state");
+    if (this.#path !== "") this.#removeNames();
+    return this.#writeTo(fd, batch);
   }
 
   #removeNames(): void {

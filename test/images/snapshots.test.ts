@@ -91,8 +91,8 @@ test("a layer is packed as it is asked for, is on record with what it unpacks to
   ];
   await rejectsWith(
     client.call(DiffDefinition, diff, { ...request, right: nowhere, ref: "mine" }, lease),
-    Code.UNKNOWN,
-    /no such file/i,
+    isHoldfastd ? Code.NOT_FOUND : Code.UNKNOWN,
+    isHoldfastd ? /nowhere: it has been removed/ : /no such file/i,
   );
   const { statuses } = await client.daemon.content.listStatuses({ filters: [] });
   assert.deepEqual(statuses, []);
