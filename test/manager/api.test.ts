@@ -109,7 +109,7 @@ test("leases are kept for their clients, over a restart too", async () => {
   const { lease: named } = await leases.create({ id: "", labels: {} });
   assert.ok((named?.id ?? "").length >= 16);
   assert.match(await refusal(leases.create({ id: "mine", labels: {} })), /^ALREADY_EXISTS: lease "mine"/);
-  const resource = { id: "sha256:0", type: "content" };
+  const resource = { id: `sha256:${"0".repeat(64)}`, type: "content" };
   await leases.addResource({ id: "mine", resource });
   await leases.addResource({ id: "mine", resource });
   await daemon.crashAndRestart();
