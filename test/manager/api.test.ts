@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import type { Container } from "../../src/api/generated/containers.ts";
 import type { Envelope } from "../../src/api/generated/events.ts";
 import {
@@ -11,6 +12,7 @@ import {
 } from "../../src/api/generated/health.ts";
 import { IntrospectionDefinition } from "../../src/api/generated/introspection.ts";
 import { LeasesDefinition } from "../../src/api/generated/leases.ts";
+import { TasksDefinition, type WaitRequest } from "../../src/api/generated/tasks.ts";
 import { putOnRecord, recordOf, refusal, remove, specFor, start, statuses } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
@@ -268,6 +270,36 @@ test("metrics are served on request", async () => {
   } finally {
     await measured.close();
   }
+});
+
+test("a deadline of weeks, months or years is not over at once", async () => {
+  await start(daemon, client, "patient", ["sleep", "1000"]);
+  const { name, requestType, responseType } = TasksDefinition.methods.wait;
+  const grpc = new Client(`unix://${daemon.address}`, credentials.createInsecure());
+  const metadata = new Metadata();
+  metadata.set("containerd-namespace", daemon.namespace);
+  const answers = [24, 25, 49, 50, 365, 10_000].map(
+    (days) =>
+      new Promise<unknown>((resolve) => {
+        grpc.makeUnaryRequest(
+          `/${TasksDefinition.fullName}/${name}`,
+          (request: WaitRequest) => Buffer.from(requestType.encode(request).finish()),
+          (bytes: Buffer) => responseType.decode(bytes),
+          { containerId: "patient", execId: "" },
+          metadata,
+          { deadline: Date.now() + days * 24 * 3600 * 1000 },
+          (error, answer) => resolve(error?.details ?? answer?.exitStatus),
+        );
+      }),
+  );
+  // Longer than what is over at once would take.
+  for (let round = 0; round < 20; round++) await statuses(client);
+  await remove(client, "patient");
+  assert.deepEqual(
+    await Promise.all(answers),
+    answers.map(() => 137),
+  );
+  grpc.close();
 });
 
 test("nothing is left behind", async () => assert.equal(await daemon.leftovers(), ""));

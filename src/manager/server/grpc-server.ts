@@ -2,6 +2,7 @@
 
 import type { EventEmitter } from "node:events";
 import { chmod, mkdtemp, rename, rm } from "node:fs/promises";
+import type { Http2Server } from "node:http2";
 import { dirname, join } from "node:path";
 import {
   type ServiceDefinition as GrpcService,
@@ -28,6 +29,17 @@ const CLIENT_HEADER = "user-agent";
 const REASON_HEADER = "holdfast-reason";
 const MAX_SHOWN_HEADER = 100;
 const LEASE_HEADER = "containerd-lease";
+const TIMEOUT_HEADER = "grpc-timeout";
+/** What a unit of that header is in ms. */
+const TIMEOUT_UNITS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** containerd's bound, in both directions. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** Calls that take as long as a container, or a registry, does: they end when we do. */
@@ -133,6 +145,17 @@ export class GrpcServer {
     return (call: AnyStream) => void this.#stream(service, method, handle as StreamHandler, call);
   }
 
+  /** grpc-js counts deadlines in 32 bits of milliseconds, and ends a call at once, or much too early, whose deadline is further away: it has none then. */
+  #forgetFarDeadlines(): void {
+    const { http2Servers } = this.#server as unknown as { http2Servers: Map<Http2Server, unknown> };
+    for (const server of http2Servers.keys()) {
+      server.prependListener("stream", (_stream, headers) => {
+        const [, number, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(String(headers[TIMEOUT_HEADER])) ?? [];
+        if (Number(number) * (TIMEOUT_UNITS[unit] ?? 0) > MAX_TIMER_MS) delete headers[TIMEOUT_HEADER];
+      });
+    }
+  }
+
   /** Serves a unix socket at `path`, for its owner alone. It is made in a directory that nobody else can enter, so it is never open to others. */
   async listen(path: string): Promise<void> {
     const directory = await mkdtemp(join(dirname(path), ".bind-"));
@@ -143,6 +166,7 @@ export class GrpcServer {
           error === null ? resolve() : reject(error),
         );
       });
+      this.#forgetFarDeadlines();
       await chmod(socket, 0o600);
       await rename(socket, path);
     } finally {
