@@ -84,10 +84,10 @@ test("a logger of an exec and one of a terminal", async () => {
 });
 
 test("the process is made only when its logger is ready", async () => {
-  const path = join(place.directory, "slow");
-  const { pid } = logger("slow", `until [ -e ${path}.go ]; do sleep 0.05; done; echo x >&5; ${keeps(path)}`);
-  for (const [n, scheme] of ["binary", "binary-v2"].entries()) {
-    const id = `slow-${n}`;
+  for (const scheme of ["binary", "binary-v2"]) {
+    const id = `slow-${scheme}`;
+    const path = join(place.directory, id);
+    const { pid } = logger(id, `until [ -e ${path}.go ]; do sleep 0.05; done; echo x >&5; ${keeps(path)}`);
     place.makeBundle(id, { args: ["true"] });
     const shim = await ShimClient.connect(await place.start(id));
     let created = false;
