@@ -1,8 +1,10 @@
 // Signals through ctr: the init receives what is sent, a process that dies of one reports 128 + its number, and pause holds them back.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { exitStatusOf } from "../harness/events.ts";
+import { eventually } from "../harness/eventually.ts";
 import { inParallel } from "../harness/parallel.ts";
 import { signalsInitOnly } from "../harness/runtime.ts";
 
@@ -52,6 +54,9 @@ test("ctr tasks kill ends a container that shares the host's pid namespace by ev
   await inParallel(3, few, async (signal) => {
     const id = `killed-${signal}`;
     await daemon.ctr.startSpec(id, daemon.writeSpec(id, { args: ["sleep", "1000"], hostPid: true }));
+    const { pid } = await daemon.ctr.task(id);
+    // Before it is the program, it is the runtime's, which does with some of them as it likes.
+    await eventually("its program", () => readFileSync(`/proc/${pid}/comm`, "utf8") === "sleep\n");
     await daemon.ctr.kill(id, signal);
     assert.equal(exitStatusOf(await events.exitOf(id)), 128 + signal);
     await daemon.ctr.delete(id);
