@@ -1,14 +1,10 @@
 // An archive that is packed as a whole, as it comes: holdfast-layer undoes the compression, in a process of its own. What is not packed passes as it is.
 import { PassThrough, Readable } from "node:stream";
+import { packingOf, startsWith } from "../api/packing.ts";
 import { runLayer, withMountPoints } from "./layer-process.ts";
 
-/** By their first bytes. */
-const PACKED: readonly Buffer[] = [
-  Buffer.from([0x1f, 0x8b]),
-  Buffer.from([0x28, 0xb5, 0x2f, 0xfd]),
-  Buffer.from("BZh"),
-  Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]),
-];
+/** How bzip2 and xz begin, which layers are not packed by. */
+const OTHERS: readonly Buffer[] = [Buffer.from("BZh"), Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00])];
 /** What zstd's own tools may put before the first frame: the low half of this byte is free. */
 const SKIPPABLE = Buffer.from([0x50, 0x2a, 0x4d, 0x18]);
 const LONGEST = 6;
@@ -53,7 +49,7 @@ export async function* expanded(
 function isPacked(start: Buffer): boolean {
   const isSkippable =
     ((start[0] ?? 0) & 0xf0) === SKIPPABLE[0] && start.subarray(1, 4).equals(SKIPPABLE.subarray(1));
-  return isSkippable || PACKED.some((magic) => start.subarray(0, magic.length).equals(magic));
+  return isSkippable || packingOf(start) !== "none" || OTHERS.some((magic) => startsWith(start, magic));
 }
 
 async function* unpacked(

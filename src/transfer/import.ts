@@ -3,6 +3,7 @@ import { posix } from "node:path";
 import { Readable } from "node:stream";
 import { createGzip } from "node:zlib";
 import { extract } from "tar-stream";
+import { PACKING_BYTES, packingOf } from "../api/packing.ts";
 import {
   type Descriptor,
   DOCKER_MANIFEST,
@@ -22,8 +23,6 @@ import { type ImageServices, labelContent, orNone, readContent } from "./service
 import { unpackLayers } from "./unpack.ts";
 import { writeBlob, writeBytes } from "./write.ts";
 
-const GZIP = Buffer.from([0x1f, 0x8b]);
-const ZSTD = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
 const DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json";
 const DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar";
 /** These alone are read into memory. */
@@ -176,10 +175,10 @@ async function dockerLayer(
   compress: boolean,
 ): Promise<Descriptor> {
   let start = Buffer.alloc(0);
-  const request = { digest, offset: 0n, size: BigInt(ZSTD.length) };
+  const request = { digest, offset: 0n, size: BigInt(PACKING_BYTES) };
   for await (const { data } of services.content.read(request)) start = Buffer.concat([start, data]);
-  if (start.equals(ZSTD)) return { mediaType: `${DOCKER_LAYER}.zstd`, digest, size };
-  if (start.subarray(0, GZIP.length).equals(GZIP)) return { mediaType: `${DOCKER_LAYER}.gzip`, digest, size };
+  const packing = packingOf(start);
+  if (packing !== "none") return { mediaType: `${DOCKER_LAYER}.${packing}`, digest, size };
   if (!compress) return { mediaType: DOCKER_LAYER, digest, size };
   const content = async function* (): AsyncGenerator<Uint8Array> {
     for await (const { data } of services.content.read({ digest, offset: 0n, size: 0n })) yield data;

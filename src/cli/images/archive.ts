@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import { Readable } from "node:stream";
 import { extract, type Header } from "tar-stream";
+import type { Packing } from "../../api/packing.ts";
 import { expanded } from "../../images/expand.ts";
 import { layerProgramPath } from "../../images/layer-process.ts";
 import { Problem } from "../text/problem.ts";
@@ -20,19 +21,18 @@ import {
   parseIndex,
   parseManifest,
 } from "./manifest.ts";
+import { packedSource } from "./packed-source.ts";
 import { fullName } from "./reference.ts";
 import type { ImageStore } from "./store.ts";
 
 /** Files of up to this many bytes are kept in memory too: manifests, indexes, configurations. */
 const MAX_KEPT = 1024 * 1024;
-const GZIP = Buffer.from([0x1f, 0x8b]);
-const ZSTD = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
 const DOCKER_LAYERS = { none: DOCKER_LAYER, gzip: DOCKER_LAYER_GZIP, zstd: `${DOCKER_LAYER}.zstd` } as const;
 
 interface Loaded {
   readonly digest: string;
   readonly size: number;
-  readonly packing: "none" | "gzip" | "zstd";
+  readonly packing: Packing;
   /** Of a small file. */
   readonly bytes: Buffer | undefined;
 }
@@ -88,12 +88,11 @@ async function readFile(
   path: string,
   entry: AsyncIterable<unknown> & { readonly header: Header },
 ): Promise<Loaded> {
-  const kept: Buffer[] = [];
+  const kept: Uint8Array[] = [];
   const isSmall = (entry.header.size ?? 0) <= MAX_KEPT;
-  let start: Buffer = Buffer.alloc(0);
+  const { chunks, packing } = packedSource(entry as AsyncIterable<Buffer>);
   const source = async function* (): AsyncGenerator<Uint8Array> {
-    for await (const chunk of entry as AsyncIterable<Buffer>) {
-      if (start.length < ZSTD.length) start = Buffer.concat([start, chunk.subarray(0, ZSTD.length)]);
+    for await (const chunk of chunks) {
       if (isSmall) kept.push(chunk);
       yield chunk;
     }
@@ -103,9 +102,7 @@ async function readFile(
   const hex = /^blobs\/sha256\/(.*)$/.exec(path)?.[1];
   if (hex !== undefined && digest !== `sha256:${hex}`)
     throw new Problem(`${path} in the archive: its digest is ${digest}`);
-  const isGzip = start.subarray(0, GZIP.length).equals(GZIP);
-  const packing = isGzip ? "gzip" : start.subarray(0, ZSTD.length).equals(ZSTD) ? "zstd" : "none";
-  return { digest, size, packing, bytes: isSmall ? Buffer.concat(kept) : undefined };
+  return { digest, size, packing: packing(), bytes: isSmall ? Buffer.concat(kept) : undefined };
 }
 
 function json(files: ReadonlyMap<string, Loaded>, path: string): unknown {

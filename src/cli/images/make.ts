@@ -22,12 +22,13 @@ import {
   OCI_LAYER_GZIP,
   OCI_MANIFEST,
 } from "./manifest.ts";
+import { packedSource } from "./packed-source.ts";
 import { snapshotterOf } from "./snapshotter.ts";
 import type { ImageStore, ResolvedImage } from "./store.ts";
 import { withView } from "./views.ts";
 
-const ZSTD = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
-const MAGIC_BYTES = ZSTD.length;
+/** Of a layer that is packed. */
+const PACKED_LAYERS = { none: undefined, gzip: OCI_LAYER_GZIP, zstd: `${OCI_LAYER}+zstd` } as const;
 
 export interface MakeOptions {
   readonly author: string | undefined;
@@ -124,17 +125,9 @@ async function writeLayer(
   store: ImageStore,
   input: Readable,
 ): Promise<{ digest: string; size: number; packing: string | undefined }> {
-  let start: Buffer = Buffer.alloc(0);
-  const source = async function* (): AsyncGenerator<Uint8Array> {
-    for await (const chunk of input as AsyncIterable<Buffer>) {
-      if (start.length < MAGIC_BYTES) start = Buffer.concat([start, chunk.subarray(0, MAGIC_BYTES)]);
-      yield chunk;
-    }
-  };
-  const written = await store.write(source());
-  const isGzip = start[0] === 0x1f && start[1] === 0x8b;
-  const isZstd = start.subarray(0, MAGIC_BYTES).equals(ZSTD);
-  return { ...written, packing: isGzip ? OCI_LAYER_GZIP : isZstd ? `${OCI_LAYER}+zstd` : undefined };
+  const { chunks, packing } = packedSource(input as AsyncIterable<Buffer>);
+  const written = await store.write(chunks);
+  return { ...written, packing: PACKED_LAYERS[packing()] };
 }
 
 /** Configuration, manifest and name of `base` with one more layer. */
