@@ -2,6 +2,7 @@
 // (src/manager/records/store.ts). The mounts are made by whoever uses a snapshot: a shim, or a client. overlay.ts and native.ts are the two that there are.
 import { type BigIntStats, existsSync, lstatSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import { isSystemError } from "../platform/platform.ts";
 import type { LayerProgram } from "./layer-program.ts";
 import type { SnapshotMount } from "./mount.ts";
 
@@ -124,5 +125,5 @@ function names(directory: string): string[] {
 }
 
 function hasCode(error: unknown, ...codes: readonly string[]): boolean {
-  return codes.includes((error as NodeJS.ErrnoException).code ?? "");
+  return codes.some((code) => isSystemError(error, code));
 }
