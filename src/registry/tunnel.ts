@@ -28,12 +28,18 @@ export interface TlsMeans {
 
 /** The options that send a request for `url` through `proxy`; with an agent, `false` too, Node would make the connection itself. */
 export function throughProxy(proxy: URL, url: URL, tls: TlsMeans): RequestOptions {
-  if (tls.registry === undefined && !isSocks(proxy)) return handedOver(proxy, url, tls);
+  if (tls.registry !== undefined || isSocks(proxy))
+    // The port is what an agent would know.
+    return { defaultPort: DEFAULT_PORTS[url.protocol] ?? 80, ...connectedBy(() => tunnel(proxy, url, tls)) };
+  // Without TLS the proxy reads the request itself: many allow no tunnel to such a port.
+  const { href } = new URL(url.pathname + url.search, url.origin);
+  return { defaultPort: 80, path: href, ...connectedBy(() => toProxy(proxy, tls)) };
+}
+
+function connectedBy(connect: () => Promise<Duplex>): Pick<RequestOptions, "createConnection"> {
   return {
-    // Which an agent would know.
-    defaultPort: DEFAULT_PORTS[url.protocol] ?? 80,
     createConnection(_options, connected): undefined {
-      tunnel(proxy, url, tls).then(
+      connect().then(
         (socket) => connected(null, socket),
         (error: Error) => connected(error, undefined as unknown as Duplex),
       );
@@ -42,21 +48,6 @@ export function throughProxy(proxy: URL, url: URL, tls: TlsMeans): RequestOption
 }
 
 const isSocks = ({ protocol }: URL): boolean => protocol.startsWith("socks5");
-
-/** Without TLS the proxy reads the request itself: many allow no tunnel to such a port. */
-function handedOver(proxy: URL, url: URL, tls: TlsMeans): RequestOptions {
-  const { href } = new URL(url.pathname + url.search, url.origin);
-  return {
-    defaultPort: 80,
-    createConnection(_options, connected): undefined {
-      toProxy(proxy, tls).then(
-        (socket) => connected(null, socket),
-        (error: Error) => connected(error, undefined as unknown as Duplex),
-      );
-    },
-    path: href,
-  };
-}
 
 /** What a proxy that takes requests wants to see with each. */
 export function proxyHeaders(proxy: URL, url: URL): Readonly<Record<string, string>> {
