@@ -4,19 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "append.h"
 #include "host.h"
 
 enum {
   SPLICE_CHUNK = 1 << 20, // the largest pipe an unprivileged process may ask for
   COPY_CHUNK = 32 << 10,
-  LOCK_TRIES = 64,
   MOVES_A_TURN = 16, // so that one busy stream cannot keep the others waiting
 };
 
@@ -104,36 +102,9 @@ static enum step blocked_side(const struct relay *relay)
   return WAIT_INPUT;
 }
 
-// Whoever else of ours writes to the file waits for us, and we for them, but for nobody for long: it is a lock of goodwill. What splice(2) moves is nowhere
-// else in between, but it refuses to append; so the end is looked up, and written to.
-static bool lock_file(int fd, short type)
+static ssize_t splice_to(void *context, loff_t *end)
 {
-  struct flock whole = {.l_type = type, .l_whence = SEEK_SET};
-  for (int i = 0; i < LOCK_TRIES; i++) {
-    if (fcntl(fd, F_OFD_SETLK, &whole) == 0) return true;
-    if (errno != EAGAIN && errno != EACCES) return false;
-    sched_yield();
-  }
-  return false;
-}
-
-static ssize_t append(struct relay *relay, ssize_t (*move_to)(struct relay *relay, loff_t *end))
-{
-  struct stat status;
-  bool locked = lock_file(relay->to, F_WRLCK);
-  ssize_t n = -1;
-  if (fstat(relay->to, &status) == 0) {
-    loff_t end = status.st_size;
-    n = move_to(relay, &end);
-  }
-  int error = errno;
-  if (locked) lock_file(relay->to, F_UNLCK);
-  errno = error;
-  return n;
-}
-
-static ssize_t splice_to(struct relay *relay, loff_t *end)
-{
+  struct relay *relay = context;
   ssize_t n;
   do n = splice(relay->from, NULL, relay->to, end, within_room(relay, SPLICE_CHUNK), SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
   while (n < 0 && errno == EINTR);
@@ -142,7 +113,7 @@ static ssize_t splice_to(struct relay *relay, loff_t *end)
 
 static ssize_t splice_some(struct relay *relay)
 {
-  return relay->to_file ? append(relay, splice_to) : splice_to(relay, NULL);
+  return relay->to_file ? append(relay->to, splice_to, relay) : splice_to(relay, NULL);
 }
 
 static enum step splice_step(struct relay *relay, int *error)
@@ -170,8 +141,9 @@ static enum step splice_step(struct relay *relay, int *error)
   }
 }
 
-static ssize_t write_to(struct relay *relay, loff_t *end)
+static ssize_t write_to(void *context, loff_t *end)
 {
+  struct relay *relay = context;
   const uint8_t *bytes = relay->pending + relay->pending_offset;
   size_t size = within_room(relay, relay->pending_length);
   ssize_t n;
@@ -185,7 +157,7 @@ static enum step write_pending(struct relay *relay, int *error)
 {
   while (relay->pending_length > 0) {
     if (relay->room == 0) return NO_ROOM;
-    ssize_t n = relay->to_file ? append(relay, write_to) : write_to(relay, NULL);
+    ssize_t n = relay->to_file ? append(relay->to, write_to, relay) : write_to(relay, NULL);
     if (n < 0 && errno == EAGAIN) return WAIT_OUTPUT;
     if (n < 0) {
       *error = errno;
@@ -370,21 +342,12 @@ static int make_non_blocking(int fd)
   return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? errno : 0;
 }
 
-// A regular file is written to at its end by ourselves; with O_APPEND pwrite(2) would do that too, and splice(2) nothing.
-static bool is_file(int fd)
-{
-  struct stat status;
-  if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) return false;
-  int flags = fcntl(fd, F_GETFL);
-  return flags >= 0 && (!(flags & O_APPEND) || fcntl(fd, F_SETFL, flags & ~O_APPEND) == 0);
-}
-
 static void aim(struct relay *relay, int to, uint64_t room)
 {
   relay->to = to;
   relay->room = room;
   relay->to_terminal = isatty(to);
-  relay->to_file = is_file(to);
+  relay->to_file = append_begin(to);
   // What is spliced is never in our memory, and so survives us. What a terminal takes is typed by people.
   relay->splices = !relay->to_terminal;
 }

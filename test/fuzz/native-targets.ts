@@ -125,7 +125,7 @@ export const nativeTargets: readonly NativeTarget[] = [
     name: "relay",
     what: "relays between pipes, files and terminals, redirected and held back: every byte once, in order",
     harness: ["engine.c"],
-    sources: ["values.c", "relay.c", "loop.c", "timers.c", "failpoint.c"],
+    sources: ["values.c", "relay.c", "append.c", "loop.c", "timers.c", "failpoint.c"],
     wrapped: ["epoll_wait"],
     archives: false,
     engine: true,

@@ -12,7 +12,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "a keeper that gives up removes a name that is another's",
-    file: "native/keeper.c",
+    file: "native/sockets.c",
     text: " && has_name(fd, address.sun_path)",
     replacement: " && (has_name(fd, address.sun_path) || true)",
     tests: ["test/keeper/direct-leaving.test.ts"],

@@ -95,6 +95,7 @@ static int fake_nanosleep(const struct timespec *wanted, struct timespec *left)
 // It would have to come back from the file for each input.
 void pages_forget_program(void) {}
 #include "../../../native/execution.c"
+#include "../../../native/sockets.c"
 #include "../../../native/keeper.c"
 #undef waitpid
 #undef waitid
