@@ -1,5 +1,5 @@
 // A long campaign in pieces that add up: each piece has a seed of its own and a line in a file, and who begins again goes on behind the last line. Used by main.ts.
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendJsonLine, readJsonLines } from "../harness/json-lines.ts";
 import type { Report } from "./campaign.ts";
 
 /** Lives of a piece: its daemon and its directory are its own, and so is the look for what is left. */
@@ -7,15 +7,11 @@ export const PIECE = 250;
 
 /** The reports in a file, one a line. */
 export function readReports(file: string): Report[] {
-  if (!existsSync(file)) return [];
-  return readFileSync(file, "utf8")
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as Report);
+  return readJsonLines<Report>(file);
 }
 
 export function appendReport(file: string, report: Report): void {
-  appendFileSync(file, `${JSON.stringify(report)}\n`);
+  appendJsonLine(file, report);
 }
 
 type Kind = Pick<Report, "campaign" | "daemon" | "runtime">;

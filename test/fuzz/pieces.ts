@@ -1,7 +1,7 @@
 // A long run of the fuzzers in pieces that add up: each piece is a line in a file, the target that has had the least goes next, and what a piece has found to
 // reach something new is where the next one begins. Used by main.ts.
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { checkedOut } from "../campaigns/commit.ts";
+import { appendJsonLine, readJsonLines } from "../harness/json-lines.ts";
 import type { FuzzReport } from "./report.ts";
 
 /** Seconds of a piece, at most. */
@@ -12,15 +12,11 @@ export interface FuzzPiece extends FuzzReport {
 }
 
 export function readPieces(file: string): FuzzPiece[] {
-  if (!existsSync(file)) return [];
-  return readFileSync(file, "utf8")
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as FuzzPiece);
+  return readJsonLines<FuzzPiece>(file);
 }
 
 export function appendPiece(file: string, report: FuzzReport): void {
-  appendFileSync(file, `${JSON.stringify({ ...report, commit: checkedOut() })}\n`);
+  appendJsonLine(file, { ...report, commit: checkedOut() });
 }
 
 /** The next target, with how long it still needs; undefined when each has had its seconds. */

@@ -80,6 +80,17 @@ async function removed(name: string): Promise<void> {
   await collect();
 }
 
+/** What it does when a call is made: the image goes for good before the first such call, or after it. */
+function losing(name: string, when: "before" | "after"): Interceptions[string] {
+  const goes = once(() => removed(name));
+  return async (go) => {
+    if (when === "before") await goes();
+    const answer = await go();
+    if (when === "after") await goes();
+    return answer;
+  };
+}
+
 const prepare = (id: string, name: string, interceptions: Interceptions = {}): Promise<unknown> =>
   ImageStore.underLease(intercepted(client.daemon, interceptions), (store) =>
     prepareImage(store, id, name, undefined),
@@ -100,14 +111,7 @@ test("layers that another image has unpacked are unpacked again, if they go with
   await prepare("of-one", "one:1");
   await dropRoot("of-one");
   await load("two:1");
-  const goes = once(() => removed("one:1"));
-  await prepare("of-two", "two:1", {
-    "snapshots.stat": async (go) => {
-      const answer = await go();
-      await goes();
-      return answer;
-    },
-  });
+  await prepare("of-two", "two:1", { "snapshots.stat": losing("one:1", "after") });
   await dropRoot("of-two");
 });
 
@@ -131,13 +135,7 @@ test("layers that somebody else was faster to unpack are there, though that one'
 
 test("an image that is removed while a container is made of it is unpacked whole", async () => {
   await load("one:1");
-  const goes = once(() => removed("one:1"));
-  await prepare("of-one", "one:1", {
-    "snapshots.prepare": async (go) => {
-      await goes();
-      return go();
-    },
-  });
+  await prepare("of-one", "one:1", { "snapshots.prepare": losing("one:1", "before") });
   await dropRoot("of-one");
 });
 
@@ -184,40 +182,21 @@ test("a container that is deleted before its changes are read makes no image", a
 
 test("an image that is removed while it is tagged is whole under its new name", async () => {
   await load("one:1");
-  const goes = once(() => removed("one:1"));
-  const slow = intercepted(client.daemon, {
-    "images.create": async (go) => {
-      await goes();
-      return go();
-    },
-  });
+  const slow = intercepted(client.daemon, { "images.create": losing("one:1", "before") });
   await tagImage(slow, "one:1", "made:1");
   await demandWhole("made:1");
 });
 
 test("an image that is removed before it is tagged is not there, and has no name", async () => {
   await load("one:1");
-  const goes = once(() => removed("one:1"));
-  const slow = intercepted(client.daemon, {
-    "leases.addResource": async (go) => {
-      await goes();
-      return go();
-    },
-  });
+  const slow = intercepted(client.daemon, { "leases.addResource": losing("one:1", "before") });
   await assert.rejects(tagImage(slow, "one:1", "made:1"), /one:1: the image has been removed/);
   assert.doesNotMatch(await cli.do(["images", "-q"]), /made/);
 });
 
 test("an image that is removed while it is saved is in the archive whole", async () => {
   await load("one:1");
-  const goes = once(() => removed("one:1"));
-  const slow = intercepted(client.daemon, {
-    "content.info": async (go) => {
-      const answer = await go();
-      await goes();
-      return answer;
-    },
-  });
+  const slow = intercepted(client.daemon, { "content.info": losing("one:1", "after") });
   const output = new PassThrough();
   const saved = buffer(output);
   await ImageStore.underLease(slow, async (store) =>
@@ -230,14 +209,7 @@ test("an image that is removed while it is saved is in the archive whole", async
 
 test("what images take is told though one of them goes meanwhile", async () => {
   await load("one:1");
-  const goes = once(() => removed("one:1"));
-  const slow = intercepted(client.daemon, {
-    "content.info": async (go) => {
-      const answer = await go();
-      await goes();
-      return answer;
-    },
-  });
+  const slow = intercepted(client.daemon, { "content.info": losing("one:1", "after") });
   const [share] = await usageOf(slow);
   assert.equal(share?.type, "images");
 });
