@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,7 +88,7 @@ static int remove_whole(int directory, const char *name)
   if (is_removed(directory, name)) return 0;
   if (errno != ENOTEMPTY) return errno;
   struct tree tree = {.top = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-  if (tree.top < 0) return errno;
+  if (tree.top < 0) return errno == ENOENT ? 0 : errno;
   unsigned long before;
   int error;
   do {
@@ -105,6 +106,8 @@ int remove_trees(int argc, char **argv)
   if (argc < 3) fail("usage: holdfast-layer remove DIRECTORY NAME...");
   int directory = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) fail("cannot open %s: %s", argv[1], strerror(errno));
+  // Two that take the same tree apart would take it out of each other's hands, and neither knows when it is gone. The other may be an earlier daemon's.
+  if (flock(directory, LOCK_EX) != 0) fail("cannot lock %s: %s", argv[1], strerror(errno));
   int status = 0;
   for (int i = 2; i < argc; i++) {
     int error = remove_whole(directory, argv[i]);

@@ -126,7 +126,8 @@ test("sizes are told one after the other, and the last one last", async () => {
     await terminal.shows(new RegExp(`(SIGWINCH[^]*){${index + 1}}`));
   }
   terminal.type("answer\r");
-  await terminal.shows(/resize 83x20 ends/);
+  // The last size may be told twice, as one signal can stand for two; none is still under way then.
+  await terminal.shows(/resize 83x20 ends(?![^]*begins)/);
   const lines = [...terminal.screen.matchAll(/resize (\d+x\d+) (begins|ends)/g)].map(
     ([, size, what]) => `${size} ${what}`,
   );

@@ -29,18 +29,25 @@ async function made(key: string): Promise<string> {
   return mounts[0]?.source ?? "";
 }
 
+let collections = 0;
+
 async function collected(): Promise<void> {
-  await client.call(LeasesDefinition, LeasesDefinition.methods.create, { id: "sweep", labels: {} });
-  await client.call(LeasesDefinition, LeasesDefinition.methods.delete, { id: "sweep", sync: true });
+  const id = `sweep-${++collections}`;
+  await client.call(LeasesDefinition, LeasesDefinition.methods.create, { id, labels: {} });
+  await client.call(LeasesDefinition, LeasesDefinition.methods.delete, { id, sync: true });
 }
 
 const removed = (key: string): Promise<unknown> =>
   client.call(SnapshotsDefinition, remove, { snapshotter: SNAPSHOTTER, key });
 
-test("a tree of any depth and with any names is removed, and its size can be asked", async () => {
-  const directory = await made("deep");
+async function deepen(directory: string): Promise<void> {
   const script = `for (let i = 0; i < ${DEPTH}; i++) { require("node:fs").mkdirSync("d"); process.chdir("d"); }`;
   await check(["node", "-e", script], { cwd: directory });
+}
+
+test("a tree of any depth and with any names is removed, and its size can be asked", async () => {
+  const directory = await made("deep");
+  await deepen(directory);
   mkdirSync(join(directory, "wide"));
   for (let i = 0; i < 5000; i++) writeFileSync(join(directory, "wide", String(i)), "");
   // Names as those that the removal makes, and one that is no UTF-8.
@@ -51,6 +58,17 @@ test("a tree of any depth and with any names is removed, and its size can be ask
   await removed("deep");
   await collected();
   assert.deepEqual(readdirSync(kept), []);
+});
+
+test("collections at once do not take a tree out of each other's hands, and each ends when it is gone", async () => {
+  await deepen(await made("shared"));
+  await removed("shared");
+  await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      await collected();
+      assert.deepEqual(readdirSync(kept), []);
+    }),
+  );
 });
 
 test("what cannot be removed is named, and all else is removed", async () => {
