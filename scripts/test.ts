@@ -1,14 +1,17 @@
-// npm test, once the machine is set up: checks, builds, then runs every test. Ends with 1 if anything failed.
+// npm test, once the machine is set up: checks, builds, then runs every test. Ends with 1 if anything failed. A file in which something fails is run once
+// more, by itself; what passes then is listed at the end all the same, with its error: it is a race that somebody has to mend.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-
-const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+import { basename, join } from "node:path";
+import { root } from "./cache.ts";
+import { runNodeTests } from "./results/node-test.ts";
+import { filesToRepeat, type TestResult, withRepeated } from "./results/results.ts";
 
 interface Step {
   readonly what: string;
-  readonly command: readonly string[];
+  /** A command of its own, or test files. */
+  readonly command?: readonly string[];
+  readonly files?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -22,12 +25,6 @@ function testFiles(...directories: string[]): string[] {
         .map((name) => join(directory, name)),
     )
     .sort();
-}
-
-/** Two files at a time: every test file has its own daemon and directory, and the machine that counts has two cores. */
-function nodeTest(files: readonly string[]): string[] {
-  const runner = ["node", "--import", "tsx", "--test", "--test-concurrency=2", "--test-timeout=300000"];
-  return [...runner, "--test-reporter=spec", ...files];
 }
 
 const build = ["node", "--import", "tsx", "scripts/build.ts"];
@@ -62,66 +59,90 @@ const steps: readonly Step[] = [
   },
   {
     what: "Testing the parts",
-    command: nodeTest(
-      testFiles(
-        "api",
-        "cgroup",
-        "ttrpc",
-        "runc",
-        "task",
-        "reaper",
-        "events",
-        "shim",
-        "native",
-        "scripts",
-        "stdio",
-      ),
+    files: testFiles(
+      "api",
+      "cgroup",
+      "ttrpc",
+      "runc",
+      "task",
+      "reaper",
+      "events",
+      "shim",
+      "native",
+      "scripts",
+      "stdio",
     ),
   },
-  { what: "Testing the shim behind a real containerd", command: nodeTest(testFiles("e2e")) },
-  { what: "Testing shims and keepers that are killed, and upgrades", command: nodeTest(testFiles("keeper")) },
-  { what: "Testing what has gone wrong elsewhere", command: nodeTest(testFiles("failures")) },
-  { what: "Running each campaign for a short while", command: nodeTest(testFiles("campaigns")) },
-  { what: "Running each fuzzer for a short while", command: nodeTest(testFiles("fuzz")) },
-  { what: "Testing the sanitizer build straight by its socket", command: nodeTest(direct), env: sanitizer },
-  { what: "Testing holdfastd", command: nodeTest(testFiles("manager", "images")) },
-  { what: "Testing pulls and pushes with a real registry", command: nodeTest(testFiles("registry")) },
+  { what: "Testing the shim behind a real containerd", files: testFiles("e2e") },
+  { what: "Testing shims and keepers that are killed, and upgrades", files: testFiles("keeper") },
+  { what: "Testing what has gone wrong elsewhere", files: testFiles("failures") },
+  { what: "Running each campaign for a short while", files: testFiles("campaigns") },
+  { what: "Running each fuzzer for a short while", files: testFiles("fuzz") },
+  { what: "Testing the sanitizer build straight by its socket", files: direct, env: sanitizer },
+  { what: "Testing holdfastd", files: testFiles("manager", "images") },
+  { what: "Testing pulls and pushes with a real registry", files: testFiles("registry") },
   {
     what: "Testing the shim behind holdfastd",
-    command: nodeTest(throughDaemon),
+    files: throughDaemon,
     env: onHoldfastd,
   },
   {
     what: "Testing Debian's shim behind holdfastd",
-    command: nodeTest(essentials),
+    files: essentials,
     env: { ...onHoldfastd, ...goShim },
   },
-  { what: "Testing Docker on holdfastd and on containerd", command: nodeTest(testFiles("docker")) },
+  { what: "Testing Docker on holdfastd and on containerd", files: testFiles("docker") },
   {
     what: "Testing the shim in a kubelet's hands, the pages' code blocks, other runtimes",
-    command: nodeTest(testFiles("cri", "docs", "runtimes", "vm")),
+    files: testFiles("cri", "docs", "runtimes", "vm"),
   },
   {
     what: "Testing the shim behind a newer containerd (npm run test:matrix has them all)",
     command: ["node", "--import", "tsx", "scripts/matrix/main.ts", "--short"],
   },
-  { what: "Testing holdfast against containerd", command: nodeTest(testFiles("cli")) },
-  { what: "Testing holdfast against holdfastd", command: nodeTest(testFiles("cli")), env: onHoldfastd },
+  { what: "Testing holdfast against containerd", files: testFiles("cli") },
+  { what: "Testing holdfast against holdfastd", files: testFiles("cli"), env: onHoldfastd },
 ];
 
-let failed = 0;
-for (const { what, command, env } of steps) {
-  console.log(`\n==> ${what}`);
-  const [program = "", ...args] = command;
-  const { status } = spawnSync(program, args, {
-    cwd: root,
-    stdio: "inherit",
-    env: { ...process.env, ...env },
-  });
-  if (status !== 0) {
-    console.log(`==> FAILED: ${what}`);
-    failed++;
-  }
+interface Outcome {
+  readonly passed: boolean;
+  /** Tests that failed, or passed only when run once more. */
+  readonly reds: readonly TestResult[];
 }
+
+function runCommand([program = "", ...args]: readonly string[]): Outcome {
+  const { status } = spawnSync(program, args, { cwd: root, stdio: "inherit" });
+  return { passed: status === 0, reds: [] };
+}
+
+function runFiles(files: readonly string[], env: Step["env"] = {}): Outcome {
+  let results = runNodeTests(files, { env });
+  const again = filesToRepeat(results, files);
+  if (again.length > 0) {
+    console.log(`\n==> once more, by itself: ${again.join(" ")}`);
+    results = withRepeated(results, again, runNodeTests(again, { env, atOnce: 1 }));
+  }
+  const reds = results.filter((result) => result.outcome === "failed" || result.again === true);
+  return { passed: reds.every(({ outcome }) => outcome === "passed"), reds };
+}
+
+function describe({ file, name, outcome, error, reason }: TestResult): string {
+  const what = outcome === "failed" ? "FAILED" : "passed only when run once more";
+  return `\n${what}: ${file}: ${name}\n${error ?? reason}`;
+}
+
+let failed = 0;
+const reds: string[] = [];
+for (const { what, command, files, env } of steps) {
+  console.log(`\n==> ${what}`);
+  const outcome = command === undefined ? runFiles(files ?? [], env) : runCommand(command);
+  if (outcome.reds.length > 0) reds.push(`\n==> ${what}`, ...outcome.reds.map(describe));
+  if (outcome.passed) continue;
+  console.log(`==> FAILED: ${what}`);
+  reds.push(`==> FAILED: ${what}`);
+  failed++;
+}
+// At the very end, where whoever sees no more than the end of the output sees it.
+if (reds.length > 0) console.log(`\n${reds.join("\n")}`);
 console.log(`\nsteps: ${steps.length - failed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -1,21 +1,12 @@
 // npm run test:matrix: the shim's tests on the daemons of each Debian release, and docs/compatibility.md made of what they showed.
 //   -- --only ROW     one of bookworm, trixie, sid        -- --group GROUP   one column of the table
 //   -- --short        the choice that npm test runs        -- --files FILE... these test files; the page stays as it is
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { untilSignal } from "../../test/harness/rootfs.ts";
-import { cache, root } from "../cache.ts";
-import {
-  type Cell,
-  filesToRepeat,
-  readResults,
-  type TestResult,
-  toCell,
-  withRepeated,
-  writeResults,
-} from "./results.ts";
+import { cache } from "../cache.ts";
+import { runNodeTests } from "../results/node-test.ts";
+import { filesToRepeat, type TestResult, withRepeated } from "../results/results.ts";
+import { type Cell, readResults, toCell, writeResults } from "./results.ts";
 import { debianRoot, inRoot, versionsIn } from "./roots.ts";
 import { GROUPS, type Group, packagesOf, ROWS, type Row, SHORT, SHOWN, TITLES } from "./rows.ts";
 
@@ -48,45 +39,16 @@ function runTests(
   atOnce = 2,
 ): TestResult[] {
   const system = debianRoot(row.suite, values.short === true ? SHORT.packages : packagesOf(row));
-  const scratch = mkdtempSync(join(cache, "matrix-"));
-  const lines = join(scratch, "results");
-  const reporters = ["spec:stdout", `./scripts/matrix/reporter.mjs:${lines}`].flatMap((pair) => {
-    const [reporter = "", destination = ""] = pair.split(":");
-    return [`--test-reporter=${reporter}`, `--test-reporter-destination=${destination}`];
+  return runNodeTests(files, {
+    atOnce,
+    // In a directory that the root has too.
+    scratch: cache,
+    wrap: (argv) => {
+      const [program = "", ...args] = inRoot(system, { ...passedOn(), ...env }, argv);
+      // What runs in there ends with this process, whatever ends it.
+      return ["setpriv", "--pdeathsig", "KILL", program, ...args];
+    },
   });
-  const runner = [
-    "node",
-    "--import",
-    "tsx",
-    "--test",
-    `--test-concurrency=${atOnce}`,
-    "--test-timeout=300000",
-  ];
-  const [program = "", ...args] = inRoot(system, { ...passedOn(), ...env }, [
-    ...runner,
-    ...reporters,
-    ...files,
-  ]);
-  // What runs in there ends with this process, whatever ends it.
-  const argv = ["--pdeathsig", "KILL", program, ...args];
-  const { status } = spawnSync("setpriv", argv, { cwd: root, stdio: "inherit" });
-  const text = existsSync(lines) ? readFileSync(lines, "utf8") : "";
-  rmSync(scratch, { recursive: true });
-  const results = text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as TestResult)
-    .filter((result) => "outcome" in result);
-  const failed = results.some(({ outcome }) => outcome === "failed");
-  if (status !== 0 && !failed) {
-    results.push({
-      file: files.join(" "),
-      name: "the run itself",
-      outcome: "failed",
-      reason: `exit status ${status}`,
-    });
-  }
-  return results;
 }
 
 /** The same, and once more, by itself, each file in which something failed. What is red in the table has been red twice. */
@@ -133,7 +95,7 @@ function note(row: Row, what: string, results: readonly TestResult[]): void {
 for (const row of rows) {
   if (files.length > 0) {
     console.log(`\n==> ${row.title}`);
-    note(row, files.join(" "), runTests(row, files, {}));
+    note(row, files.join(" "), runTwice(row, files, {}));
     continue;
   }
   for (const group of groups) {

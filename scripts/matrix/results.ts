@@ -3,17 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../cache.ts";
-
-/** One test of one run, as reporter.mjs writes it. */
-export interface TestResult {
-  readonly file: string;
-  /** With the names of what it stands in. */
-  readonly name: string;
-  readonly outcome: "passed" | "failed" | "skipped";
-  readonly reason: string;
-  /** It failed the first time, for that reason, and passed when its file was run once more by itself. */
-  readonly again?: boolean;
-}
+import type { TestResult } from "../results/results.ts";
 
 /** One group of tests on one row. */
 export interface Cell {
@@ -36,43 +26,6 @@ export type Results = Readonly<Record<string, RowResult>>;
 const JSON_FILE: string = join(root, "docs/compatibility.json");
 const PAGE: string = join(root, "docs/compatibility.md");
 
-/** Of the files that were run, those to be run once more by themselves: something in them has failed. */
-export function filesToRepeat(results: readonly TestResult[], files: readonly string[]): readonly string[] {
-  const failed = results.filter(({ outcome }) => outcome === "failed");
-  const their = [...new Set(failed.map(({ file }) => file))];
-  // Tests that several files share go by the name of the file that declares them.
-  return their.every((file) => files.includes(file)) ? their : files;
-}
-
-/** The results of a run, with those of a second one of some of its files in their place. */
-export function withRepeated(
-  results: readonly TestResult[],
-  repeated: readonly string[],
-  second: readonly TestResult[],
-): TestResult[] {
-  const failed = results.filter(({ outcome }) => outcome === "failed");
-  const every = failed.some(({ file }) => !repeated.includes(file));
-  const kept = every ? [] : results.filter(({ file }) => !repeated.includes(file));
-  const before = new Map(withKeys(results));
-  const marked = withKeys(second).map(([key, result]): TestResult => {
-    const first = before.get(key);
-    const isMended = first?.outcome === "failed" && result.outcome === "passed";
-    return isMended ? { ...result, again: true, reason: first.reason } : result;
-  });
-  return [...kept, ...marked];
-}
-
-/** Tests that several files share have one name, and come in the order of the files. */
-function withKeys(results: readonly TestResult[]): [string, TestResult][] {
-  const seen = new Map<string, number>();
-  return results.map((result) => {
-    const name = JSON.stringify([result.file, result.name]);
-    const n = seen.get(name) ?? 0;
-    seen.set(name, n + 1);
-    return [`${name} ${n}`, result];
-  });
-}
-
 export function readResults(): Results {
   return existsSync(JSON_FILE) ? (JSON.parse(readFileSync(JSON_FILE, "utf8")) as Results) : {};
 }
@@ -83,7 +36,9 @@ export function toCell(results: readonly TestResult[]): Cell {
     date: new Date().toISOString().slice(0, 10),
     commit: commit.trim(),
     passed: results.filter(({ outcome }) => outcome === "passed").length,
-    others: results.filter(({ outcome, again }) => outcome !== "passed" || again),
+    others: results
+      .filter(({ outcome, again }) => outcome !== "passed" || again)
+      .map(({ error: _, ...shown }) => shown),
   };
 }
 

@@ -165,7 +165,7 @@ export async function testDisk(files: readonly string[], scratch: string): Promi
     join(root, "dist/containerd-shim-holdfast-v2"),
     join(repository, "dist/containerd-shim-holdfast-v2"),
   );
-  copyFileSync(join(root, "scripts/matrix/reporter.mjs"), join(repository, "reporter.mjs"));
+  copyFileSync(join(root, "scripts/results/reporter.mjs"), join(repository, "reporter.mjs"));
   // Compiled here: the machine has no compiler.
   const program = untilSignal();
   mkdirSync(join(repository, "build/test"), { recursive: true });

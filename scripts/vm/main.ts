@@ -4,15 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { cache } from "../cache.ts";
-import {
-  filesToRepeat,
-  readResults,
-  type TestResult,
-  toCell,
-  withRepeated,
-  writeResults,
-} from "../matrix/results.ts";
+import { readResults, toCell, writeResults } from "../matrix/results.ts";
 import { TITLES } from "../matrix/rows.ts";
+import { filesToRepeat, type TestResult, withRepeated } from "../results/results.ts";
 import { boot } from "./boot.ts";
 import { type Machine, machine, testDisk } from "./image.ts";
 

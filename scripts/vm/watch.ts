@@ -1,6 +1,6 @@
 // What the virtual machine tells over its second serial port, line by line, and whether it still lives. Used by boot.ts.
 import { relative } from "node:path";
-import type { TestResult } from "../matrix/results.ts";
+import type { TestResult } from "../results/results.ts";
 
 /** Limits, all in ms. The machine boots in ten seconds and tells that it lives every five; on a host that does much else it has been seen to take minutes. */
 export interface Limits {

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
-import { filesToRepeat, type TestResult, withRepeated } from "../../scripts/matrix/results.ts";
+import { filesToRepeat, type TestResult, withRepeated } from "../../scripts/results/results.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-matrix-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -19,7 +19,7 @@ async function reported(...texts: string[]): Promise<TestResult[]> {
     return path;
   });
   const lines = join(directory, "lines");
-  const reporter = resolve(import.meta.dirname, "../../scripts/matrix/reporter.mjs");
+  const reporter = resolve(import.meta.dirname, "../../scripts/results/reporter.mjs");
   const args = ["--test", `--test-reporter=${reporter}`, `--test-reporter-destination=${lines}`, ...files];
   // Not as the part of this run that the runner's variable would make of it.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
@@ -75,5 +75,15 @@ test("only the files in which something has failed are run once more, and what f
     result("two.test.ts", "a"),
     { ...result("one.test.ts", "a"), again: true, reason: "no" },
     result("one.test.ts", "b", "still"),
+  ]);
+});
+
+test("a file that failed as a whole is spoken of when it passes, and a test that did not come to run again is red", () => {
+  const first = [result("one.test.ts", "the file as a whole", "hook"), result("two.test.ts", "a", "no")];
+  const second = [result("one.test.ts", "a"), result("two.test.ts", "the file as a whole", "died")];
+  assert.deepEqual(withRepeated(first, ["one.test.ts", "two.test.ts"], second), [
+    ...second,
+    { ...result("one.test.ts", "the file as a whole"), again: true, reason: "hook" },
+    result("two.test.ts", "a", "no"),
   ]);
 });

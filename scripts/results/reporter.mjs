@@ -1,5 +1,9 @@
 // A reporter of node's test runner that writes a line of JSON for each test, and for each file when its tests are over. Loaded by the runner itself, inside the root; hence plain JavaScript.
 import { relative } from "node:path";
+import { inspect } from "node:util";
+
+/** Enough for an error and what two values differ in. */
+const MOST_OF_AN_ERROR = 6000;
 
 /** What a person needs of an error, in one line. */
 function reasonOf(error) {
@@ -10,6 +14,11 @@ function reasonOf(error) {
     .slice(0, 3)
     .join(" ")
     .slice(0, 300);
+}
+
+/** The whole of it, with its stack. */
+function errorOf(error) {
+  return inspect(error?.cause ?? error).slice(0, MOST_OF_AN_ERROR);
 }
 
 function isTestFile(name) {
@@ -38,6 +47,7 @@ export default async function* reporter(source) {
     const reason = outcome === "failed" ? reasonOf(data.details?.error) : skipped ? String(data.skip) : "";
     if (isSuite && (outcome === "passed" || /^\d+ subtests? failed$/.test(reason))) continue;
     const name = isFile ? "the file as a whole" : [...chain.slice(0, data.nesting), data.name].join(" > ");
-    yield `${JSON.stringify({ file, name, outcome, reason })}\n`;
+    const error = outcome === "failed" ? errorOf(data.details?.error) : undefined;
+    yield `${JSON.stringify({ file, name, outcome, reason, error })}\n`;
   }
 }
