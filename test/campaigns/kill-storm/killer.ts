@@ -81,11 +81,13 @@ export class Killer {
     const { daemon } = this.#storm;
     const found: Candidate[] = daemon.isRunning ? [{ pid: daemon.pid, role: "daemon", id: "" }] : [];
     for (const pid of allPids()) {
-      const words = text(`/proc/${pid}/cmdline`).split("\0");
+      const commandLine = text(`/proc/${pid}/cmdline`);
+      const words = commandLine.split("\0");
       const [program = ""] = words;
       const id = isOf(words, daemon) ? idOf(words) : loggedId(pid, words, this.#storm);
       if (id === undefined || !daemon.ctr.ids.has(id)) continue;
       if (program.includes(SHIM)) {
+        if (isFork(pid, commandLine)) continue;
         found.push({ pid, role: "shim", id });
         const keeper = keeperOf(pid);
         if (keeper !== undefined) {
@@ -98,6 +100,12 @@ export class Killer {
     }
     return found;
   }
+}
+
+/** Whether a shim has forked it and it is no runtime or logger yet: it is one when the signal comes, and the hit would be noted as the shim's. */
+function isFork(pid: number, commandLine: string): boolean {
+  const parent = processInfo(pid)?.parent;
+  return parent !== undefined && text(`/proc/${parent}/cmdline`) === commandLine;
 }
 
 /** The process that brings a shim back when it is killed, if it has one: its parent. */
