@@ -29,10 +29,7 @@ export const killStorm: Campaign = {
       isOver = true;
       storm.calm();
       await rage;
-      const left = (await storm.end())
-        .split("\n")
-        .filter((line) => !isOthers(storm, line))
-        .join("\n");
+      const left = withoutOthers(storm, (await storm.end()).split("\n")).join("\n");
       run.check("what is left of all", left === "", left);
       for (const [, id = ""] of left.matchAll(/^control group .*\/(\S+)$/gm)) run.fail(storm.storyOf(id));
       for (const [, socket = ""] of left.matchAll(/^socket (.+)$/gm)) {
@@ -60,12 +57,17 @@ async function dumpOf(socket: string): Promise<string> {
   }
 }
 
-/** What containerd has renamed and not removed when it was killed: counted, as it is not ours. */
-function isOthers(storm: Storm, line: string): boolean {
-  const id = line.slice(line.lastIndexOf("/") + 1);
-  const isIt = line.startsWith("bundle ") && id.startsWith(".") && storm.daemon.kind === "containerd";
-  if (isIt) storm.run.did("half removed bundles of a killed containerd");
-  return isIt;
+/**
+ * Without what a killed containerd leaves, which is counted, as it is not ours: a bundle that it had renamed and not removed, and the next one of that id,
+ * which it cannot rename to the same name any more ("failed to delete bundle: rename …: file exists").
+ */
+function withoutOthers({ run, daemon }: Storm, left: readonly string[]): string[] {
+  if (daemon.kind !== "containerd") return [...left];
+  const isHalfRemoved = (line: string): boolean => /^bundle .*\/\.[^/]+$/.test(line);
+  const half = left.filter(isHalfRemoved);
+  if (half.length > 0) run.did("half removed bundles of a killed containerd", half.length);
+  const isInTheWay = (line: string): boolean => half.includes(line.replace(/([^/]+)$/, ".$1"));
+  return left.filter((line) => !isHalfRemoved(line) && !isInTheWay(line));
 }
 
 function describe(error: unknown): string {
