@@ -2,16 +2,15 @@
 import type { Platform, Reception } from "../platform/platform.ts";
 import { Input } from "./input.ts";
 import { Logger } from "./logger.ts";
-import { Output, type Sink } from "./output.ts";
+import type { Sink } from "./output.ts";
 import type { OverflowFigures } from "./overflow.ts";
 import type { OutputRecord, StdioRecord } from "./records.ts";
 import type { ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
 import { isFile, parseTarget } from "./target.ts";
+import { TerminalOutput } from "./terminal-output.ts";
 
 /** How long the runtime may take to pass the terminal once its command has ended, in ms. */
 const CONSOLE_TIMEOUT = 10_000;
-/** How long nothing must have come from whoever holds the terminal when its process has ended, in ms. */
-const QUIET = 100;
 /** What a terminal takes for "no more input" (VEOF) in its usual mode: the first only ends a line that has begun. */
 const END_OF_INPUT = new Uint8Array([4, 4]);
 /** How often it is tried again while the terminal is full, in ms. */
@@ -24,8 +23,7 @@ export class Terminal implements Stdio {
   readonly consoleSocket: string;
   readonly #context: StdioContext;
   readonly #socketFile: string;
-  readonly #output: Output;
-  readonly #uri: string;
+  readonly #output: TerminalOutput;
   #logger: Logger | undefined;
   #input: Input | undefined;
   #listener = -1;
@@ -42,12 +40,11 @@ export class Terminal implements Stdio {
     this.#context = context;
     this.consoleSocket = `console-${platform.self.pid()}-${sockets++}.sock`;
     this.#socketFile = `${bundle}/${this.consoleSocket}`;
-    this.#uri = config.stdout;
     if (kept !== undefined) {
       this.#output = this.#resume(config, kept);
       return;
     }
-    this.#output = new Output(context, this.#sink(config.stdout), config.policy);
+    this.#output = TerminalOutput.open(context, config.stdout, this.#sink(config.stdout), config.policy);
     try {
       if (config.stdin !== "") this.#input = new Input(platform, config.stdin, changed);
       this.#listener = listenInside(platform, bundle, this.consoleSocket);
@@ -74,7 +71,7 @@ export class Terminal implements Stdio {
     this.#hold();
     // Each direction has a descriptor of its own: a descriptor has one watch, and the output's ends with the stream.
     const fd = platform.fds.duplicate(this.#master);
-    this.#output.start({ fd, isTerminal: true, quietMs: QUIET });
+    this.#output.start(fd);
     this.#input?.start(this.#master, () => this.#endInput());
   }
 
@@ -83,23 +80,24 @@ export class Terminal implements Stdio {
     return {
       input: this.#input?.record(),
       sink: this.#master,
-      outputs: [this.#output.record(this.#uri)],
+      outputs: this.#output.records(),
       loggers: this.#logger === undefined ? [] : [this.#logger.record()],
       held: this.#held,
     };
   }
 
-  #resume(config: ProcessStdioConfig, { input, sink, outputs, loggers, held = -1 }: StdioRecord): Output {
+  #resume(
+    config: ProcessStdioConfig,
+    { input, sink, outputs, loggers, held = -1 }: StdioRecord,
+  ): TerminalOutput {
     const { platform, changed } = this.#context;
-    const [kept] = outputs;
-    if (kept === undefined) throw new Error("the state names no output of a terminal");
     const [logger] = loggers;
     const target = logger && parseTarget(platform, logger.uri);
     if (target?.kind === "logger") this.#logger = new Logger(this.#context, target, logger);
-    const output = new Output(this.#context, this.#keptSink(kept), config.policy, kept);
+    const sinkOf = (kept: OutputRecord): Sink => this.#keptSink(kept);
+    const output = TerminalOutput.resume(this.#context, config.stdout, sinkOf, config.policy, outputs);
     this.#master = sink;
     this.#held = held;
-    output.resume(kept.source < 0 ? undefined : { fd: kept.source, isTerminal: true, quietMs: QUIET });
     if (input !== undefined) {
       this.#input = new Input(platform, config.stdin, changed, input);
       if (input.source >= 0) this.#input.start(sink, () => this.#endInput());
@@ -130,12 +128,11 @@ export class Terminal implements Stdio {
   processEnded(): void {
     this.#release();
     this.#output.processEnded();
-    this.#output.finishWhenQuiet();
   }
 
   async drain(): Promise<void> {
     this.#logger?.finish(() => String(this.#output.progress()));
-    await this.#output.done;
+    await this.#output.done();
     await this.#logger?.ended;
   }
 
