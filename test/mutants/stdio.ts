@@ -154,11 +154,19 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "whoever holds an ended process's terminal is waited for",
-    file: "src/stdio/console.ts",
+    file: "src/stdio/terminal-output.ts",
     text: "this.#output.processEnded(); this.#output.finishWhenQuiet();",
     replacement: "this.#output.processEnded();",
     tests: ["test/stdio/terminal.test.ts"],
     name: "whoever holds the terminal of an ended process is not waited for",
+  },
+  {
+    what: "what a terminal prints to a file goes by the shim's memory",
+    file: "src/stdio/terminal-output.ts",
+    text: 'if (sink.kind !== "file") return',
+    replacement: "if (sink.kind !== undefined) return",
+    tests: ["test/keeper/direct-failpoints.test.ts"],
+    name: "what a terminal prints to a file is never",
   },
   {
     what: "the size from before the start is lost",
