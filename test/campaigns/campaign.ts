@@ -7,6 +7,8 @@ export interface Campaign {
   readonly what: string;
   /** How many lives it has: in npm test, and as a campaign that nobody gave a number. */
   readonly lives: { readonly short: number; readonly full: number };
+  /** Lives of a piece of it, where they are not as many as of the others' (pieces.ts). */
+  readonly piece?: number;
   run(run: CampaignRun): Promise<void>;
 }
 

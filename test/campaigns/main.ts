@@ -97,7 +97,9 @@ for (const campaign of campaigns.filter(({ name }) => wanted(name))) {
   const whole = { seed, lives: lives ?? campaign.lives.full };
   const kind = { campaign: campaign.name, daemon: daemonKind, runtime: runtimeName };
   const pieces =
-    values.pieces === undefined ? [whole] : piecesToCome(readReports(values.pieces), kind, whole);
+    values.pieces === undefined
+      ? [whole]
+      : piecesToCome(readReports(values.pieces), kind, { ...whole, piece: campaign.piece });
   for (const piece of pieces) {
     if (isStopped) break;
     const report = await runOne(campaign, piece.seed, piece.lives);

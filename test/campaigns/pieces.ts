@@ -24,13 +24,13 @@ function isOf(report: Report, { campaign, daemon, runtime }: Kind): boolean {
 export function piecesToCome(
   reports: readonly Report[],
   kind: Kind,
-  { seed, lives }: { seed: number; lives: number },
+  { seed, lives, piece = PIECE }: { seed: number; lives: number; piece?: number | undefined },
 ): { seed: number; lives: number }[] {
   const had = reports.filter((report) => isOf(report, kind));
   const pieces: { seed: number; lives: number }[] = [];
   let next = had.reduce((last, report) => Math.max(last, report.seed + 1), seed);
-  for (let left = lives - had.reduce((sum, report) => sum + report.lives, 0); left > 0; left -= PIECE) {
-    pieces.push({ seed: next++, lives: Math.min(left, PIECE) });
+  for (let left = lives - had.reduce((sum, report) => sum + report.lives, 0); left > 0; left -= piece) {
+    pieces.push({ seed: next++, lives: Math.min(left, piece) });
   }
   return pieces;
 }

@@ -7,12 +7,15 @@ import type { Campaign } from "./campaign.ts";
 
 /** By how much private memory may differ, in KiB: the allocator's pages come and go. */
 const MEMORY_SLACK = 300;
+/** After so many lives at the latest everything has been needed once, and nothing may grow any more. */
+const WARM = 500;
 const GROUP = "io.containerd.runc.v2.group";
 
 export const soak: Campaign = {
   name: "soak",
   what: "one shim lives through all of these containers, with execs and terminals: its memory, descriptors and files are as before",
   lives: { short: 40, full: 20_000 },
+  piece: 5000,
   async run(run) {
     const place = await Playground.create();
     try {
@@ -45,7 +48,7 @@ export const soak: Campaign = {
         descriptors: readdirSync(`/proc/${shimPid}/fd`).length,
         files: readdirSync(place.bundle("pod")).length,
       });
-      const warm = Math.ceil(run.lives / 4);
+      const warm = Math.min(Math.ceil(run.lives / 4), WARM);
       for (let n = 0; n < warm && !run.isCutShort; n++) await life(n);
       const before = look();
       for (let n = warm; n < run.lives && !run.isCutShort; n++) await life(n);
