@@ -1,5 +1,7 @@
-// How long a shim is away: killed and started again by its keeper, or replaced by another version. Used by main.ts.
+// What the keeper is for and what it costs: how long a shim is away that is killed and started again by it, or replaced by another version, and by how much a life
+// is longer with it. Used by main.ts.
 import { Playground } from "../test/harness/direct-shim.ts";
+import { ShimClient } from "../test/harness/shim-client.ts";
 import { median } from "./time.ts";
 
 /** A shim that dies for the third time within a minute is given up. */
@@ -41,4 +43,35 @@ export async function recovery(shims: number): Promise<Recovery> {
     await place.close();
   }
   return { killed: median(killed), upgraded: median(upgraded), count: killed.length };
+}
+
+/** By how much a life of `true` is longer with a keeper beside its shim, from the shim's start to its end, in ms: the medians of so many of each, in turns. */
+export async function keeperCost(lives: number): Promise<number> {
+  const place = await Playground.create();
+  const times: Record<"on" | "off", number[]> = { on: [], off: [] };
+  try {
+    for (let index = 0; index < lives; index++) {
+      // Whoever comes first has no advantage of it.
+      const turns = index % 2 === 0 ? (["on", "off"] as const) : (["off", "on"] as const);
+      for (const keeper of turns) times[keeper].push(await life(place, `costs-${index}-${keeper}`, keeper));
+    }
+  } finally {
+    await place.close();
+  }
+  return median(times.on) - median(times.off);
+}
+
+async function life(place: Playground, id: string, keeper: "on" | "off"): Promise<number> {
+  place.makeBundle(id, { args: ["true"] });
+  const begin = performance.now();
+  const shim = await ShimClient.connect(await place.start(id, { env: { HOLDFAST_KEEPER: keeper } }));
+  await shim.create(id, place.bundle(id));
+  await shim.start(id);
+  await shim.wait(id);
+  await shim.delete(id);
+  await shim.shutdown(id).catch(() => {});
+  const took = performance.now() - begin;
+  shim.close();
+  await place.removeBundle(id);
+  return took;
 }
