@@ -140,7 +140,7 @@ void walk_add_parents(struct walk *walk)
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%.*s", (int)level->length, walk->path);
     if (walk->form == WALK_LIST) {
-      list('C', path);
+      list('P', path);
       continue;
     }
     struct archive_entry *entry = entry_of(walk, level->fd, ".", level->length == 0 ? "./" : path, &level->about);

@@ -12,7 +12,7 @@ struct walk;
 enum walk_form {
   WALK_LAYER, // entries and whiteouts
   WALK_PLAIN, // entries of any name
-  WALK_LIST,  // "A", "C" or "D" and the path of what is added, changed or gone, each ended by a zero byte, on stdout
+  WALK_LIST,  // a letter and a path, each ended by a zero byte, on stdout: "A" added, "C" changed, "D" gone, "P" the same, but not what is in it
 };
 
 // `tar` may be NULL for WALK_LIST.

@@ -1,10 +1,13 @@
 // Snapshots as overlayfs wants them: snapshots/<id>/{fs,work} (containerd's snapshots/overlay).
 import { chmodSync, chownSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { TtrpcError } from "../ttrpc/status.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { LayerProgram } from "./layer-program.ts";
 import type { SnapshotMount } from "./mount.ts";
 import { bind, type SnapshotKind, Snapshotter } from "./snapshotter.ts";
+
+/** As many lower directories as the kernel takes (its OVL_MAX_STACK). */
+const MAX_LOWER = 500;
 
 export class Overlay extends Snapshotter {
   #fault: Promise<string | undefined> | undefined;
@@ -33,8 +36,15 @@ export class Overlay extends Snapshotter {
     }
   }
 
-  /** Makes the directories of a snapshot. Its root has the parent's owner and mode, as what is written at the top of a layer stays. */
+  /**
+   * Makes the directories of a snapshot. Its root has the parent's owner and mode, as what is written at the top of a layer stays. Rejects with
+   * FAILED_PRECONDITION if there are more parents than can be mounted.
+   */
   override async make(id: string, kind: SnapshotKind, parents: readonly string[]): Promise<void> {
+    if (parents.length > MAX_LOWER) {
+      const text = `a snapshot on ${parents.length} layers: an overlay can have ${MAX_LOWER}: failed precondition`;
+      throw new TtrpcError(Code.FAILED_PRECONDITION, text);
+    }
     mkdirSync(this.snapshots, { recursive: true, mode: 0o700 });
     const fresh = join(this.snapshots, `new-${id}`);
     rmSync(fresh, { recursive: true, force: true });

@@ -9,9 +9,9 @@ export type FileRoot = { readonly directory: string } | { readonly mounts: reado
 /** What is at a path, links followed; "dangling" for a link that leads nowhere. */
 export type FileKind = "file" | "directory" | "other" | "dangling" | "none";
 
-/** One difference between two trees: added, changed or deleted. */
+/** One difference between two trees: added, changed, deleted, or a directory that is the same itself and has differences in it. */
 export interface Change {
-  readonly kind: "A" | "C" | "D";
+  readonly kind: "A" | "C" | "D" | "P";
   readonly path: string;
 }
 
@@ -54,7 +54,7 @@ export class RootFiles {
     await this.#run("put", root, [path, name, owner], { input });
   }
 
-  /** What makes `right` of `left`. */
+  /** What makes `right` of `left`, in the order of the paths; a directory comes before what is in it. */
   async changes(left: readonly SnapshotMount[], right: readonly SnapshotMount[]): Promise<Change[]> {
     const text = await withMountPoints(this.#scratch, 2, (from = "", to = "") => {
       const before = mountArguments(left.map(readOnly));

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -32,6 +33,8 @@ before(async () => {
     writeFileSync(join(root, "srv/file"), "of the image");
     symlinkSync("/etc", join(root, "srv/absolute"));
     symlinkSync("file", join(root, "srv/link"));
+    // As images made from nothing: the runtime makes what is mounted on.
+    for (const name of ["dev", "proc", "sys"]) rmSync(join(root, name), { recursive: true, force: true });
   };
   await cli.do(["load", "-i", await makeImage(daemon.directory, "box:1", { prepare })]);
   for (const id of ["box", "still"]) {
@@ -154,16 +157,21 @@ test("diff lists what a container has changed of its image, whether it runs or n
     "run",
     "--name",
     "changer",
+    "-v",
+    `${fresh()}:/mnt/deep/volume`,
+    "-v",
+    `${fresh()}:/opt/volume`,
     "--entrypoint",
     "sh",
     "box:1",
     "-c",
-    "echo x >/srv/new; rm /srv/link; echo more >>/srv/file; mkdir '/srv/a b'",
+    "echo x >/srv/new; rm /srv/link; echo more >>/srv/file; mkdir '/srv/a b'; echo x >/opt/own",
   ]);
   const lines = (await cli.do(["diff", "changer"])).trim().split("\n");
-  assert.deepEqual(lines, ["C /srv", "A /srv/a b", "C /srv/file", "D /srv/link", "A /srv/new"]);
+  const inSrv = ["C /srv", "A /srv/a b", "C /srv/file", "D /srv/link", "A /srv/new"];
+  assert.deepEqual(lines, ["A /opt", "A /opt/own", ...inSrv]);
   const [first] = (await cli.json(["diff", "changer"])) as unknown[];
-  assert.deepEqual(first, { kind: "C", path: "/srv" });
+  assert.deepEqual(first, { kind: "A", path: "/opt" });
   assert.match(await cli.do(["diff", "box"]), /^A \/srv\/odd$/m);
   await cli.do(["create", "--name", "plain", "--rootfs", daemon.rootfs, "true"]);
   assert.match((await cli.run(["diff", "plain"])).stderr, /no image that it could differ from/);

@@ -5,68 +5,22 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
   chmodSync,
-  existsSync,
   lstatSync,
-  mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { LayerProgram, type UnpackLimits } from "../../src/images/layer-program.ts";
-import { mountArguments, type SnapshotMount } from "../../src/images/mount.ts";
-import { Overlay } from "../../src/images/overlay.ts";
+import { LayerProgram } from "../../src/images/layer-program.ts";
+import { mountArguments } from "../../src/images/mount.ts";
 import { eventually } from "../harness/eventually.ts";
 import { type Entry, entryBytes, gnuLongName, gzip, tar } from "./tar.ts";
-
-const PROGRAM = join(import.meta.dirname, "../../dist/holdfast-layer");
-const scratch = mkdtempSync(join(tmpdir(), "holdfast-layers-"));
-after(() => rmSync(scratch, { recursive: true, force: true }));
-
-let count = 0;
-const fresh = (name: string): string => {
-  const path = join(scratch, `${name}-${count++}`);
-  mkdirSync(path);
-  return path;
-};
-const bindOf = (directory: string): SnapshotMount => ({
-  type: "bind",
-  source: directory,
-  target: "",
-  options: ["rw", "rbind"],
-});
-
-function unpack(layer: Buffer, mounts: readonly SnapshotMount[], limits?: UnpackLimits) {
-  const file = join(scratch, `layer-${count++}`);
-  writeFileSync(file, layer);
-  return new LayerProgram(PROGRAM, join(scratch, "scratch"), limits).unpack(file, mounts);
-}
-
-/** Unpacks into an empty directory, which it returns. */
-async function into(layer: Buffer, limits?: UnpackLimits): Promise<string> {
-  const directory = fresh("root");
-  await unpack(layer, [bindOf(directory)], limits);
-  return directory;
-}
-
-/** Unpacks a layer on top of another one, and gives the directory of what it made. */
-async function onTopOf(lower: readonly Entry[], layer: Buffer): Promise<{ upper: string }> {
-  const overlay = new Overlay(fresh("overlay"));
-  await overlay.make("1", "active", []);
-  await unpack(tar(lower), overlay.mounts("1", "active", []));
-  await overlay.make("2", "active", ["1"]);
-  const mounts = overlay.mounts("2", "active", ["1"]);
-  await unpack(layer, mounts);
-  return { upper: mounts[0]?.options.find((option) => option.startsWith("upperdir="))?.slice(9) ?? "" };
-}
+import { bindOf, fresh, into, onTopOf, PROGRAM, scratch, unpack } from "./unpacked.ts";
 
 test("files, modes, owners, times, links and devices are as the layer has them; the digest is of the uncompressed archive", async () => {
   const entries: Entry[] = [
@@ -195,47 +149,6 @@ test("a file takes the place of a link, a directory and a file of the same name;
   assert.equal(readFileSync(join(directory, "self"), "utf8"), "kept");
 });
 
-const lower: Entry[] = [
-  { name: "d/", type: "5" },
-  { name: "d/one", data: "1" },
-  { name: "d/two", data: "2" },
-  { name: "e/", type: "5" },
-  { name: "e/f/", type: "5" },
-  { name: "e/f/g", data: "g" },
-  { name: "keep", data: "keep" },
-];
-
-test("a whiteout hides a file or a directory of the layer below", async () => {
-  const { upper } = await onTopOf(lower, tar([{ name: "d/.wh.one" }, { name: ".wh.e" }]));
-  assert.ok(lstatSync(join(upper, "d/one")).isCharacterDevice());
-  assert.ok(lstatSync(join(upper, "e")).isCharacterDevice());
-  assert.ok(!existsSync(join(upper, "d/two")));
-});
-
-test("an opaque directory hides all below it, and keeps what its own layer has made, before and after", async () => {
-  const { upper } = await onTopOf(
-    lower,
-    tar([
-      { name: "d/", type: "5" },
-      { name: "d/early", data: "e" },
-      { name: "d/.wh..wh..opq" },
-      { name: "d/late", data: "l" },
-      { name: "e/f/own", data: "o" },
-      { name: "e/.wh..wh..opq" },
-    ]),
-  );
-  assert.deepEqual(readdirSync(join(upper, "d")).sort(), ["early", "late", "one", "two"]);
-  assert.ok(lstatSync(join(upper, "d/one")).isCharacterDevice());
-  assert.ok(lstatSync(join(upper, "e/f/g")).isCharacterDevice());
-  assert.equal(readFileSync(join(upper, "e/f/own"), "utf8"), "o");
-});
-
-for (const name of [".wh.", ".wh..", ".wh...", "d/.wh..."]) {
-  test(`a whiteout called ${name} is refused`, async () => {
-    await assert.rejects(into(tar([{ name }])), /whiteout of nothing/);
-  });
-}
-
 test("long names, of pax and of GNU, and attributes are read; what is longer than a path may be is refused", async () => {
   const long = `${"n".repeat(120)}/${"m".repeat(200)}`;
   const directory = await into(
@@ -255,6 +168,43 @@ test("long names, of pax and of GNU, and attributes are read; what is longer tha
   for (const path of ["x".repeat(300), `${"d/".repeat(3000)}f`]) {
     await assert.rejects(into(tar([{ name: "s", data: "", pax: { path } }])), /too long/);
   }
+});
+
+/** An owner of more than fits in octal digits, as GNU writes it. */
+const binary = (value: bigint): Buffer => {
+  const field = Buffer.alloc(8);
+  field.writeBigInt64BE(value);
+  field[0] = value < 0n ? 0xff : 0x80;
+  return field;
+};
+
+test("owners are all that the kernel knows; of those that it does not, none is made another's", async () => {
+  const high = 2 ** 32 - 2;
+  const directory = await into(
+    tar([
+      { name: "octal", uid: 0o7777777, gid: 65_534 },
+      { name: "pax", pax: { uid: String(2 ** 31), gid: String(high) } },
+      { name: "gnu", owner: binary(BigInt(high)) },
+      { name: "link", type: "2", link: "gnu", pax: { uid: String(high), gid: String(2 ** 31 + 1) } },
+    ]),
+  );
+  const ownersOf = (name: string): number[] => {
+    const { uid, gid } = lstatSync(join(directory, name));
+    return [uid, gid];
+  };
+  assert.deepEqual(ownersOf("octal"), [0o7777777, 65_534]);
+  assert.deepEqual(ownersOf("pax"), [2 ** 31, high]);
+  assert.deepEqual(ownersOf("gnu"), [high, high]);
+  assert.deepEqual(ownersOf("link"), [high, 2 ** 31 + 1]);
+  for (const entry of [
+    { pax: { uid: String(2 ** 32 - 1) } },
+    { pax: { gid: String(2 ** 32) } },
+    { pax: { uid: "99999999999999999999999" } },
+    { pax: { gid: "-1" } },
+    { owner: binary(-2n) },
+    { owner: binary(2n ** 55n) },
+  ])
+    await assert.rejects(into(tar([{ name: "f", ...entry }])), /f in the layer has an owner that cannot be/);
 });
 
 test("sizes that are negative or huge are refused", async () => {

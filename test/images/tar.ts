@@ -19,6 +19,8 @@ export interface Entry {
   readonly pax?: Readonly<Record<string, string>>;
   /** Of the size field, in place of the data's own. */
   readonly size?: Buffer;
+  /** Of the fields of user and group, in place of the numbers. */
+  readonly owner?: Buffer;
 }
 
 /** The bytes of an archive, its end included. */
@@ -46,6 +48,7 @@ function plain(entry: Entry): Buffer {
   octal(entry.gid ?? 0, 116, 8);
   octal(data.length, 124, 12);
   entry.size?.copy(header, 124);
+  for (const at of [108, 116]) entry.owner?.copy(header, at);
   octal(entry.mtime ?? 1_700_000_000, 136, 12);
   header.write("        ", 148);
   header.write(entry.type ?? "0", 156);

@@ -29,7 +29,9 @@ const HUB = "https://index.docker.io/v1/";
 const HUB_HOSTS: readonly string[] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 /** What a helper calls a user that is none: the secret is a token. */
 const TOKEN_USER = "<token>";
+/** How long a helper may take: some ask a person. */
 const HELPER_TIMEOUT_MS = 60_000;
+const MAX_HELPER_TEXT = 1024 * 1024;
 
 function configPath(): string {
   return join(process.env.DOCKER_CONFIG || join(homedir(), ".docker"), "config.json");
@@ -64,12 +66,12 @@ function keysOf(host: string): string[] {
   );
 }
 
-/** What the user has for a registry's host; undefined if there is nothing. */
-export async function loginFor(host: string): Promise<RegistryLogin | undefined> {
+/** What the user has for a registry's host; undefined if there is nothing. Throws a Problem for a helper that fails, or takes longer than `helperMs`. */
+export async function loginFor(host: string, helperMs?: number): Promise<RegistryLogin | undefined> {
   const config = readConfig();
   const helper = helperOf(config, host);
   if (helper !== undefined) {
-    const found = await askHelper(helper, keysOf(host)[0] ?? host);
+    const found = await askHelper(helper, keysOf(host)[0] ?? host, helperMs);
     if (found !== undefined) return found;
   }
   for (const key of keysOf(host)) {
@@ -100,36 +102,69 @@ function loginOf(key: string, entry: AuthEntry): RegistryLogin | undefined {
     : undefined;
 }
 
-/** Runs docker-credential-NAME. Throws a Problem that says what it says. */
-function runHelper(name: string, verb: "get" | "store" | "erase", input: string): Promise<string> {
+/** Runs docker-credential-NAME. Throws a Problem that says what it says; one that answers too late, or too much, is ended. */
+function runHelper(
+  name: string,
+  verb: "get" | "store" | "erase",
+  input: string,
+  timeoutMs: number = HELPER_TIMEOUT_MS,
+): Promise<string> {
   if (!/^[\w.-]+$/.test(name)) throw new Problem(`${configPath()}: ${JSON.stringify(name)} is no helper`);
   const program = `docker-credential-${name}`;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, [verb], { stdio: ["pipe", "pipe", "inherit"], timeout: HELPER_TIMEOUT_MS });
+    const child = spawn(program, [verb], { stdio: ["pipe", "pipe", "inherit"] });
+    const giveUp = (why: string): void => {
+      reject(new Problem(`${program} ${verb}: ${why}`));
+      child.kill("SIGKILL");
+      // What it has started itself may hold it open.
+      child.stdout.destroy();
+    };
+    const timer = setTimeout(() => giveUp(`no answer in ${timeoutMs / 1000} s`), timeoutMs);
     let output = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+      if (output.length > MAX_HELPER_TEXT) giveUp("the answer is too long");
+    });
     child.stdin.on("error", () => {});
-    child.once("error", (error) => reject(new Problem(`${program}: ${error.message}`)));
-    child.once("close", (status) => {
+    child.once("error", (error) => {
+      clearTimeout(timer);
+      reject(new Problem(`${program}: ${error.message}`));
+    });
+    child.once("close", (status, signal) => {
+      clearTimeout(timer);
       if (status === 0) resolve(output);
-      else reject(new Problem(`${program} ${verb}: ${output.trim() || `exit status ${status}`}`));
+      else reject(new Problem(`${program} ${verb}: ${output.trim() || `it ended with ${signal ?? status}`}`));
     });
     child.stdin.end(input);
   });
 }
 
-async function askHelper(name: string, key: string): Promise<RegistryLogin | undefined> {
+async function askHelper(
+  name: string,
+  key: string,
+  timeoutMs: number | undefined,
+): Promise<RegistryLogin | undefined> {
   let output: string;
   try {
-    output = await runHelper(name, "get", key);
+    output = await runHelper(name, "get", key, timeoutMs);
   } catch (error) {
     if (/credentials not found/i.test(String(error))) return undefined;
     throw error;
   }
-  const found = JSON.parse(output) as { Username?: unknown; Secret?: unknown };
-  if (typeof found.Username !== "string" || typeof found.Secret !== "string" || found.Secret === "")
-    return undefined;
-  return { username: found.Username === TOKEN_USER ? "" : found.Username, secret: found.Secret };
+  const { Username: username, Secret: secret } = answerOf(name, output);
+  if (typeof username !== "string" || typeof secret !== "string")
+    throw new Problem(`docker-credential-${name} get: no Username and Secret in its answer`);
+  return secret === "" ? undefined : { username: username === TOKEN_USER ? "" : username, secret };
+}
+
+function answerOf(name: string, output: string): { Username?: unknown; Secret?: unknown } {
+  try {
+    const value: unknown = JSON.parse(output);
+    if (typeof value === "object" && value !== null) return value;
+  } catch {
+    // Its text may have a secret in it: none of it is shown.
+  }
+  throw new Problem(`docker-credential-${name} get: its answer is no JSON object`);
 }
 
 /** Keeps a login, in the helper if there is one. Returns where. */

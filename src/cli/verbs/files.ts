@@ -1,9 +1,9 @@
 // `holdfast cp` and `diff`: files of containers.
 import type { Command } from "commander";
-import type { Change } from "../../images/root-files.ts";
+import { madeByUsers, mountPointsOf, type UserChange } from "../containers/changes.ts";
 import { copy, copyArchive, isInContainer, placeOf } from "../containers/copy.ts";
 import { containerId } from "../containers/names.ts";
-import { getContainer } from "../containers/record.ts";
+import { getContainer, specOf } from "../containers/record.ts";
 import { rootOf, snapshotOf, withRootFiles } from "../containers/root.ts";
 import { ImageStore } from "../images/store.ts";
 import { withView } from "../images/views.ts";
@@ -74,13 +74,15 @@ async function diffVerb(visit: Visit): Promise<void> {
   else for (const { kind, path } of changes) screen.line(`${kind} ${path}`);
 }
 
-async function changesOf(daemon: Visit["daemon"], id: string): Promise<Change[]> {
-  const { snapshotter, key } = snapshotOf(await getContainer(daemon, id));
+async function changesOf(daemon: Visit["daemon"], id: string): Promise<UserChange[]> {
+  const container = await getContainer(daemon, id);
+  const { snapshotter, key } = snapshotOf(container);
   const { info } = await daemon.snapshots.stat({ snapshotter, key });
   const { mounts: right } = await daemon.snapshots.mounts({ snapshotter, key });
-  return ImageStore.underLease(daemon, async (store) =>
+  const changes = await ImageStore.underLease(daemon, async (store) =>
     withView(store, snapshotter, info?.parent ?? "", (left) =>
       withRootFiles((files) => files.changes(left, right)),
     ),
   );
+  return madeByUsers(changes, mountPointsOf(specOf(container)));
 }

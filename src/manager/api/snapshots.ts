@@ -27,6 +27,15 @@ interface Making {
 export function snapshotsService(images: Images, store: Store): Handlers<SnapshotsDefinition> {
   const { snapshots } = store;
 
+  const keep = ({ namespace, lease }: Call, snapshotter: string, id: string): Promise<void> =>
+    images.keep(namespace, lease, { id, type: `snapshots/${snapshotter}` });
+
+  /** Whoever hears that a name is taken goes on with what has it: that is on the caller's lease then, as with containerd 2. */
+  const taken = async (call: Call, snapshotter: string, key: string): Promise<TtrpcError> => {
+    if (images.hasSnapshot(call.namespace, snapshotter, key)) await keep(call, snapshotter, key);
+    return new TtrpcError(Code.ALREADY_EXISTS, `snapshot ${JSON.stringify(key)}: already exists`);
+  };
+
   const make = async (kind: "active" | "view", request: Making, call: Call): Promise<SnapshotMount[]> => {
     const { snapshotter, key, parent } = request;
     const { namespace, lease } = call;
@@ -38,15 +47,15 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
     const release = await images.share();
     try {
       if (lease !== undefined) store.leases.get(namespace, lease);
-      if (images.isSnapshotTaken(namespace, snapshotter, key)) throw exists(key);
       const target = labels[TARGET_LABEL];
       if (target !== undefined && images.hasSnapshot(namespace, snapshotter, target)) {
-        await images.keep(namespace, lease, { id: target, type: `snapshots/${snapshotter}` });
+        await keep(call, snapshotter, target);
         throw new TtrpcError(
           Code.ALREADY_EXISTS,
           `target snapshot ${JSON.stringify(target)}: already exists`,
         );
       }
+      if (images.isSnapshotTaken(namespace, snapshotter, key)) throw await taken(call, snapshotter, key);
       if (parent !== "" && !images.hasSnapshot(namespace, snapshotter, parent))
         throw new TtrpcError(Code.NOT_FOUND, `parent snapshot ${parent} does not exist: not found`);
       const parents = parent === "" ? [] : images.chain(namespace, snapshotter, parent);
@@ -62,7 +71,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
         const record: SnapshotRecord = { kind, directory, parent, ...times, labels, isUnleased };
         // Together they wait for the disk once.
         await Promise.all([
-          images.keep(namespace, lease, { id: key, type: `snapshots/${snapshotter}` }),
+          keep(call, snapshotter, key),
           snapshots.insert(namespace, snapshotId(snapshotter, key), record),
         ]);
         return disk.mounts(directory, kind, parents);
@@ -97,12 +106,12 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
       const release = await images.share();
       try {
         if (lease !== undefined) store.leases.get(namespace, lease);
-        const ready = (): SnapshotRecord => {
-          if (images.isSnapshotTaken(namespace, snapshotter, name)) throw exists(name);
-          return activeSnapshot(images, namespace, snapshotter, key);
-        };
+        const isTaken = (): boolean => images.isSnapshotTaken(namespace, snapshotter, name);
+        const ready = (): SnapshotRecord => activeSnapshot(images, namespace, snapshotter, key);
+        if (isTaken()) throw await taken(call, snapshotter, name);
         const { size, inodes } = await images.snapshotter(snapshotter).usage(ready().directory);
         // While its files were counted, somebody may have removed it, or committed another under the name.
+        if (isTaken()) throw await taken(call, snapshotter, name);
         const active = ready();
         const now = nowText();
         const record: SnapshotRecord = {
@@ -119,7 +128,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
         try {
           // In this order, should they not come to the disk together.
           await Promise.all([
-            images.keep(namespace, lease, { id: name, type: `snapshots/${snapshotter}` }),
+            keep(call, snapshotter, name),
             snapshots.insert(namespace, snapshotId(snapshotter, name), record),
             snapshots.remove(namespace, snapshotId(snapshotter, key)),
           ]);
@@ -176,8 +185,7 @@ export function snapshotsService(images: Images, store: Store): Handlers<Snapsho
     },
 
     async cleanup({ snapshotter }) {
-      images.snapshotter(snapshotter);
-      await images.collect();
+      await images.cleanUp(snapshotter);
       return {};
     },
   };
@@ -188,10 +196,6 @@ function activeSnapshot(images: Images, namespace: string, snapshotter: string, 
   const record = images.restingSnapshot(namespace, snapshotter, key);
   if (record.kind === "active") return record;
   throw new TtrpcError(Code.FAILED_PRECONDITION, `snapshot ${key} is not active: failed precondition`);
-}
-
-function exists(key: string): TtrpcError {
-  return new TtrpcError(Code.ALREADY_EXISTS, `snapshot ${JSON.stringify(key)}: already exists`);
 }
 
 function describe(name: string, { kind, parent, createdAt, updatedAt, labels }: SnapshotRecord): Info {

@@ -164,19 +164,22 @@ export class Collection {
     return stale.length;
   }
 
+  /** Takes snapshots' files out of sight that are on no record. No snapshot may be made meanwhile. */
+  sweepFiles(snapshotters: readonly Snapshotter[]): void {
+    const { snapshots } = this.#store;
+    const all = snapshots.namespaces().flatMap((namespace) => snapshots.list(namespace));
+    const directories = new Set(all.map(({ directory }) => directory));
+    for (const snapshotter of snapshotters) snapshotter.sweep((name) => directories.has(name));
+  }
+
   /** Files without a record, of an earlier crash too. */
   #sweepDisk(): Pick<Collected, "blobs" | "ingests"> {
-    const { contents, snapshots, leases } = this.#store;
+    const { contents, leases } = this.#store;
     const { blobs, ingests, snapshotters } = this.#places;
     const digests = new Set(contents.namespaces().flatMap((namespace) => contents.ids(namespace)));
     const stale = blobs.list().filter((digest) => !digests.has(digest));
     for (const digest of stale) blobs.remove(digest);
-    const directories = new Set(
-      snapshots
-        .namespaces()
-        .flatMap((namespace) => snapshots.list(namespace).map(({ directory }) => directory)),
-    );
-    for (const snapshotter of snapshotters) snapshotter.sweep((name) => directories.has(name));
+    this.sweepFiles(snapshotters);
     const leased = new Set(
       leases
         .namespaces()

@@ -238,6 +238,18 @@ export class Images {
     return String(this.#lastDirectory);
   }
 
+  /** Removes files of a snapshotter that are on no record, and nothing else. Throws INVALID_ARGUMENT for a name that is not known. */
+  async cleanUp(name: string): Promise<void> {
+    const snapshotter = this.snapshotter(name);
+    const release = await this.#lock.exclude();
+    try {
+      this.#collection.sweepFiles([snapshotter]);
+    } finally {
+      release();
+    }
+    await snapshotter.clear(this.layers);
+  }
+
   // --- collection
 
   /** Collects before long, but not what somebody may have made a moment ago for what comes next: containerd leaves it there longer. */
