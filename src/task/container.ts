@@ -97,7 +97,7 @@ export class Container {
     };
     this.#exits = new Exits(context, { ...parts, execs, save: (exit) => this.#save(exit) });
     this.#execs = new Execs(context, { ...parts, exits: this.#exits }, execs);
-    this.#kills = new Kills(context, { id, init: this.init, execs: this.#execs, runc: this.#runc });
+    this.#kills = new Kills(context, { ...parts, execs: this.#execs });
     this.controls = new Controls(context, { ...parts, exits: this.#exits, queue: this.#queue });
   }
 

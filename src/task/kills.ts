@@ -17,6 +17,7 @@ export interface Killed {
   readonly init: Process;
   readonly execs: Execs;
   readonly runc: Runc;
+  readonly privatePidNamespace: boolean;
 }
 
 export class Kills {
@@ -45,8 +46,12 @@ export class Kills {
   }
 
   async #byRuntime(signal: number, all: boolean): Promise<void> {
+    const { runc, privatePidNamespace } = this.#container;
+    // The runtime takes whoever is in the control group, which may be another container's too: two daemons with the same namespace and id have the same one. The
+    // kernel ends the processes of a pid namespace with its init.
+    const isByKernel = signal === SIGKILL && privatePidNamespace;
     try {
-      await this.#container.runc.kill(signal, all);
+      await runc.kill(signal, all && !isByKernel);
     } catch (error) {
       if (isAlreadyGone(error)) throw new TtrpcError(Code.NOT_FOUND, "process already finished");
       const isUnable = isSystemError(error) || (error instanceof RuntimeError && error.hung);

@@ -95,13 +95,14 @@ test("several requests that one read had written down are all answered by the ne
 for (const failpoint of ["Start:response", "publish/tasks/exit", "Delete:request", "runc delete:done"]) {
   test(`a container with a logger, killed at ${failpoint}, is gone with its Delete, and its shim with the Shutdown`, async () => {
     const id = `logged-${failpoint.replace(/\W/g, "-")}`;
+    const logged = place.log.length;
     const logger = join(place.directory, "logger");
     writeFileSync(logger, `#!/bin/sh\nexec 5>&-\nexec cat <&3 >>${place.directory}/log-$CONTAINER_ID\n`);
     chmodSync(logger, 0o755);
     const shim = await place.shim(
       id,
       { args: ["sh", "-c", "echo hello; exit 3"] },
-      { env: { HOLDFAST_FAILPOINT: failpoint } },
+      { env: { HOLDFAST_FAILPOINT: failpoint }, debug: true },
     );
     await shim.create(id, place.bundle(id), { stdout: `binary://${logger}` });
     await shim.exec(id, "never-started", ["true"]);
@@ -111,6 +112,9 @@ for (const failpoint of ["Start:response", "publish/tasks/exit", "Delete:request
     assert.equal(readFileSync(join(place.directory, `log-${id}`), "utf8"), "hello\n");
     const { pid, deaths, containers } = await shim.dump();
     assert.deepEqual({ deaths, containers }, { deaths: 1, containers: [] });
+    // What goes wrong in a Delete that is done already is in the log alone, and there before the call of Dump.
+    await eventually("its log up to the dump", () => place.log.slice(logged).includes("Dump"));
+    assert.ok(!place.log.slice(logged).includes("internal error"), place.log.slice(logged));
     await place.forget(shim, id);
     await eventually("its shim's end", () => !isRunning(pid));
   });

@@ -105,9 +105,13 @@ test("two daemons have the same namespace and id, and neither meets the other's 
   const its = (await other.client()).inNamespace(daemon.namespace);
   try {
     const first = await start(daemon, client, "same", SLEEP);
-    await putOnRecord(other, its, "same", SLEEP);
+    // Both have the same control group, as what clients ask for by default is made of namespace and id.
+    await putOnRecord(daemon, its, "same", SLEEP);
     await createTask(its, "same");
     await remove(its, "same");
+    await start(daemon, its, "same", SLEEP);
+    await remove(its, "same");
+    assert.deepEqual(await statuses(client), { same: "RUNNING" });
     assert.ok(isRunning(first));
     assert.ok(existsSync(join(daemon.directory, "state/runc", daemon.namespace, "same", "state.json")));
     assert.equal(existsSync(join("/run/containerd/runc", daemon.namespace)), false);
