@@ -250,16 +250,23 @@ export class Writer {
 
   /** Ends it, and leaves nothing of it. Nothing happens once it is closed. */
   async discard(): Promise<void> {
-    if (this.#closed) return;
-    await this.close();
-    rmSync(this.#path, { recursive: true, force: true });
+    await this.#end(() => rmSync(this.#path, { recursive: true, force: true }));
   }
 
   /** Lets go of the ingest; what was written stays. Closing twice does nothing. */
   async close(): Promise<void> {
+    await this.#end(() => {});
+  }
+
+  /** Nobody else has the ingest before `last` is done: what it removes would be the next one's. */
+  async #end(last: () => void): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#release();
-    await this.#file.close();
+    try {
+      await this.#file.close();
+      last();
+    } finally {
+      this.#release();
+    }
   }
 }

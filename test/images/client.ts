@@ -7,8 +7,9 @@ import type {
   ResponseOf,
   ServiceDefinition,
 } from "../../src/ttrpc/definition.ts";
+import { patience } from "../harness/eventually.ts";
 
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = patience(120_000);
 
 type Methods = Record<string, (request: unknown) => unknown>;
 

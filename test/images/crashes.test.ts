@@ -90,7 +90,12 @@ test("an unpacker that is killed is an error that says so, and the next try succ
       const found = processesMentioning(join(daemon.directory, "root/scratch"));
       return found[0]?.pid ?? (running.child.exitCode === null ? undefined : -1);
     });
-    if (unpacker > 0) process.kill(unpacker, "SIGKILL");
+    try {
+      if (unpacker > 0) process.kill(unpacker, "SIGKILL");
+    } catch (error) {
+      // It has ended since it was seen.
+      assert.equal((error as NodeJS.ErrnoException).code, "ESRCH");
+    }
     const { status, stderr } = await running.exited;
     if (status !== 0) assert.match(stderr, /holdfast-layer ended with SIGKILL/);
     assert.equal(await cli.do(["run", "--rm", "crash:1", "echo", "again"]), "again\n");

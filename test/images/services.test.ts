@@ -14,6 +14,7 @@ import { SnapshotsDefinition } from "../../src/api/generated/snapshots.ts";
 import { nsFromTimestamp } from "../../src/api/timestamp.ts";
 import { Code } from "../../src/ttrpc/status.ts";
 import { Daemon } from "../harness/daemon.ts";
+import { patience } from "../harness/eventually.ts";
 import { IMAGE, importImage } from "../harness/image.ts";
 import { ImagesClient } from "./client.ts";
 import { tar } from "./tar.ts";
@@ -580,11 +581,12 @@ test("an image is imported, run, exported, imported again under its name, and re
 
 /** What works once a stream's end has been noticed. */
 async function until<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let tries = 0; ; tries++) {
+  const deadline = performance.now() + patience(60_000);
+  for (;;) {
     try {
       return await attempt();
     } catch (error) {
-      if (tries === 100) throw error;
+      if (performance.now() > deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

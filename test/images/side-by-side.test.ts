@@ -121,19 +121,32 @@ function byRef(statuses: unknown): unknown {
   return clean([...all].sort((a, b) => (a.ref < b.ref ? -1 : 1)));
 }
 
-/** A Write stream: what each message was answered with. */
+const NOTHING_TO_WRITE: WriteContentRequest = {
+  action: WriteAction.STAT,
+  ref: "",
+  total: 0n,
+  expected: "",
+  offset: 0n,
+  data: new Uint8Array(0),
+  labels: {},
+};
+
+/** A Write stream: what each message was answered with. It is over when this resolves: nobody holds the ingest any more. */
 async function write(client: ImagesClient, messages: readonly Message[], lease?: string): Promise<unknown[]> {
   const daemon = lease === undefined ? client.daemon : client.daemon.underLease(lease);
-  const stream = daemon.writeContent();
+  const stream = daemon.bidi(ContentDefinition, ContentDefinition.methods.write);
   const found: unknown[] = [];
   try {
-    for (const message of messages) found.push(clean(await stream.send(message)));
+    for (const message of messages) {
+      stream.write({ ...NOTHING_TO_WRITE, ...message });
+      found.push(clean(await stream.next()));
+    }
+    stream.close();
+    // containerd 1.6 answers the end of the requests too.
+    while ((await stream.next()) !== undefined);
   } catch (error) {
     found.push(failure(error));
-  } finally {
-    stream.end();
   }
-  await new Promise((resolve) => setTimeout(resolve, 50));
   return found;
 }
 
