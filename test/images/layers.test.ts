@@ -16,7 +16,7 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { LayerProgram } from "../../src/images/layer-program.ts";
+import { LayerProgram, type UnpackLimits } from "../../src/images/layer-program.ts";
 import { mountArguments } from "../../src/images/mount.ts";
 import { eventually } from "../harness/eventually.ts";
 import { type Entry, entryBytes, gnuLongName, gzip, tar } from "./tar.ts";

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
-import { LayerProgram, type UnpackLimits } from "../../src/images/layer-program.ts";
+import { LayerProgram, type Unpacked, type UnpackLimits } from "../../src/images/layer-program.ts";
 import type { SnapshotMount } from "../../src/images/mount.ts";
 import { Overlay } from "../../src/images/overlay.ts";
 import { type Entry, tar } from "./tar.ts";
@@ -25,7 +25,11 @@ export const bindOf = (directory: string): SnapshotMount => ({
   options: ["rw", "rbind"],
 });
 
-export function unpack(layer: Buffer, mounts: readonly SnapshotMount[], limits?: UnpackLimits) {
+export function unpack(
+  layer: Buffer,
+  mounts: readonly SnapshotMount[],
+  limits?: UnpackLimits,
+): Promise<Unpacked> {
   const file = join(scratch, `layer-${count++}`);
   writeFileSync(file, layer);
   return new LayerProgram(PROGRAM, join(scratch, "scratch"), limits).unpack(file, mounts);

@@ -173,9 +173,9 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a whiteout is a file",
     file: "native/layer/extract.c",
-    text: "if (placing->is_layer && path[0] != 0 && whiteout(path)) return;",
-    replacement: "if (placing->is_layer && path[0] == 0 && whiteout(path)) return;",
-    tests: ["test/images/layers.test.ts"],
+    text: "if (placing->is_layer && path[0] != 0 && (is_of_aufs(path) || whiteout(path))) return;",
+    replacement: "if (placing->is_layer && path[0] == 0 && (is_of_aufs(path) || whiteout(path))) return;",
+    tests: ["test/images/whiteouts.test.ts"],
     name: "a whiteout hides a file or a directory of the layer below",
   },
   {
@@ -183,7 +183,7 @@ export const mutants: readonly Mutant[] = [
     file: "native/layer/extract.c",
     text: "make_way(path, link == NULL ? archive_entry_filetype(entry) : 0); seen_add(path);",
     replacement: "make_way(path, link == NULL ? archive_entry_filetype(entry) : 0);",
-    tests: ["test/images/layers.test.ts"],
+    tests: ["test/images/whiteouts.test.ts"],
     name: "an opaque directory hides all below it",
   },
   {

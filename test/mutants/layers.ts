@@ -94,7 +94,7 @@ export const mutants: readonly Mutant[] = [
     file: "native/layer/seen.c",
     text: "struct mark *place = place_of(mark_of(path)); return place->a != 0 || place->b != 0;",
     replacement: "return place_of(mark_of(path)) == NULL;",
-    tests: LAYERS,
+    tests: ["test/images/whiteouts.test.ts"],
     name: "an opaque directory hides all below it",
   },
   {
