@@ -127,7 +127,7 @@ test("sizes are told one after the other, and the last one last", async () => {
   }
   terminal.type("answer\r");
   // The last size may be told twice, as one signal can stand for two; none is still under way then.
-  await terminal.shows(/resize 83x20 ends(?![^]*begins)/);
+  await terminal.shows(/resize 83x20 ends(?![\s\S]*begins)/);
   const lines = [...terminal.screen.matchAll(/resize (\d+x\d+) (begins|ends)/g)].map(
     ([, size, what]) => `${size} ${what}`,
   );

@@ -131,7 +131,7 @@ export class Life {
     const { id, stdio } = this.#plan;
     const cgroupsPath = `/${daemon.namespace}/${id}`;
     const args = ["sh", "-c", scriptOf(this.#plan)];
-    const terminal = stdio === "terminal";
+    const terminal = stdio === "terminal" || stdio === "terminal to a file";
     const spec = ociSpec({ rootfs: daemon.rootfs, cgroupsPath, args, terminal });
     await this.#step("put on record", async (client) => {
       const record = { id, runtime: daemon.runtime, labels: {}, spec: { ...spec }, image: undefined };
@@ -140,7 +140,7 @@ export class Life {
     const stdout =
       stdio === "logger"
         ? `binary://${logger}`
-        : stdio === "file"
+        : stdio === "file" || stdio === "terminal to a file"
           ? `file://${this.#storm.logOf(id)}`
           : this.#openOutput();
     await this.#step("create", async (client) => {

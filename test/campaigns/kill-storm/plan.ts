@@ -15,7 +15,7 @@ export interface LifePlan {
   /** It prints numbers: so many before it waits for its go, and up to so many after. */
   readonly before: number;
   readonly after: number;
-  readonly stdio: "fifo" | "terminal" | "logger" | "file";
+  readonly stdio: "fifo" | "terminal" | "terminal to a file" | "logger" | "file";
   readonly execs: readonly ExecPlan[];
   /** Ended by the client's SIGKILL in place of its go. */
   readonly isKilled: boolean;
@@ -60,7 +60,7 @@ export function planLife(random: Random, id: string): LifePlan {
     status: random.between(0, 120),
     before,
     after: before + random.pick([0, 1, 1000, 20_000]),
-    stdio: random.pick(["fifo", "fifo", "terminal", "logger", "file"]),
+    stdio: random.pick(["fifo", "fifo", "terminal", "terminal to a file", "logger", "file"]),
     execs,
     isKilled: random.chance(0.15),
     failpoint: planFailpoint(random),
