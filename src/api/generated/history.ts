@@ -47,6 +47,8 @@ export interface GetHistoryResponse {
     | undefined;
   /** The oldest first. The daemon keeps the newest only. */
   steps: Step[];
+  /** When the container's last task began, whether it has ended or not; absent if it never did. */
+  startedAt?: Timestamp | undefined;
 }
 
 export interface Exit {
@@ -163,7 +165,7 @@ export const GetHistoryRequest: MessageFns<GetHistoryRequest> = {
 };
 
 function createBaseGetHistoryResponse(): GetHistoryResponse {
-  return { exit: undefined, steps: [] };
+  return { exit: undefined, steps: [], startedAt: undefined };
 }
 
 export const GetHistoryResponse: MessageFns<GetHistoryResponse> = {
@@ -173,6 +175,9 @@ export const GetHistoryResponse: MessageFns<GetHistoryResponse> = {
     }
     for (const v of message.steps) {
       Step.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.startedAt !== undefined) {
+      Timestamp.encode(message.startedAt, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -198,6 +203,14 @@ export const GetHistoryResponse: MessageFns<GetHistoryResponse> = {
           }
 
           message.steps.push(Step.decode(reader, reader.uint32()));
+          continue;
+        }
+        case 3: {
+          if (tag !== 26) {
+            break;
+          }
+
+          message.startedAt = Timestamp.decode(reader, reader.uint32());
           continue;
         }
       }

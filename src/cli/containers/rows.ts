@@ -20,8 +20,11 @@ export interface Row {
   readonly startedAt: bigint | undefined;
 }
 
-/** The containers of the daemon's namespace; only those whose task has not ended, unless `all`. */
-export async function rowsOf(daemon: DaemonClient, all: boolean): Promise<Row[]> {
+/**
+ * The containers of the daemon's namespace; only those whose task has not ended, unless `all`. When one that runs began is as the kernel's clock ticks, or
+ * `exactly` as the daemon's history has it, for which each must be asked.
+ */
+export async function rowsOf(daemon: DaemonClient, all: boolean, exactly: boolean): Promise<Row[]> {
   const [{ containers }, { tasks }] = await Promise.all([
     daemon.containers.list({ filters: [] }),
     daemon.tasks.list({ filter: "" }),
@@ -29,7 +32,9 @@ export async function rowsOf(daemon: DaemonClient, all: boolean): Promise<Row[]>
   // Older daemons leave containerId empty.
   const byId = new Map(tasks.map((task) => [task.containerId || task.id, task]));
   const wanted = containers.filter(({ id }) => all || !isOver(byId.get(id)));
-  return Promise.all(wanted.sort(byAge).map((container) => rowOf(daemon, container, byId.get(container.id))));
+  return Promise.all(
+    wanted.sort(byAge).map((container) => rowOf(daemon, container, byId.get(container.id), exactly)),
+  );
 }
 
 /** `task` is the container's, if it has one. */
@@ -37,16 +42,17 @@ export async function rowOf(
   daemon: DaemonClient,
   container: Container,
   task: Process | undefined,
+  exactly: boolean,
 ): Promise<Row> {
-  const history = isOver(task) ? await historyOf(daemon, container.id) : undefined;
+  const history = exactly || isOver(task) ? await historyOf(daemon, container.id) : undefined;
   const end = endOf(task, history);
-  return { namespace: daemon.namespace, container, task, end, startedAt: startOf(task, end) };
+  const past = end?.more?.startedAt ?? history?.startedAt;
+  const startedAt = past === undefined ? startOf(task) : nsFromTimestamp(past);
+  return { namespace: daemon.namespace, container, task, end, startedAt };
 }
 
-/** Of a task that runs the age of its init tells it, with any daemon. */
-function startOf(task: Process | undefined, end: End | undefined): bigint | undefined {
-  const past = end?.more?.startedAt;
-  if (past !== undefined) return nsFromTimestamp(past);
+/** Of a task that runs the age of its init tells it, with any daemon, to some hundredths of a second. */
+function startOf(task: Process | undefined): bigint | undefined {
   const init = task === undefined || task.pid === 0 || isOver(task) ? undefined : statOf(task.pid);
   return init === undefined ? undefined : BigInt(Math.round(Date.now() - init.ageMs)) * 1_000_000n;
 }

@@ -88,7 +88,7 @@ async function inspectOne(daemon: DaemonClient, id: string, shims: readonly Shim
   const output = shim && (await outputOf(container, shim));
   const { updatedAt, snapshotter, snapshotKey, spec } = container;
   return {
-    ...describeRow(await rowOf(daemon, container, task)),
+    ...describeRow(await rowOf(daemon, container, task, true)),
     updatedAt: updatedAt === undefined ? null : nsToIso(nsFromTimestamp(updatedAt)),
     log: logOf(container) ?? null,
     stdio:

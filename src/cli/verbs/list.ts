@@ -71,7 +71,7 @@ async function psVerb(visit: Visit): Promise<void> {
     allNamespaces === true
       ? (await namespaceNames(daemon)).map((name) => daemon.inNamespace(name))
       : [daemon];
-  const shown = (await Promise.all(places.map((place) => rowsOf(place, all === true)))).flat();
+  const shown = (await Promise.all(places.map((place) => rowsOf(place, all === true, screen.json)))).flat();
   if (screen.json) {
     screen.document(shown.map(describeRow));
     return;

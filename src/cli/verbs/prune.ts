@@ -62,7 +62,7 @@ async function pruneVerb(visit: Visit): Promise<void> {
   const { all = false, force = false } = command.opts<{ all?: boolean; force?: boolean }>();
   if (!force && !(await confirmed(all))) return;
   const before = sumOf(await usageOf(daemon));
-  const rows = await rowsOf(daemon, true);
+  const rows = await rowsOf(daemon, true, false);
   for (const { container } of rows.filter(isOver))
     await removed(visit, container.id, () => deleteEndedToo(daemon, container.id));
   if (all) await removeImages(visit);

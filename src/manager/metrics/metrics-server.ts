@@ -13,6 +13,11 @@ export interface MetricsSource {
   readonly containers: () => Promise<readonly ContainerFigures[]>;
 }
 
+export interface MetricsListener extends Listener {
+  /** undefined for a unix socket. */
+  readonly port: number | undefined;
+}
+
 /**
  * Serves at "host:port" or the path of a unix socket. To be called once. `warn` hears of it if other machines can read it. Rejects with the address if
  * it cannot be had.
@@ -21,7 +26,7 @@ export async function serveMetrics(
   source: MetricsSource,
   address: string,
   warn: (text: string) => void,
-): Promise<Listener> {
+): Promise<MetricsListener> {
   const server = createServer((request, response) => void answer(source, request, response));
   try {
     if (isAbsolute(address)) await claimSocket(address);
@@ -36,6 +41,7 @@ export async function serveMetrics(
   if (typeof place === "object" && place !== null && !isLoopback(place.address))
     warn(`metrics at ${address} can be read from other machines, by anybody: there is no authentication`);
   return {
+    port: typeof place === "object" ? place?.port : undefined,
     close() {
       server.close();
       server.closeAllConnections();

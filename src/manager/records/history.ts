@@ -105,7 +105,7 @@ export class Histories {
   find(namespace: string, id: string): History | undefined {
     const key = keyOf(namespace, id);
     const entry = this.#entries.get(key) ?? this.#removed.get(key);
-    return entry && { exit: endOf(entry), steps: [...entry.steps] };
+    return entry && { exit: endOf(entry), steps: [...entry.steps], startedAt: entry.exit?.startedAt };
   }
 
   /** How the container's last task ended; undefined if it has not, as far as we know. */
