@@ -153,8 +153,12 @@ test("timeline tells each call with how long it took, and each event, of execs t
   await cli.run(["exec", "--exec-id", "try", "told", "false"]);
   await cli.do(["kill", "-s", "KILL", "told"]);
   await cli.do(["wait", "told"]);
-  const lines = (await cli.do(["timeline", "--json", "told"])).trim().split("\n");
-  const steps = lines.map((line) => JSON.parse(line) as { what: string; tookMs?: number });
+  // Who waits may be quicker than the event.
+  const steps = await eventually("the exit", async () => {
+    const lines = (await cli.do(["timeline", "--json", "told"])).trim().split("\n");
+    const told = lines.map((line) => JSON.parse(line) as { what: string; tookMs?: number });
+    return told.some(({ what }) => what.startsWith("/tasks/exit: ")) && told;
+  });
   const events = steps.filter(({ what }) => what.startsWith("/")).map(({ what }) => what);
   assert.deepEqual(
     events.map((what) => what.replace(/pid \d+/, "pid")),

@@ -58,7 +58,9 @@ for (const [policy, flags] of [
     client.kill("SIGCONT");
     const { status, stdout } = await client.exited;
     assert.equal(status, 9);
-    assert.equal(stdout.length, "begun\n".length + BYTES - output.droppedBytes);
+    // What was in the pipe when the container ended may have been dropped since.
+    const last = (await inspect(name)).output;
+    assert.equal(stdout.length, "begun\n".length + BYTES - (last?.droppedBytes ?? 0));
     await cli.do(["delete", name]);
     assert.equal(await daemon.leftovers(), "");
   });

@@ -8,6 +8,7 @@ import { Fifos } from "../../src/cli/session/fifos.ts";
 import { Running } from "../harness/command.ts";
 import { eventually } from "../harness/eventually.ts";
 import { RuncGate } from "../harness/gate.ts";
+import { allPids, catches, processInfo } from "../harness/processes.ts";
 import { Terminal } from "../harness/terminal.ts";
 import { onDaemon } from "./cli.ts";
 
@@ -104,12 +105,8 @@ test("a signal while the runtime starts the container reaches the container", as
     script,
   ]);
   await gate.held("start");
-  // The runtime has started it; the trap stands when its shell has a child.
   const pid = Number(readFileSync(join(daemon.bundle("early"), "init.pid"), "utf8"));
-  await eventually(
-    "the trap",
-    () => readFileSync(`/proc/${pid}/status`, "utf8").match(/^SigCgt:\t.*[4-7c-f]...$/m) !== null,
-  );
+  await eventually("the trap", () => catches(pid, 15));
   running.kill("SIGTERM");
   await eventually("the signal", () => pendingIsEmpty(running.pid));
   gate.release("start");
@@ -200,14 +197,13 @@ function ioOf(pid: number): number {
   return Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, "utf8"))?.[1]);
 }
 
-async function holdfastPid(name: string): Promise<number | undefined> {
-  const { allPids, processInfo } = await import("../harness/processes.ts");
+function holdfastPid(name: string): number | undefined {
   return allPids().find((pid) => {
     const info = processInfo(pid);
     return (
       info?.executable === "node" &&
       info.commandLine.startsWith("holdfast run") &&
-      info.commandLine.includes(`--name ${name} `)
+      info.commandLine.includes(`--name ${name} --rootfs ${daemon.rootfs} `)
     );
   });
 }
@@ -220,7 +216,7 @@ test("an exec that leaves a child behind ends without it, and what the child pri
     "parent",
     "sh",
     "-c",
-    "(echo child; exec sleep 1000) & until [ -e /tmp/x ]; do break; done; echo parent; exit 5",
+    "(echo child; touch /tmp/said; exec sleep 1000) & until [ -e /tmp/said ]; do sleep 0.05; done; echo parent; exit 5",
   ]);
   assert.equal(output.status, 5);
   assert.deepEqual(output.stdout.trim().split("\n").sort(), ["child", "parent"]);

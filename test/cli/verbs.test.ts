@@ -195,7 +195,8 @@ test("timeline tells the steps in order and goes on with -f until the container 
 
 test("kill sends any signal, to an exec or to all; wait tells each exit", async () => {
   daemon.ctr.ids.add("second");
-  await detached("second", "until-signal", "USR1=4");
+  await detached("second", "until-signal", "up", "USR1=4");
+  await eventually("it to be up", async () => (await cli.do(["logs", "second"])) === "up\n");
   assert.equal(await cli.do(["exec", "-d", "--exec-id", "victim", "second", "sleep", "1000"]), "victim\n");
   await cli.do(["kill", "--exec-id", "victim", "-s", "9", "second"]);
   const waiting = cli.spawn(["wait", "second", "web"]);

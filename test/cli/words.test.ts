@@ -195,11 +195,11 @@ test("wait --timeout gives up with 124 and says so once, and still tells of thos
   await detached("endless", [], "sleep", "1000");
   await detached("ended", [], "sh", "-c", "exit 8");
   await cli.do(["wait", "ended"]);
-  const output = await cli.run(["wait", "--timeout", "700ms", "ended", "endless"]);
+  const output = await cli.run(["wait", "--timeout", "3s", "ended", "endless"]);
   assert.deepEqual(output, {
     status: 124,
     stdout: "8\n",
-    stderr: "holdfast: endless: it still runs after 700 ms\n",
+    stderr: "holdfast: endless: it still runs after 3 s\n",
   });
   await cli.do(["delete", "-f", "endless", "ended"]);
 });

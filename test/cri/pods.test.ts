@@ -8,7 +8,7 @@ import { isRunning, processesMentioning } from "../harness/processes.ts";
 import { startNode } from "./node.ts";
 
 const SLEEP = ["sleep", "1000000"];
-const OBEYS = "trap 'exit 7' TERM; while true; do sleep 0.02; done";
+const OBEYS = "trap 'exit 7' TERM; echo up; while true; do sleep 0.02; done";
 
 const onNode = await startNode();
 
@@ -144,7 +144,7 @@ onNode(
 
 onNode("a graceful stop is waited for; one that does not obey is killed", async (k) => {
   const pod = await k.pod("stops");
-  const obeys = await k.run(pod, "obeys", ["sh", "-c", `echo up; ${OBEYS}`]);
+  const obeys = await k.run(pod, "obeys", ["sh", "-c", OBEYS]);
   const deaf = await k.run(pod, "deaf", [
     "sh",
     "-c",
@@ -154,6 +154,8 @@ onNode("a graceful stop is waited for; one that does not obey is killed", async 
   await k.exec(obeys, ["sh", "-c", "echo hook >/proc/1/fd/1"]); // a preStop hook is an exec
   await k.stop(obeys, 60);
   assert.equal((await k.status(obeys)).exitCode, 7);
+  // containerd may still be writing what the container has said last.
+  await eventually("the hook's word", () => k.log("obeys").length > 1);
   assert.deepEqual(k.log("obeys"), ["up", "hook"]);
   await k.stop(deaf, 1);
   assert.equal((await k.status(deaf)).exitCode, 137);
@@ -169,6 +171,7 @@ onNode(
       const id = await k.run(pod, "crashes", ["sh", "-c", `echo run ${attempt}; exit 9`], { config });
       const { exitCode, reason } = await k.exited(id);
       assert.deepEqual({ exitCode, reason }, { exitCode: 9, reason: "Error" });
+      await eventually("its word", () => k.log(`crashes-${attempt}`).length > 0);
       assert.deepEqual(k.log(`crashes-${attempt}`), [`run ${attempt}`]);
       await k.cri.call("RemoveContainer", { containerId: id });
     }

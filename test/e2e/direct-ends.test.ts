@@ -152,8 +152,7 @@ test("a container that joins a pid namespace by path dies whole with its init", 
   const init = await shim.start("joined");
   const child = await eventually("the background child", () =>
     allPids().find(
-      (pid) =>
-        processInfo(pid)?.parent === init && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("54321"),
+      (pid) => processInfo(pid)?.parent === init && processInfo(pid)?.commandLine.includes("54321"),
     ),
   );
   writeFileSync(join(place.rootfs, "tmp/joined"), "");

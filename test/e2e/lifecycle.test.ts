@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { Daemon } from "../harness/daemon.ts";
 import { exitStatusOf } from "../harness/events.ts";
+import { eventually } from "../harness/eventually.ts";
 import { inParallel } from "../harness/parallel.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 
@@ -93,6 +94,7 @@ test("pause stops a container's processes and resume lets them go on", async () 
   const ticks = join(daemon.rootfs, "tmp", "ticks");
   await daemon.ctr.start("paused", ["sh", "-c", "while true; do echo tick >>/tmp/ticks; sleep 0.01; done"]);
   await events.topicOf("/tasks/start", "paused");
+  await eventually("a tick", () => daemon.rootfsHas("tmp/ticks"));
   await daemon.ctr.do(["tasks", "pause", "paused"]);
   assert.equal((await daemon.ctr.task("paused")).status, "PAUSED");
   const before = readFileSync(ticks, "utf8");

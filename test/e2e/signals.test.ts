@@ -20,6 +20,11 @@ const KILL = 9;
 const STOP = 19;
 // By default these are ignored (CHLD, CONT, URG, WINCH) or stop the process (STOP, TSTP, TTIN, TTOU): it does not die of them.
 const NOT_DEADLY = [17, 18, 23, 28, STOP, 20, 21, 22];
+/** Before a process is its program, it is the runtime's, which does with some signals as it likes. */
+function programOf(pid: number): Promise<unknown> {
+  return eventually("its program", () => readFileSync(`/proc/${pid}/comm`, "utf8") === "sleep\n");
+}
+
 const DEADLY = ALL_SIGNALS.filter((signal) => !NOT_DEADLY.includes(signal));
 
 test("a process that dies of a signal is reported with 128 + the signal, for every deadly signal", async () => {
@@ -27,7 +32,8 @@ test("a process that dies of a signal is reported with 128 + the signal, for eve
   await inParallel(6, DEADLY, async (signal) => {
     const execId = `dies-${signal}`;
     const exec = daemon.ctr.spawn(daemon.ctr.execArgs("deaths", execId, ["sleep", "1000"]));
-    await events.execStarted("deaths", execId);
+    const { body } = await events.execStarted("deaths", execId);
+    await programOf(Number(body.pid));
     await daemon.ctr.kill("deaths", signal, ["--exec-id", execId]);
     assert.equal((await exec.exited).status, 128 + signal, exec.stderrText);
     assert.equal(exitStatusOf(await events.exitOf("deaths", execId)), 128 + signal);
@@ -55,8 +61,7 @@ test("ctr tasks kill ends a container that shares the host's pid namespace by ev
     const id = `killed-${signal}`;
     await daemon.ctr.startSpec(id, daemon.writeSpec(id, { args: ["sleep", "1000"], hostPid: true }));
     const { pid } = await daemon.ctr.task(id);
-    // Before it is the program, it is the runtime's, which does with some of them as it likes.
-    await eventually("its program", () => readFileSync(`/proc/${pid}/comm`, "utf8") === "sleep\n");
+    await programOf(pid);
     await daemon.ctr.kill(id, signal);
     assert.equal(exitStatusOf(await events.exitOf(id)), 128 + signal);
     await daemon.ctr.delete(id);

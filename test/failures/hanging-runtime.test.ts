@@ -46,8 +46,8 @@ test("the exit of a paused container is published though runc resume hangs", { s
 test("the exit of a container in the host's pid namespace is published though runc kill hangs", {
   skip,
 }, async () => {
-  const shim = await running("shared", { args: ["sh", "-c", "sleep 1; exit 5"], hostPid: true });
   gate.hold("kill");
+  const shim = await running("shared", { args: ["sh", "-c", "sleep 1; exit 5"], hostPid: true });
   await gate.held("kill");
   assert.equal((await shim.wait("shared")).exitStatus, 5);
   gate.release("kill");

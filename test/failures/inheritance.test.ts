@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { run } from "../harness/command.ts";
 import { Playground } from "../harness/direct-shim.ts";
+import { eventually } from "../harness/eventually.ts";
 import { FifoReader, makeFifo } from "../harness/fifo.ts";
 import { oomScoreOf } from "../harness/processes.ts";
 import { failsOnGoShim, isSanitizerBuild } from "../harness/runtime.ts";
@@ -56,6 +57,8 @@ async function reports(id: string, start: (id: string) => Promise<string>): Prom
   await shim.start(id, "e");
   await shim.wait(id, "e");
   await shim.delete(id, "e");
+  // The last line of what it reports.
+  await eventually("the init's report", () => said(`${id}-init`).includes("\nMax realtime timeout"));
   await place.endContainer(shim, id);
   await place.forget(shim, id);
   return [said(`${id}-init`), said(`${id}-exec`)];

@@ -1,9 +1,9 @@
 // As many shims at once as a busy host has. Numbers are issues of containerd/containerd.
 import assert from "node:assert/strict";
-import { readdirSync, readlinkSync } from "node:fs";
 import { after, test } from "node:test";
 import { Playground } from "../harness/direct-shim.ts";
 import { inParallel } from "../harness/parallel.ts";
+import { openFiles } from "../harness/processes.ts";
 import { failsOnGoShim } from "../harness/runtime.ts";
 import type { ShimClient } from "../harness/shim-client.ts";
 import { times } from "./size.ts";
@@ -12,8 +12,7 @@ const place = await Playground.create();
 after(() => place.close());
 
 function inotifyInstances(pid: number): number {
-  const kinds = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
-  return kinds.filter((kind) => kind.includes("inotify")).length;
+  return openFiles(pid).filter((kind) => kind.includes("inotify")).length;
 }
 
 // In full more than the 128 instances that a user has by default; in short, all that would count is counted.

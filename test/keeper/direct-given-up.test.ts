@@ -35,8 +35,9 @@ test("after the third death within a minute the container is left alone; delete 
   process.kill(last, "SIGKILL");
   await pending;
   const reason = join(place.bundle(id), "holdfast.crash");
-  await eventually("the reason", () => existsSync(reason));
-  assert.match(readFileSync(reason, "utf8"), /ended 3 times within a minute, the last time by signal 9/);
+  // Its file is there before its text.
+  const text = await eventually("the reason", () => existsSync(reason) && readFileSync(reason, "utf8"));
+  assert.match(text, /ended 3 times within a minute, the last time by signal 9/);
   assert.ok(isRunning(pid) && isRunning(keeper));
   const socket = addressFile(place.bundle(id)).replace("unix://", "");
   await eventually("the socket's name to be free", () => !existsSync(socket));

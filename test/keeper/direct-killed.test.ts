@@ -15,6 +15,7 @@ import { Status } from "../../src/api/generated/process.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { FifoReader, makeFifo, OutputFifos } from "../harness/fifo.ts";
+import { RuncGate } from "../harness/gate.ts";
 import { catches, isRunning } from "../harness/processes.ts";
 import type { ShimClient } from "../harness/shim-client.ts";
 
@@ -223,27 +224,19 @@ test("who waits for an exec whose start has failed is answered after the shim's 
 
 test("the runtime's start goes on when the shim is killed over it: the container runs, and is not half let go", async () => {
   const id = "starting";
-  const program = join(place.directory, "runc-slow-start");
-  const marks = `${program}.started`;
-  writeFileSync(
-    program,
-    `#!/bin/sh\nfor word; do [ $word = start ] && { echo $$ >>${marks}; sleep 0.1; }; done\nexec runc "$@"\n`,
-    { mode: 0o755 },
-  );
+  const gate = new RuncGate(place.directory);
   const shim = await place.shim(id, { args: ["sh", "-c", "exit 42"] });
-  await shim.create(id, place.bundle(id), { options: { binaryName: program } });
+  await shim.create(id, place.bundle(id), { options: { binaryName: gate.program } });
   const waiting = shim.wait(id);
   const { shimPid } = await shim.connect(id);
+  gate.hold("start");
   const starting = shim.start(id);
-  const pids = (): number[] =>
-    existsSync(marks) ? readFileSync(marks, "utf8").trim().split("\n").map(Number) : [];
-  const runtime = await eventually("the runtime's start", () => pids()[0]);
-  process.kill(runtime, "SIGSTOP");
+  const runtime = await gate.held("start");
   process.kill(shimPid, "SIGKILL");
   const { shimPid: next } = await shim.connect(id);
   assert.notEqual(next, shimPid);
   assert.ok(isRunning(runtime), "it was killed with the shim");
-  process.kill(runtime, "SIGCONT");
+  gate.release("start");
   await starting;
   assert.equal((await waiting).exitStatus, 42);
   await shim.delete(id);

@@ -1,12 +1,13 @@
 // One container's life from the start of its shim to its shutdown, by a client that asks again what a death of the shim has cut and knows how everything
 // must end: statuses, output, order of events. Used by the tests and campaigns that kill the shim at a named place.
 import assert from "node:assert/strict";
-import { closeSync, constants, openSync, readdirSync, readlinkSync, rmSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Code, TtrpcError } from "../../src/ttrpc/status.ts";
 import type { Playground } from "../harness/direct-shim.ts";
 import { FifoReader, makeFifo } from "../harness/fifo.ts";
+import { openFiles } from "../harness/processes.ts";
 import { ShimClient } from "../harness/shim-client.ts";
 
 const STATUS = 42;
@@ -46,12 +47,11 @@ function lines(count: number): string {
 
 /** What a process has open of containers: pipes, and files of the directory that are no log of a shim's. */
 function containersDescriptors(pid: number, directory: string): string[] {
-  const open = readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
   const isOf = (path: string): boolean =>
     path.startsWith("pipe:") ||
     path.includes("ptmx") ||
     (path.startsWith(directory) && !path.endsWith("/log"));
-  return open.filter(isOf);
+  return openFiles(pid).filter(isOf);
 }
 
 class WholeLife {

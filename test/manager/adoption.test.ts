@@ -35,7 +35,7 @@ import { Daemon } from "../harness/daemon.ts";
 import { eventually } from "../harness/eventually.ts";
 import { FifoReader, makeFifo } from "../harness/fifo.ts";
 import { keepersBelow, killForGood } from "../harness/keeper.ts";
-import { isRunning } from "../harness/processes.ts";
+import { catches, isRunning } from "../harness/processes.ts";
 import { json, ShimClient } from "../harness/shim-client.ts";
 
 const daemon = await Daemon.start({ kind: "holdfastd" });
@@ -183,6 +183,7 @@ test("a daemon that was dead meanwhile has it taken over at its start; a second 
 test("a container that ends while nobody watches has its true status, or an unknown one that is called so", async () => {
   const before = await daemon.client();
   const pid = await start(daemon, before, "missed", WAITS);
+  await eventually("the trap", () => catches(pid, 15));
   before.close();
   await daemon.kill();
   killForGood(await shimOf("missed"));
@@ -323,7 +324,7 @@ test("a shim that its keeper has given up is replaced, terminal and all; the rea
   await screen.until("the size", (text) => text.includes("33 77"));
   const reason = readFileSync(join(daemon.bundle("typed"), "holdfast.crash"), "utf8");
   assert.match(reason, /ended 3 times within a minute/);
-  assert.deepEqual(keepersBelow(daemon.directory).length, 1);
+  await eventually("one keeper", () => keepersBelow(daemon.directory).length === 1);
   writeSync(keyboard, "exit 7\n");
   assert.equal((await client.tasks.wait({ containerId: "typed", execId: "" })).exitStatus, 7);
   closeSync(keyboard);

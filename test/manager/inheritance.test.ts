@@ -10,6 +10,7 @@ import { withUsualLimits } from "../../src/manager/tasks/child-limits.ts";
 import { Running } from "../harness/command.ts";
 import { NO_STDIO, remove, start } from "../harness/containers.ts";
 import { Daemon } from "../harness/daemon.ts";
+import { eventually } from "../harness/eventually.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "holdfast-inherit-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -73,7 +74,11 @@ test("init and exec have neither the daemon's score, mask and limits, nor Node's
   try {
     await running.printed(/"msg":"serving"/);
     const client = await daemon.client();
-    await start(daemon, client, "heir", ["sh", "-c", `(${SHOW}) >/tmp/init; exec sleep 1000`]);
+    await start(daemon, client, "heir", [
+      "sh",
+      "-c",
+      `(${SHOW}) >/tmp/init; touch /tmp/said; exec sleep 1000`,
+    ]);
     const exec = { containerId: "heir", execId: "e" };
     const spec = {
       args: ["sh", "-c", `(${SHOW}) >/tmp/exec`],
@@ -88,6 +93,7 @@ test("init and exec have neither the daemon's score, mask and limits, nor Node's
     });
     await client.tasks.start(exec);
     assert.equal((await client.tasks.wait(exec)).exitStatus, 0);
+    await eventually("the init's report", () => daemon.rootfsHas("tmp/said"));
     for (const who of ["init", "exec"]) {
       const [score, umask, ...rest] = readFileSync(join(daemon.rootfs, "tmp", who), "utf8")
         .trim()

@@ -1,9 +1,12 @@
 // A pull that is cut short at its steps: kill -9 of the daemon, a disk that is full, a lease that ends. The next pull succeeds, and nothing is left over.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { OCIRegistry } from "../../src/api/generated/transfer_types.ts";
+import { CLIENT_LABEL } from "../../src/api/labels.ts";
+import { processIdentity } from "../../src/platform/node-process.ts";
 import { Code } from "../../src/ttrpc/status.ts";
 import { Cli } from "../cli/cli.ts";
 import { check } from "../harness/command.ts";
@@ -103,9 +106,11 @@ test("a lease of the client's that ends during a pull ends it too, and nothing s
     go = () => response.end(body);
     return true;
   };
+  // The lease is there as long as this runs.
+  const holder = spawn("sleep", ["infinity"]);
   try {
-    const expire = new Date(Date.now() + 2000).toISOString();
-    await client.leases.create({ id: "short", labels: { "containerd.io/gc.expire": expire } });
+    const labels = { [CLIENT_LABEL]: processIdentity(holder.pid) };
+    await client.leases.create({ id: "short", labels });
     const resolver = { authStream: "", headers: {}, hostDir: "", defaultScheme: "http" };
     const from = end("OCIRegistry", OCIRegistry, { reference: name(), resolver });
     const pulling = assert.rejects(
@@ -116,6 +121,7 @@ test("a lease of the client's that ends during a pull ends it too, and nothing s
       },
     );
     await eventually("the request for the layer", () => go !== undefined);
+    holder.kill("SIGKILL");
     await eventually("the end of the lease", async () => {
       await client.leases.create({ id: "sweep", labels: {} });
       await client.leases.delete({ id: "sweep", sync: true });
@@ -128,6 +134,7 @@ test("a lease of the client's that ends during a pull ends it too, and nothing s
     await cli.do(["rmi", name()]);
     await isClean();
   } finally {
+    holder.kill("SIGKILL");
     registry.reset();
     transfers.close();
     client.close();

@@ -1,6 +1,5 @@
 // Debian's docker-registry on loopback, in a directory of the test's own, with a password and with TLS if that is wanted.
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { check, Running } from "../harness/command.ts";
 
@@ -34,14 +33,13 @@ export class DockerRegistry {
   }
 
   static async start({ directory, password, tls }: RegistryOptions): Promise<DockerRegistry> {
-    const port = await freePort();
     mkdirSync(directory, { recursive: true });
     const lines = [
       "version: 0.1",
       "log: { level: info, accesslog: { disabled: false } }",
       `storage: { filesystem: { rootdirectory: ${join(directory, "storage")} }, delete: { enabled: true } }`,
       "http:",
-      `  addr: 127.0.0.1:${port}`,
+      "  addr: 127.0.0.1:0",
     ];
     if (tls !== undefined) lines.push("  tls:", `    certificate: ${tls.cert}`, `    key: ${tls.key}`);
     if (password === true) {
@@ -59,9 +57,8 @@ export class DockerRegistry {
       join(directory, "config.yml"),
     ];
     const process = new Running(argv, { timeoutMs: 3_600_000 });
-    const registry = new DockerRegistry(`127.0.0.1:${port}`, tls !== undefined, directory, process);
-    await process.printed(/listening on/);
-    return registry;
+    const [, host = ""] = await process.printed(/listening on (127\.0\.0\.1:\d+)\b/);
+    return new DockerRegistry(host, tls !== undefined, directory, process);
   }
 
   get url(): string {
@@ -90,15 +87,6 @@ export class DockerRegistry {
     this.#process.kill("SIGKILL");
     await this.#process.exited;
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  if (typeof address !== "object" || address === null) throw new Error("no port");
-  return address.port;
 }
 
 /** An authority of the test's own, and a certificate of it for `names`. */

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { after, afterEach, before, test } from "node:test";
 import { proxyFor } from "../../src/registry/proxy.ts";
+import { patience } from "../harness/eventually.ts";
 import { makeCertificates } from "./docker-registry.ts";
 
 const VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"].flatMap((name) => [
@@ -130,7 +131,7 @@ async function socksProxy(password?: string): Promise<string> {
 /** What the registry says to a request. */
 async function get(url: string): Promise<string> {
   const { Connections, readBody } = await import("../../src/registry/connections.ts");
-  const connections = new Connections(5000, new AbortController().signal);
+  const connections = new Connections(patience(60_000), new AbortController().signal);
   try {
     const answer = await connections.send("the registry", {
       method: "GET",

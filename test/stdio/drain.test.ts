@@ -25,7 +25,7 @@ const inContainer = (name: string): string => join(place.rootfs, "tmp", name);
 test("an exec that leaves a silent child behind is deleted long before the child ends", async () => {
   const running = await Running.start(place, "silent");
   const stdout = fifoIn(place, "out");
-  const late = "(sleep 7; touch /tmp/late) & echo said; exit 3";
+  const late = "(sleep 9; touch /tmp/late) & echo said; exit 3";
   await running.exec("e", ["sh", "-c", late], { stdout });
   const output = reading(stdout);
   assert.equal((await running.shim.wait("silent", "e")).exitStatus, 3);
@@ -171,8 +171,13 @@ test("a reader that goes before it has read everything leaves the rest to the ne
 /** How many descriptors of a process write to a file. */
 function writersOf(pid: number, path: string): number {
   return readdirSync(`/proc/${pid}/fd`).filter((fd) => {
-    const isIt = readlinkSync(`/proc/${pid}/fd/${fd}`) === path;
-    return isIt && /^flags:\s+\d*1$/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"));
+    try {
+      const isIt = readlinkSync(`/proc/${pid}/fd/${fd}`) === path;
+      return isIt && /^flags:\s+\d*1$/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"));
+    } catch {
+      // Closed meanwhile.
+      return false;
+    }
   }).length;
 }
 

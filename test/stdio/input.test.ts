@@ -59,10 +59,12 @@ test("a client that has an exec's input open and is silent, or has gone again, i
     stdin: fifoIn(place, "in"),
     stdout: fifoIn(place, "out"),
   }));
+  const writers: FifoWriter[] = [];
   for (const { name, stdin, stdout } of open) {
     await running.exec(name, ["sh", "-c", "cat; echo over"], { stdin, stdout });
+    // At once: it is waited for no longer than a moment.
+    writers.push(new FifoWriter(stdin));
   }
-  const writers = open.map(({ stdin }) => new FifoWriter(stdin));
   writers[1]?.write("first\n");
   writers[1]?.close();
   // The time that a client has to come, and more.

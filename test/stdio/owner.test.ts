@@ -38,7 +38,8 @@ for (const uid of [0, 1000]) {
     const running = await Running.ofBundle(place, id, { stdout, stderr });
     const output = reading(stdout);
     const errors = reading(stderr);
-    await errors.until("a line or a complaint", (text) => text.includes("\n"));
+    for (const each of [output, errors])
+      await each.until("a line or a complaint", (text) => text.includes("\n"));
     assert.equal(output.text, "again\n");
     assert.equal(errors.text, "error\n");
     const ends = [fifoIn(place, "out"), fifoIn(place, "err")] as const;

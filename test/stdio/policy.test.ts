@@ -1,7 +1,7 @@
 // io.holdfast.stdout: what becomes of a container's output that nobody reads.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdirSync, openSync, readSync, writeFileSync } from "node:fs";
+import { closeSync, constants, existsSync, mkdirSync, openSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { ContainerDump } from "../../src/api/dump.ts";
@@ -79,7 +79,10 @@ test("drop: a reader that comes back has what is written from then on", { skip }
   const stdout = fifoIn(place, "out");
   const script = `seq 1 ${MANY}; touch /tmp/said; until [ -e /tmp/go ]; do sleep 0.05; done; echo back; exit 0`;
   const running = await talking("returns", "drop", script, { stdout });
-  await eventually("all to be written", async () => (await dumped(running)).dropped > ALL.length - 2 * MIB);
+  await eventually("all to be written", () => existsSync(join(place.rootfs, "tmp/said")));
+  await eventually("the pipe to be empty", async () =>
+    isInFifo(running, ALL.length - (await dumped(running)).dropped),
+  );
   const output = reading(stdout);
   await output.until("the megabyte that waited", (text) => text.length >= MIB);
   writeFileSync(join(place.rootfs, "tmp/go"), "");

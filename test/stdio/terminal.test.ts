@@ -68,7 +68,7 @@ test("whoever holds the terminal of an ended process is not waited for, and what
   const running = await Running.start(place, "held-tty");
   const stdout = fifoIn(place, "out");
   // A session of its own: the end of the first one does not hang it up. It ends by itself, and then leaves a mark.
-  const late = "(setsid sh -c 'sleep 5; touch /tmp/late' &) ; seq 1 3000; exit 3";
+  const late = "(setsid sh -c 'sleep 9; touch /tmp/late' &) ; seq 1 3000; exit 3";
   await running.exec("e", ["sh", "-c", late], { stdout, terminal: true });
   const output = reading(stdout);
   assert.equal((await running.shim.wait("held-tty", "e")).exitStatus, 3);
