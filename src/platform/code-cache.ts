@@ -3,7 +3,6 @@
 //
 // The cache is trusted as the program itself is: it has the same owner and directory, and V8 does not look whether it is whole. What is not, is of
 // another program or another Node, or another user could have written, is as if it were not there.
-import { createHash } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -17,15 +16,14 @@ import {
   unlinkSync,
   writeFileSync,
 } from "node:fs";
-import { createRequire } from "node:module";
 import { dirname } from "node:path";
-import { cachedDataVersionTag } from "node:v8";
 import { Script } from "node:vm";
+import { crc32 } from "node:zlib";
 
 const OTHERS_MAY_WRITE = 0o022;
-/** A hash of what the cache is of, then a hash of what follows: of how many starts it knows the code, in one byte of a whole word, and the code. */
-const HASH = 32;
-const HEAD = 2 * HASH;
+/** What the cache is of, then what follows: of how many starts it knows the code, in one byte of a whole word, and the code. Each as its checksum. */
+const SUM = 32;
+const HEAD = 2 * SUM;
 const WORD = 8;
 /** V8 compiles what a start needs, and verbs differ: so many starts add to the cache what they have needed. */
 const LEARNING = 6;
@@ -39,29 +37,33 @@ interface Cache {
 }
 
 /**
- * `path` is that of a CommonJS program in ASCII. With `keep`, what V8 made of it is kept for the next start when this one ends, where the files are ours
+ * `path` is that of a CommonJS program in ASCII, `require` that of a module beside it. With `keep`, what V8 made of it is kept for the next start when this one ends, where the files are ours
  * and there was nothing to use, or not enough.
  */
-export function runProgramFile(path: string, keep: boolean): void {
+export function runProgramFile(path: string, require: NodeJS.Require, keep: boolean): void {
   const cache = `${path}.cache`;
   const owner = statSync(path);
   const program = readFileSync(path);
-  const made = hashOf(process.version, process.arch, String(cachedDataVersionTag()), program);
-  const known = readCache(cache, made, owner);
+  // A Node older than 20.15 has no such sum, and no cache.
+  const made = typeof crc32 === "function" ? sumOf(program, `${process.version} ${process.arch}`) : undefined;
+  const known = made && readCache(cache, made, owner);
   const text = `(function (require, __filename, __dirname) {${program.toString("latin1")}\n})`;
   const cachedData = known?.cachedData;
   const script = new Script(text, { filename: path, ...(cachedData !== undefined && { cachedData }) });
+  // V8 refuses what it has not made itself, with the same flags.
   const starts = script.cachedDataRejected === false ? (known?.starts ?? 0) : 0;
-  if (keep && starts < LEARNING && isOurs(owner)) {
+  if (made !== undefined && keep && starts < LEARNING && isOurs(owner)) {
     process.on("exit", () => writeCache(cache, made, script, starts + 1));
   }
-  (script.runInThisContext() as Program)(createRequire(path), path, dirname(path));
+  (script.runInThisContext() as Program)(require, path, dirname(path));
 }
 
-function hashOf(...parts: readonly (string | Uint8Array)[]): Buffer {
-  const hash = createHash("sha256");
-  for (const part of parts) hash.update(part);
-  return hash.digest();
+/**
+ * Tells what is cut or spoiled by accident from what is whole: who wants to deceive us cannot write here, and loading a cryptographic hash would take
+ * longer than all that it is for. `of` is what the bytes belong to.
+ */
+function sumOf(bytes: Uint8Array, of = ""): Buffer {
+  return Buffer.from(`${crc32(bytes, crc32(of))} ${bytes.length}`.padEnd(SUM), "latin1");
 }
 
 /** Whether nobody but us writes what lies there. */
@@ -78,7 +80,7 @@ function readCache(path: string, made: Buffer, owner: Stats): Cache | undefined 
       if (!stat.isFile() || stat.uid !== owner.uid || (stat.mode & OTHERS_MAY_WRITE) !== 0) return undefined;
       const bytes = readFileSync(fd);
       const data = bytes.subarray(HEAD);
-      if (!bytes.subarray(0, HEAD).equals(Buffer.concat([made, hashOf(data)]))) return undefined;
+      if (!bytes.subarray(0, HEAD).equals(Buffer.concat([made, sumOf(data)]))) return undefined;
       return { starts: data[0] ?? 0, cachedData: data.subarray(WORD) };
     } finally {
       closeSync(fd);
@@ -96,7 +98,7 @@ function writeCache(path: string, made: Buffer, script: Script, starts: number):
     const fd = openSync(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
     try {
       const data = Buffer.concat([Buffer.alloc(WORD, starts), script.createCachedData()]);
-      writeFileSync(fd, Buffer.concat([made, hashOf(data), data]));
+      writeFileSync(fd, Buffer.concat([made, sumOf(data), data]));
       fsyncSync(fd);
       renameSync(fresh, path);
     } catch {

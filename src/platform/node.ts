@@ -7,11 +7,13 @@ import type { ByteStream, Clock, Listener, Net, PeerCredentials, StreamHandler, 
 /** Longest delay that setTimeout keeps; it turns a longer one into 1 ms. */
 const MAX_DELAY_MS = 0x7fffffff;
 
-let steadyStartMs = performance.timeOrigin;
+/** Undefined until it is needed: Node loads what measures time when it is asked first. */
+let steadyStartMs: number | undefined;
 
 /** Date's time, with the parts of a millisecond that the steady clock has: what was made after something else has a later time. */
 function realtimeMs(): number {
   const wall = Date.now();
+  steadyStartMs ??= performance.timeOrigin;
   const fine = steadyStartMs + performance.now();
   if (fine >= wall && fine < wall + 1) return fine;
   // The clock was set, or the two have drifted apart.

@@ -61,7 +61,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "bigints are printed as strings",
     file: "src/cli/text/exact-json.ts",
-    text: 'if (typeof value === "bigint") return `${MARK}${value}`;',
+    text: 'if (typeof value === "bigint") return `${theMark()}${value}`;',
     replacement: 'if (typeof value === "bigint") return String(value);',
     tests: ["test/cli/exact-json.test.ts", "test/cli/spec.test.ts"],
   },

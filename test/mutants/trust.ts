@@ -45,8 +45,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a cache of V8's code is believed unread",
     file: "src/platform/code-cache.ts",
-    text: "if (!bytes.subarray(0, HEAD).equals(Buffer.concat([made, hashOf(data)]))) return undefined;",
-    replacement: "if (!bytes.subarray(0, HASH).equals(made)) return undefined;",
+    text: "if (!bytes.subarray(0, HEAD).equals(Buffer.concat([made, sumOf(data)]))) return undefined;",
+    replacement: "if (!bytes.subarray(0, SUM).equals(made)) return undefined;",
     tests: ["test/cli/start.test.ts"],
     name: "a cache that is",
   },

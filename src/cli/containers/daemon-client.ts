@@ -1,5 +1,4 @@
 // The daemon's gRPC API as a client sees it: holdfastd's and containerd's alike.
-import { type CallOptions, Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { ContainersDefinition } from "../../api/generated/containers.ts";
 import {
   ContentDefinition,
@@ -19,13 +18,12 @@ import { TasksDefinition } from "../../api/generated/tasks.ts";
 import { TransferDefinition } from "../../api/generated/transfer.ts";
 import { VersionDefinition } from "../../api/generated/version.ts";
 import { VERSION } from "../../api/version.ts";
-import { nodeNet } from "../../platform/node.ts";
 import { isSystemError } from "../../platform/platform.ts";
 import type { MethodDefinition, ServiceClient, ServiceDefinition } from "../../ttrpc/definition.ts";
+import type { Call } from "../grpc/call.ts";
+import { GrpcClient } from "../grpc/client.ts";
+import type { Header } from "../grpc/headers.ts";
 import { Problem, systemText } from "../text/problem.ts";
-
-/** What containerd takes; our specs and lists are far smaller. */
-const MAX_MESSAGE = 16 * 1024 * 1024;
 
 const LEASE_HEADER = "containerd-lease";
 
@@ -57,13 +55,13 @@ export class DaemonClient {
   readonly leases: ServiceClient<LeasesDefinition>;
   /** Only holdfastd has it. */
   readonly history: ServiceClient<HistoryDefinition>;
-  readonly #client: Client;
+  readonly #client: GrpcClient;
   readonly #timeoutMs: number;
   /** What every call carries beside its namespace. */
   readonly #headers: Readonly<Record<string, string>>;
 
   private constructor(
-    client: Client,
+    client: GrpcClient,
     namespace: string,
     timeoutMs: number,
     headers: Record<string, string> = {},
@@ -88,16 +86,8 @@ export class DaemonClient {
 
   /** `timeoutMs` bounds what should be answered at once. Throws a Problem that names the socket if nobody listens there. */
   static async connect(address: string, namespace: string, timeoutMs: number): Promise<DaemonClient> {
-    await demandListener(address);
-    const client = new Client(`unix://${address}`, credentials.createInsecure(), {
-      "grpc.max_receive_message_length": MAX_MESSAGE,
-      "grpc.max_send_message_length": MAX_MESSAGE,
-      // holdfastd remembers who has had a container killed.
-      "grpc.primary_user_agent": `holdfast/${VERSION} (pid ${process.pid})`,
-      // A daemon that restarts is back at once.
-      "grpc.initial_reconnect_backoff_ms": 100,
-      "grpc.max_reconnect_backoff_ms": 1000,
-    });
+    // holdfastd remembers who has had a container killed.
+    const client = await connected(address, `holdfast/${VERSION} (pid ${process.pid})`);
     return new DaemonClient(client, namespace, timeoutMs);
   }
 
@@ -127,18 +117,14 @@ export class DaemonClient {
 
   /** A write of content: each message is answered before the next one goes. */
   writeContent(): ContentWrite {
-    const { write } = ContentDefinition.methods;
-    const path = `/${ContentDefinition.fullName}/${write.name}`;
-    return new ContentWrite(
-      this.#client.makeBidiStreamRequest(path, encoder(write), decoder(write), this.#metadata()),
-    );
+    return new ContentWrite(this.bidi(ContentDefinition, ContentDefinition.methods.write));
   }
 
   /** A call of a method whose requests and answers are both streams. */
   bidi(service: ServiceDefinition, method: MethodDefinition): BidiStream {
-    const path = `/${service.fullName}/${method.name}`;
     return new BidiStream(
-      this.#client.makeBidiStreamRequest(path, encoder(method), decoder(method), this.#metadata()),
+      this.#client.begin(`/${service.fullName}/${method.name}`, this.#metadata()),
+      method,
     );
   }
 
@@ -159,50 +145,35 @@ export class DaemonClient {
     this.#client.close();
   }
 
-  #call(
+  async #call(
     path: string,
-    method: MethodDefinition,
+    { requestType, responseType }: MethodDefinition,
     request: unknown,
     timeoutMs: number | undefined,
   ): Promise<unknown> {
-    const options: CallOptions = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
-    return new Promise((resolve, reject) => {
-      const done = (error: ServiceError | null, answer?: unknown): void => {
-        if (error !== null) reject(error);
-        else resolve(answer);
-      };
-      this.#client.makeUnaryRequest(
-        path,
-        encoder(method),
-        decoder(method),
-        request,
-        this.#metadata(),
-        options,
-        done,
-      );
-    });
+    const message = requestType.encode(request).finish();
+    return responseType.decode(await this.#client.unary(path, this.#metadata(), message, timeoutMs));
   }
 
-  async *#stream(path: string, method: MethodDefinition, request: unknown): AsyncIterableIterator<unknown> {
-    const call = this.#client.makeServerStreamRequest(
-      path,
-      encoder(method),
-      decoder(method),
-      request,
-      this.#metadata(),
-    );
+  async *#stream(
+    path: string,
+    { requestType, responseType }: MethodDefinition,
+    request: unknown,
+  ): AsyncIterableIterator<unknown> {
+    const call = this.#client.begin(path, this.#metadata());
+    call.send(requestType.encode(request).finish());
+    call.end();
     try {
-      for await (const message of call) yield message;
+      for (let next = await call.next(); next !== undefined; next = await call.next()) {
+        yield responseType.decode(next);
+      }
     } finally {
       call.cancel();
     }
   }
 
-  #metadata(): Metadata {
-    const metadata = new Metadata();
-    metadata.set("containerd-namespace", this.namespace);
-    for (const [name, value] of Object.entries(this.#headers)) metadata.set(name, value);
-    return metadata;
+  #metadata(): Header[] {
+    return [["containerd-namespace", this.namespace], ...Object.entries(this.#headers)];
   }
 }
 
@@ -215,54 +186,53 @@ const NOTHING_TO_WRITE: WriteContentRequest = {
   data: new Uint8Array(0),
   labels: {},
 };
+
 /** Messages both ways, as the two sides please. */
 export class BidiStream {
-  readonly #stream: ReturnType<Client["makeBidiStreamRequest"]>;
-  readonly #answers: AsyncIterator<unknown>;
+  readonly #call: Call;
+  readonly #method: MethodDefinition;
 
-  constructor(stream: ReturnType<Client["makeBidiStreamRequest"]>) {
-    this.#stream = stream;
-    this.#answers = stream[Symbol.asyncIterator]();
+  constructor(call: Call, method: MethodDefinition) {
+    this.#call = call;
+    this.#method = method;
   }
 
   write(message: unknown): void {
-    this.#stream.write(message);
+    this.#call.send(this.#method.requestType.encode(message).finish());
   }
 
   /** The next message of the other side; undefined at the end. Rejects with the call's error. */
   async next(): Promise<unknown> {
-    const { value, done } = await this.#answers.next();
-    return done === true ? undefined : value;
+    const message = await this.#call.next();
+    return message === undefined ? undefined : this.#method.responseType.decode(message);
   }
 
   /** Nothing more is going to be written. */
   close(): void {
-    this.#stream.end();
+    this.#call.end();
   }
 
   cancel(): void {
-    this.#stream.cancel();
+    this.#call.cancel();
   }
 }
 
 /** A stream of Content.Write. */
 export class ContentWrite {
-  readonly #stream: ReturnType<Client["makeBidiStreamRequest"]>;
-  readonly #answers: AsyncIterator<WriteContentResponse>;
+  readonly #stream: BidiStream;
   #isCommitted = false;
 
-  constructor(stream: ReturnType<Client["makeBidiStreamRequest"]>) {
+  constructor(stream: BidiStream) {
     this.#stream = stream;
-    this.#answers = stream[Symbol.asyncIterator]() as AsyncIterator<WriteContentResponse>;
   }
 
   /** Rejects with the call's error. */
   async send(message: Partial<WriteContentRequest>): Promise<WriteContentResponse> {
     this.#stream.write({ ...NOTHING_TO_WRITE, ...message });
-    const { value, done } = await this.#answers.next();
-    if (done === true) throw new Error("the daemon has ended the write");
+    const answer = await this.#stream.next();
+    if (answer === undefined) throw new Error("the daemon has ended the write");
     if (message.action === WriteAction.COMMIT) this.#isCommitted = true;
-    return value;
+    return answer as WriteContentResponse;
   }
 
   /** Gives the write up, if it has not been committed. A server takes a client that resets its streams all the time for an attacker, and hangs up. */
@@ -271,23 +241,14 @@ export class ContentWrite {
       this.#stream.cancel();
       return;
     }
-    this.#stream.end();
-    void this.#answers.next().catch(() => {});
+    this.#stream.close();
+    void this.#stream.next().catch(() => {});
   }
 }
 
-function encoder(method: MethodDefinition): (message: unknown) => Buffer {
-  return (message) => Buffer.from(method.requestType.encode(message).finish());
-}
-
-function decoder(method: MethodDefinition): (bytes: Buffer) => unknown {
-  return (bytes) => method.responseType.decode(new Uint8Array(bytes));
-}
-
-async function demandListener(address: string): Promise<void> {
+async function connected(address: string, userAgent: string): Promise<GrpcClient> {
   try {
-    const stream = await nodeNet.connect(address);
-    stream.close();
+    return await GrpcClient.connect(address, userAgent);
   } catch (error) {
     const daemon = address.includes("containerd") ? "containerd" : "holdfastd";
     const hint = isSystemError(error, "EACCES") ? "are you root?" : `is ${daemon} running?`;

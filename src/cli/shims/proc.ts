@@ -93,8 +93,9 @@ let booted: number | undefined;
 
 /** Milliseconds since the host was started. */
 function uptimeMs(): number {
-  booted ??= performance.now() - Number(text("/proc/uptime")?.split(" ")[0] ?? 0) * 1000;
-  return performance.now() - booted;
+  const now = process.uptime() * 1000;
+  booted ??= now - Number(text("/proc/uptime")?.split(" ")[0] ?? 0) * 1000;
+  return now - booted;
 }
 
 /** undefined when there is no such process. */

@@ -14,14 +14,18 @@ export interface Colors {
   readonly cyan: Style;
 }
 
-/** Nobody else can write a mark: it is another one in every process. */
-const SECRET = randomBytes(8).toString("hex");
-const MARK = new RegExp(`\\ufdd0${SECRET}(\\d+)\\ufdd1`);
+/** Nobody else can write a mark: it is another one in every process. There are none until a colour is asked for. */
+let secret: string | undefined;
+
+function theSecret(): string {
+  secret ??= randomBytes(8).toString("hex");
+  return secret;
+}
 
 const PLAIN: Style = (text) => text;
 
 function style(start: number, end: number): Style {
-  const mark = (code: number): string => `\ufdd0${SECRET}${code}\ufdd1`;
+  const mark = (code: number): string => `\ufdd0${theSecret()}${code}\ufdd1`;
   return (text) => `${mark(start)}${text}${mark(end)}`;
 }
 
@@ -40,7 +44,8 @@ export function createColors(wanted: boolean): Colors {
 
 /** Text and codes in turn, beginning with text. */
 function parts(text: string): string[] {
-  return text.includes("\ufdd0") ? text.split(MARK) : [text];
+  if (secret === undefined || !text.includes("\ufdd0")) return [text];
+  return text.split(new RegExp(`\\ufdd0${secret}(\\d+)\\ufdd1`));
 }
 
 /** A line with its colours as a terminal gets it, everything else printable. */
@@ -64,5 +69,5 @@ export function withinColour(text: string, change: (text: string) => string): st
   const plain = change(printable(all.filter((_, index) => index % 2 === 0).join("")));
   const [start, end] = [all[1], all.at(-2)];
   if (all.length < 3 || start === undefined || end === undefined || all[0] !== "") return plain;
-  return `\ufdd0${SECRET}${start}\ufdd1${plain}\ufdd0${SECRET}${end}\ufdd1`;
+  return `\ufdd0${theSecret()}${start}\ufdd1${plain}\ufdd0${theSecret()}${end}\ufdd1`;
 }

@@ -2,10 +2,15 @@
 import { randomBytes } from "node:crypto";
 
 /** A string that no document can be expected to have, so that a number in its place is known again. */
-const MARK: string = `number-${randomBytes(12).toString("hex")}:`;
+let mark: string | undefined;
+
+function theMark(): string {
+  mark ??= `number-${randomBytes(12).toString("hex")}:`;
+  return mark;
+}
+
 /** Strings, to step over them, and numbers. */
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-const MARKED = new RegExp(`"${MARK}([^"]*)"`, "g");
 
 /** A number that JavaScript's own cannot hold or would write in another way, such as 1.10: kept as it was written. */
 export class ExactNumber {
@@ -22,20 +27,22 @@ export function parseExact(text: string): unknown {
   const marked = text.replace(TOKEN, (token) => {
     if (token.startsWith('"') || String(Number(token)) === token) return token;
     isPlain = false;
-    return `"${MARK}${token}"`;
+    return `"${theMark()}${token}"`;
   });
   // What is no JSON is to be complained of as it is.
   if (isPlain) return JSON.parse(text);
   JSON.parse(text);
   return JSON.parse(marked, (_key, value: unknown) =>
-    typeof value === "string" && value.startsWith(MARK) ? exactNumber(value.slice(MARK.length)) : value,
+    typeof value === "string" && value.startsWith(theMark())
+      ? exactNumber(value.slice(theMark().length))
+      : value,
   );
 }
 
 /** The opposite; bigints are numbers, and bytes base64. */
 export function stringifyExact(value: unknown, indent?: number): string {
   const text = JSON.stringify(value, (_key, each: unknown) => marked(each), indent) ?? "null";
-  return text.replace(MARKED, "$1");
+  return mark === undefined ? text : text.replace(new RegExp(`"${mark}([^"]*)"`, "g"), "$1");
 }
 
 function exactNumber(text: string): bigint | ExactNumber {
@@ -43,8 +50,8 @@ function exactNumber(text: string): bigint | ExactNumber {
 }
 
 function marked(value: unknown): unknown {
-  if (typeof value === "bigint") return `${MARK}${value}`;
-  if (value instanceof ExactNumber) return `${MARK}${value.text}`;
+  if (typeof value === "bigint") return `${theMark()}${value}`;
+  if (value instanceof ExactNumber) return `${theMark()}${value.text}`;
   if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
   return value;
 }

@@ -2,8 +2,11 @@
 import { constants } from "node:os";
 import { Problem, USAGE } from "./problem.ts";
 
-const NUMBERS = constants.signals as Readonly<Record<string, number>>;
 const HIGHEST = 64;
+
+function numbers(): Readonly<Record<string, number>> {
+  return constants.signals;
+}
 
 /** The real-time signals that the C library leaves to programs: SIGRTMIN is not the kernel's first. */
 const RT_MIN = 34;
@@ -16,7 +19,7 @@ export function signalNumber(text: string): number {
     if (number >= 1 && number <= HIGHEST) return number;
   }
   const name = text.toUpperCase().replace(/^SIG/, "");
-  const number = NUMBERS[`SIG${name}`] ?? realTime(name);
+  const number = numbers()[`SIG${name}`] ?? realTime(name);
   if (number === undefined) throw new Problem(`no signal is called ${text}`, USAGE);
   return number;
 }
@@ -36,8 +39,8 @@ export function signalName(number: number): string | undefined {
       number <= (RT_MIN + RT_MAX) / 2 ? ["SIGRTMIN", number - RT_MIN] : ["SIGRTMAX", number - RT_MAX];
     return `${base}${offset > 0 ? "+" : ""}${offset === 0 ? "" : offset}`;
   }
-  return Object.keys(NUMBERS).find(
-    (name) => NUMBERS[name] === number && name !== "SIGIOT" && name !== "SIGPOLL",
+  return Object.keys(numbers()).find(
+    (name) => numbers()[name] === number && name !== "SIGIOT" && name !== "SIGPOLL",
   );
 }
 
