@@ -83,13 +83,16 @@ test("status, times and use of a container are known after its task is gone", { 
   assert.equal((await cli.run(["wait", "done"])).status, 1);
 });
 
-test("when a container began is the same however often it is asked for, and after its end", { skip }, async () => {
+test("when a container began is the same however often it is asked for, and after its end", {
+  skip,
+}, async () => {
   daemon.ctr.ids.add("steady");
   await cli.do(["run", "-d", "--name", "steady", "--rootfs", daemon.rootfs, "--", "sleep", "1000"]);
   const begun = async (verb: readonly string[]): Promise<string | null> =>
     ((await cli.json(verb)) as { startedAt: string | null }[])[0]?.startedAt ?? null;
   const found = new Set<string | null>();
-  for (const verb of ["ps", "inspect steady", "ps", "inspect steady"]) found.add(await begun(verb.split(" ")));
+  for (const verb of ["ps", "inspect steady", "ps", "inspect steady"])
+    found.add(await begun(verb.split(" ")));
   await cli.do(["kill", "-s", "KILL", "steady"]);
   await cli.do(["wait", "steady"]);
   found.add((await exitOf("steady"))?.startedAt ?? null);

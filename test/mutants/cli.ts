@@ -189,8 +189,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "AGE does not begin anew with start",
     file: "src/cli/containers/rows.ts",
-    text: "startedAt: startOf(task, end) };",
-    replacement: "startedAt: end?.at };",
+    text: "const startedAt = past === undefined",
+    replacement: "const startedAt = end !== undefined ? end.at : past === undefined",
     tests: ["test/cli/words.test.ts"],
     name: "ls is ps",
   },
