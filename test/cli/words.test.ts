@@ -199,7 +199,7 @@ test("wait --timeout gives up with 124 and says so once, and still tells of thos
   assert.deepEqual(output, {
     status: 124,
     stdout: "8\n",
-    stderr: "holdfast: endless: it still runs after 3 s\n",
+    stderr: "holdfast: endless: it still runs after 3.0 s\n",
   });
   await cli.do(["delete", "-f", "endless", "ended"]);
 });

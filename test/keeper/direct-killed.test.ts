@@ -1,14 +1,6 @@
 // The shim is killed with SIGKILL and comes back by itself: whoever is connected to it, and whoever writes or reads a container's stdio, does not notice.
 import assert from "node:assert/strict";
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, openSync, readFileSync, readlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Status } from "../../src/api/generated/process.ts";
