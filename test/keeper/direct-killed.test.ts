@@ -8,7 +8,8 @@ import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
 import { FifoReader, makeFifo, OutputFifos } from "../harness/fifo.ts";
 import { RuncGate } from "../harness/gate.ts";
-import { catches, isRunning } from "../harness/processes.ts";
+import { keeperOf } from "../harness/keeper.ts";
+import { catches, isRunning, processInfo } from "../harness/processes.ts";
 import type { ShimClient } from "../harness/shim-client.ts";
 
 const place = await Playground.create();
@@ -234,6 +235,32 @@ test("the runtime's start goes on when the shim is killed over it: the container
   await shim.delete(id);
   await place.forget(shim, id);
 });
+
+test("a keeper sleeps while its shim works: whatever is asked, runs and ends", async () => {
+  const id = "quiet";
+  const shim = await place.shim(id, { args: ["sleep", "1000"] });
+  await shim.create(id, place.bundle(id));
+  await shim.start(id);
+  const keeper = keeperOf((await shim.connect(id)).shimPid);
+  assert.ok(keeper !== undefined);
+  await eventually("the keeper to sleep", () => processInfo(keeper)?.state === "S");
+  const before = switchesOf(keeper);
+  for (let turn = 0; turn < 5; turn++) {
+    await shim.exec(id, `e${turn}`, ["sh", "-c", "(true &) ; exit 3"]);
+    await shim.start(id, `e${turn}`);
+    assert.equal((await shim.wait(id, `e${turn}`)).exitStatus, 3);
+    await shim.delete(id, `e${turn}`);
+  }
+  assert.equal(switchesOf(keeper), before);
+  await place.endContainer(shim, id);
+  await place.forget(shim, id);
+});
+
+/** How often the process has begun or ended to run. */
+function switchesOf(pid: number): string {
+  const lines = readFileSync(`/proc/${pid}/status`, "utf8").split("\n");
+  return lines.filter((line) => line.includes("ctxt_switches")).join(" ");
+}
 
 test("nothing is left behind", async () => {
   assert.equal(await place.leftovers(), "");
