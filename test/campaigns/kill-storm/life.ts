@@ -108,8 +108,9 @@ export class Life {
 
   /** A create that a death of the daemon has cut is undone by the next one, also when it was there for a moment. */
   async #begin(): Promise<void> {
-    const { deaths } = this.#storm;
+    const { deaths, daemon } = this.#storm;
     for (let attempt = 1; ; attempt++) {
+      const before = this.#storm.deaths;
       try {
         await this.#create();
         await this.#start();
@@ -118,8 +119,10 @@ export class Life {
         const wasCut = error instanceof Gone && !this.#mayBeLost && deaths !== this.#storm.deaths;
         if (!wasCut) throw error;
         this.#storm.run.did("creates that were undone");
+        // However often another death cuts it, only what is undone without one counts.
+        if (daemon.kind === "holdfastd" && before !== this.#storm.deaths) attempt = 0;
         // containerd keeps the half of a bundle that its death has left, and refuses the id until it is started once more.
-        if (attempt === TRIES && this.#storm.daemon.kind === "containerd") throw new Stuck();
+        if (attempt === TRIES && daemon.kind === "containerd") throw new Stuck();
         if (attempt === TRIES) throw error;
         await sleep(100 * attempt);
       }
