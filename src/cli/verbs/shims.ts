@@ -2,7 +2,7 @@
 // one delays nobody.
 import type { Command } from "commander";
 import { type ContainerState, type Probe, probe } from "../shims/probe.ts";
-import { memoryOf } from "../shims/proc.ts";
+import { type MemoryUse, memoryOf } from "../shims/proc.ts";
 import { findShims, type ShimProcess } from "../shims/processes.ts";
 import { bytes, duration } from "../text/units.ts";
 import { commonFlags, examples, type Settings, settingsOf } from "./options.ts";
@@ -28,18 +28,27 @@ export function addShims(program: Command): void {
       return;
     }
     const probed = await Promise.all(
-      wanted.map(async (shim) => ({ shim, probe: await probe(shim, settings.timeoutMs) })),
+      wanted.map(async (shim): Promise<Probed> => {
+        const answer = await probe(shim, settings.timeoutMs);
+        // The kernel takes its time to add that up, and most of the others have not answered yet.
+        return { shim, probe: answer, memory: memoryOf(shim.pid) };
+      }),
     );
     if (settings.screen.json)
-      settings.screen.document(probed.map(({ shim, probe }) => describe(shim, probe)));
+      settings.screen.document(probed.map(describe));
     else show(settings, probed);
   });
 }
 
+interface Probed {
+  readonly shim: ShimProcess;
+  readonly probe: Probe;
+  readonly memory: MemoryUse | undefined;
+}
+
 /** One shim as JSON. */
-function describe(shim: ShimProcess, probe: Probe): Record<string, unknown> {
+function describe({ shim, probe, memory }: Probed): Record<string, unknown> {
   const { stat, sockets, socket, ...rest } = shim;
-  const memory = memoryOf(shim.pid);
   return {
     ...rest,
     parent: stat.parent,
@@ -57,27 +66,22 @@ function describe(shim: ShimProcess, probe: Probe): Record<string, unknown> {
   };
 }
 
-function show({ screen }: Settings, probed: readonly { shim: ShimProcess; probe: Probe }[]): void {
+function show({ screen }: Settings, probed: readonly Probed[]): void {
   const { colors } = screen;
   const head = ["ID", "NAMESPACE", "PID", "SHIM", "AGE", "RSS", "PRIVATE", "CONTAINERS", "ANSWERS"];
-  const rows = probed.map(({ shim, probe }) => [
+  const rows = probed.map(({ shim, probe, memory }) => [
     shim.id,
     shim.namespace,
     String(shim.pid),
     shim.kind,
     duration(shim.stat.ageMs),
-    ...memoryCells(shim.pid),
+    bytes(memory?.rssBytes),
+    bytes(memory?.privateBytes),
     containersText(shim, probe.containers),
     probe.answers ? colors.green(duration(probe.ms)) : colors.red(`no: ${probe.error}`),
   ]);
   screen.table(head, rows);
   if (rows.length === 0) screen.note("no shim runs on this host (or you may not see it: root sees all)");
-}
-
-/** Not known before it is shown: the kernel takes its time to add it up. */
-function memoryCells(pid: number): string[] {
-  const memory = memoryOf(pid);
-  return [bytes(memory?.rssBytes), bytes(memory?.privateBytes)];
 }
 
 /** "running" for the one container that the shim is named after; "3: 2 running, 1 stopped" for a pod. */
