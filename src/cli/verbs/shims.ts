@@ -34,8 +34,7 @@ export function addShims(program: Command): void {
         return { shim, probe: answer, memory: memoryOf(shim.pid) };
       }),
     );
-    if (settings.screen.json)
-      settings.screen.document(probed.map(describe));
+    if (settings.screen.json) settings.screen.document(probed.map(describe));
     else show(settings, probed);
   });
 }
