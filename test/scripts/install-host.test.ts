@@ -71,7 +71,15 @@ test("installed once or twice it is the same, it runs, and nothing is left of it
 
 test("a flag that is none is answered with those that are, and nothing is done", async () => {
   const prefix = join(directory, "untouched");
-  const argv = [process.execPath, "--import", "tsx", "scripts/install-host.ts", "--prefix", prefix, "--forse"];
+  const argv = [
+    process.execPath,
+    "--import",
+    "tsx",
+    "scripts/install-host.ts",
+    "--prefix",
+    prefix,
+    "--forse",
+  ];
   const { status, stderr } = await run(argv, { cwd: repository });
   assert.equal(status, 2);
   assert.match(stderr, /^Unknown option '--forse'.*\nnpm run install-host .*--uninstall\]\n$/);
