@@ -185,9 +185,24 @@ const fragmentPath = (): string => systemctl("show", "--property=FragmentPath", 
 const isSearched = (unit: string): boolean =>
   ["/usr/local/lib/systemd/system", "/usr/lib/systemd/system"].includes(dirname(unit));
 
-const { values } = parseArgs({
-  options: { prefix: { type: "string" }, uninstall: { type: "boolean" }, "no-build": { type: "boolean" } },
-});
+const USAGE = "npm run install-host [-- --prefix DIR] [-- --no-build | --uninstall]";
+
+function readFlags(): { prefix?: string; uninstall?: boolean; "no-build"?: boolean } {
+  try {
+    return parseArgs({
+      options: {
+        prefix: { type: "string" },
+        uninstall: { type: "boolean" },
+        "no-build": { type: "boolean" },
+      },
+    }).values;
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+const values = readFlags();
 const installation = new Installation(resolve(values.prefix ?? "/usr/local"));
 if (values.uninstall === true) installation.uninstall();
 else {

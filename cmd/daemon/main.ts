@@ -52,8 +52,9 @@ async function main(): Promise<number | undefined> {
   onSignal((signal, role) => {
     if (role === "stop") void stop(signal);
     else if (role === "dump") void starting.then((daemon) => log.info(daemon.dump(), "state"));
-    // Settings are read at the start only; and whoever reads our log may go away, our work goes on.
-    else log.info({ signal }, "signal has no meaning here");
+    // Settings are read at the start only; and whoever reads our log may go away, our work goes on. SIGPIPE comes with every client that has gone
+    // before it had its answer.
+    else if (signal !== "SIGPIPE") log.info({ signal }, "signal has no meaning here");
   });
   await starting;
   void notify("READY=1");

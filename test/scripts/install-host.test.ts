@@ -69,6 +69,23 @@ test("installed once or twice it is the same, it runs, and nothing is left of it
   await installHost("--prefix", prefix, "--uninstall");
 });
 
+test("a flag that is none is answered with those that are, and nothing is done", async () => {
+  const prefix = join(directory, "untouched");
+  const argv = [
+    process.execPath,
+    "--import",
+    "tsx",
+    "scripts/install-host.ts",
+    "--prefix",
+    prefix,
+    "--forse",
+  ];
+  const { status, stderr } = await run(argv, { cwd: repository });
+  assert.equal(status, 2);
+  assert.match(stderr, /^Unknown option '--forse'.*\nnpm run install-host .*--uninstall\]\n$/);
+  assert.ok(!existsSync(prefix));
+});
+
 test("what somebody else has there stays", async () => {
   const prefix = join(directory, "shared");
   await check(["mkdir", "-p", join(prefix, "bin"), join(prefix, "lib/holdfast/sanitize")]);
