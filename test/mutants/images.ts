@@ -192,7 +192,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (!seen_has(path)) remove_tree(path);",
     replacement: "if (1) remove_tree(path);",
     tests: ["test/images/whiteouts.test.ts"],
-    name: "a whiteout hides a file that its own layer adds before it",
+    name: "a whiteout hides ",
   },
   {
     what: "what its own layer has put there by a link has another name",
@@ -200,7 +200,7 @@ export const mutants: readonly Mutant[] = [
     text: "if (make_parents(path, 0) && placing->is_layer && settle(path)) make_parents(path, 0);",
     replacement: "make_parents(path, 0);",
     tests: ["test/images/whiteouts.test.ts"],
-    name: "a whiteout hides all of a directory by a link",
+    name: "a whiteout hides ",
   },
   {
     what: "an owner that the kernel does not know is cut off",
