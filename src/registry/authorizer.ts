@@ -53,7 +53,9 @@ export class Authorizer {
     const grant = this.#grant(host, scopes, headers);
     this.#grants.set(key, grant);
     // Who waits for it hears of it; nobody else need.
-    grant.catch(() => this.#grants.delete(key));
+    grant.catch(() => {
+      if (this.#grants.get(key) === grant) this.#grants.delete(key);
+    });
     await grant;
   }
 

@@ -91,11 +91,14 @@ function registryWords(body: string): string {
   }
 }
 
+/** As HTTP writes dates; Date.parse() makes one of almost anything. */
+const HTTP_DATE = /^[A-Z][a-z]+,? /;
+
 /** Milliseconds from a Retry-After, of seconds or a date. */
 function retryAfter(header: string | string[] | undefined): number | undefined {
   if (typeof header !== "string") return undefined;
   if (/^\d+$/.test(header)) return Number(header) * 1000;
-  const at = Date.parse(header);
+  const at = HTTP_DATE.test(header) ? Date.parse(header) : Number.NaN;
   return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
 }
 

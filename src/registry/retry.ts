@@ -32,10 +32,11 @@ export async function persistently<T>(
 }
 
 /** How long to wait before the next attempt, in ms; 0 if there is to be none. */
-function patience(error: RegistryError, attempt: number, hasAnswered: boolean): number {
+export function patience(error: RegistryError, attempt: number, hasAnswered: boolean): number {
   if (error.remedy !== "again" || attempt >= ATTEMPTS) return 0;
   if (!hasAnswered && isAbsent(error)) return 0;
-  const wanted = error.retryAfterMs;
-  if (wanted !== undefined) return wanted > MAX_WAIT_MS ? 0 : Math.max(1, wanted);
-  return FIRST_WAIT_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2);
+  const usual = FIRST_WAIT_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2);
+  const wanted = error.retryAfterMs ?? 0;
+  // One that says "at once", or a time that has passed, is not asked without a break.
+  return wanted > MAX_WAIT_MS ? 0 : Math.max(usual, wanted);
 }

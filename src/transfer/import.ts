@@ -1,5 +1,4 @@
 // Images from an archive, an OCI layout or what docker save writes, into the daemon: read once from front to back, as it comes over a stream.
-import { posix } from "node:path";
 import { Readable } from "node:stream";
 import { createGzip } from "node:zlib";
 import { extract } from "tar-stream";
@@ -15,7 +14,17 @@ import {
   parseManifest,
 } from "../registry/descriptor.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
-import { MAX_JSON, NAME_ANNOTATION, type NameRule, namesFor, REF_ANNOTATION, wholeName } from "./archive.ts";
+import {
+  type ArchiveLink,
+  addLinked,
+  archivePath,
+  MAX_JSON,
+  NAME_ANNOTATION,
+  type NameRule,
+  namesFor,
+  REF_ANNOTATION,
+  wholeName,
+} from "./archive.ts";
 import { bestMatch, isSame } from "./platforms.ts";
 import { Progresses, type Report } from "./progress.ts";
 import { indexLabels, manifestLabels, nameImage } from "./pull.ts";
@@ -89,7 +98,7 @@ async function readArchive(
 ): Promise<ArchiveFiles> {
   const texts = new Map<string, Buffer>();
   const blobs = new Map<string, { digest: string; size: number }>();
-  const links = new Map<string, string>();
+  const links = new Map<string, ArchiveLink>();
   const unpacked = extract();
   const input = Readable.from(archive, { objectMode: false });
   input.once("error", (error) => unpacked.destroy(error));
@@ -97,8 +106,8 @@ async function readArchive(
     for await (const entry of input.pipe(unpacked)) {
       const { type, name, linkname } = entry.header;
       const bytes = entry as AsyncIterable<unknown> as AsyncIterable<Uint8Array>;
-      const path = posix.normalize(`/${name}`).slice(1);
-      if (type === "symlink" || type === "link") links.set(path, linkname ?? "");
+      const path = archivePath(name);
+      if (type === "symlink" || type === "link") links.set(path, { type, target: linkname ?? "" });
       if (type === "file" && TEXTS.includes(path)) texts.set(path, await readText(path, bytes));
       else if (type === "file") {
         const hex = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(path)?.[1];
@@ -112,10 +121,7 @@ async function readArchive(
   } finally {
     input.destroy();
   }
-  for (const [path, target] of links) {
-    const found = blobs.get(posix.join(posix.dirname(path), target)) ?? blobs.get(target);
-    if (found !== undefined) blobs.set(path, found);
-  }
+  addLinked(blobs, links);
   return { texts, blobs };
 }
 
@@ -147,7 +153,7 @@ async function dockerManifests(
   const listed = parseJson("manifest.json", text);
   if (!Array.isArray(listed)) throw invalid("manifest.json: no list");
   const file = (path: unknown): { digest: string; size: number } => {
-    const found = blobs.get(posix.normalize(`/${String(path)}`).slice(1));
+    const found = blobs.get(archivePath(String(path)));
     if (found === undefined) throw invalid(`manifest.json names ${String(path)}, which is not there`);
     return found;
   };

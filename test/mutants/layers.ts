@@ -181,8 +181,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a registry's wish for patience is not heard",
     file: "src/registry/retry.ts",
-    text: "if (wanted !== undefined) return",
-    replacement: "if (wanted === -1) return",
+    text: "const wanted = error.retryAfterMs ?? 0;",
+    replacement: "const wanted = 0 * (error.retryAfterMs ?? 0);",
     tests: FAULTS,
     name: "a registry that is busy is asked again, when it says",
   },

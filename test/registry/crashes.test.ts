@@ -141,6 +141,32 @@ test("a lease of the client's that ends during a pull ends it too, and nothing s
   }
 });
 
+test("prune takes nothing from a pull that is under way", async () => {
+  let go: (() => void) | undefined;
+  registry.fault = ({ method, path }, response, body) => {
+    if (method !== "GET" || !path.includes(large?.digest ?? "none")) return false;
+    go = () => response.end(body);
+    return true;
+  };
+  const pulling = cli.spawn(["pull", name()]);
+  try {
+    await eventually("the first layer's snapshot, and the request for the second", async () => {
+      return go !== undefined && /Committed/.test(await daemon.ctr.do(["snapshots", "ls"]));
+    });
+    await cli.do(["prune", "-af"]);
+    assert.match(await daemon.ctr.do(["snapshots", "ls"]), /Committed/);
+    assert.ok((await daemon.ctr.do(["content", "ls", "-q"])).includes(image.manifest.digest));
+    go?.();
+    assert.equal((await pulling.exited).status, 0);
+  } finally {
+    registry.reset();
+    pulling.kill("SIGKILL");
+  }
+  assert.equal((await cli.run(["run", "--rm", "--pull", "never", name()])).stdout, "pulled\n");
+  await cli.do(["prune", "-af"]);
+  await isClean();
+});
+
 test("a disk that is full ends a pull with a word, and what came in makes room again", async () => {
   const root = join(daemon.directory, "small");
   mkdirSync(root);

@@ -1,7 +1,8 @@
 // Registries that want to know who asks: passwords in Docker's files, of its helpers and on the command line, tokens, and TLS with an authority of one's own.
 import assert from "node:assert/strict";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server } from "node:http";
+import { createServer, request as forward, type IncomingMessage, type Server } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Cli } from "../cli/cli.ts";
@@ -179,6 +180,8 @@ async function withTokens(
     asked: { url: URL; body: string; request: IncomingMessage }[],
     bearers: Set<string>,
   ) => Promise<void>,
+  /** Whether a token is no longer good for a request. */
+  isOver: (authorization: string, path: string) => boolean = () => false,
 ): Promise<void> {
   const asked: { url: URL; body: string; request: IncomingMessage }[] = [];
   const tokens = await tokenServer(asked);
@@ -186,9 +189,9 @@ async function withTokens(
   const faulty = await FaultyRegistry.start();
   faulty.add("1", offered);
   const bearers = new Set<string>();
-  faulty.fault = ({ headers }, response) => {
+  faulty.fault = ({ headers, path }, response) => {
     const { authorization } = headers;
-    if (authorization?.startsWith("Bearer token-")) {
+    if (authorization?.startsWith("Bearer token-") && !isOver(authorization, path)) {
       bearers.add(authorization);
       return false;
     }
@@ -242,4 +245,96 @@ test("an identity token is exchanged, not sent to the registry", async () => {
     assert.equal(form.get("scope"), "repository:team/app:pull");
     assert.deepEqual([...bearers], ["Bearer token-1"]);
   });
+});
+
+test("a token that ends in the middle of a pull is fetched anew, and what is left is asked for with the new one", async () => {
+  configure({});
+  const offered = makeImage();
+  const layer = offered.layers[1]?.digest ?? "none";
+  const refused: string[] = [];
+  const isOver = (authorization: string, path: string): boolean => {
+    const ends = authorization === "Bearer token-1" && path.includes(layer);
+    if (ends) refused.push(path);
+    return ends;
+  };
+  await withTokens(
+    offered,
+    async (host, asked, bearers) => {
+      const run = await cli.run(["run", "--rm", `${host}/team/app:1`], { env: env() });
+      assert.equal(run.stdout, "pulled\n", run.stderr);
+      assert.equal(refused.length, 1);
+      assert.equal(asked.length, 2);
+      assert.deepEqual([...bearers], ["Bearer token-1", "Bearer token-2"]);
+    },
+    isOver,
+  );
+});
+
+test("a token that is never good is not fetched again and again", async () => {
+  configure({});
+  await withTokens(
+    makeImage(),
+    async (host, asked) => {
+      const output = await cli.run(["pull", `${host}/team/app:1`], { env: env() });
+      assert.equal(output.status, 1);
+      assert.match(output.stderr, /the registry wants a login \(401\)/);
+      assert.ok(asked.length <= 2, `${asked.length} tokens`);
+    },
+    () => true,
+  );
+});
+
+test("a registry that wants to know its clients by a certificate gets the one that the files say", async () => {
+  configure({});
+  const offered = await FaultyRegistry.start();
+  offered.add("1", image);
+  const { ca, cert, key } = certificates;
+  const read = (file: string): Buffer => readFileSync(file);
+  const server = createSecureServer(
+    { ca: read(ca), cert: read(cert), key: read(key), requestCert: true, rejectUnauthorized: true },
+    (request, response) => {
+      const { method = "", url = "", headers } = request;
+      forward(`http://${offered.host}${url}`, { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 500, answer.headers);
+        answer.pipe(response);
+      }).end();
+    },
+  );
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const host = `127.0.0.1:${port}`;
+  const place = join(hostsDir, host);
+  mkdirSync(place);
+  const both = join(place, "both.pem");
+  writeFileSync(both, Buffer.concat([read(cert), read(key)]));
+  const pullBy = async (client: string): Promise<Output> => {
+    writeFileSync(
+      join(place, "hosts.toml"),
+      `server = "https://${host}"\nca = "${ca}"\nskip_verify = false\n${client}`,
+    );
+    return cli.run(["pull", "-q", "--hosts-dir", hostsDir, `${host}/team/app:1`], { env: env() });
+  };
+  try {
+    assert.match((await pullBy("")).stderr, /certificate|handshake|alert|ECONNRESET|socket/i);
+    for (const client of [
+      `client = [["${cert}", "${key}"]]\n`,
+      `client = "both.pem"\n`,
+      `client = ["${both}"]\n`,
+    ]) {
+      const output = await pullBy(client);
+      assert.equal(output.status, 0, `${client}: ${output.stderr}`);
+      await cli.do(["rmi", `${host}/team/app:1`]);
+    }
+    // Docker's way.
+    copyFileSync(cert, join(place, "client.cert"));
+    copyFileSync(key, join(place, "client.key"));
+    copyFileSync(ca, join(place, "authority.crt"));
+    writeFileSync(join(place, "hosts.toml"), "");
+    await cli.do(["pull", "-q", "--hosts-dir", hostsDir, `${host}/team/app:1`], { env: env() });
+    assert.match((await pullBy('client = [["absent.cert", "absent.key"]]\n')).stderr, /absent\.cert/);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+    await offered.close();
+  }
 });

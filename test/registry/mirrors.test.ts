@@ -56,6 +56,45 @@ test("a mirror is asked first, and told of which registry; the server is left al
   );
 });
 
+test("hosts are asked in the order of the file, each by what it may do, and the server last", () => {
+  const host = (name: string, more: string): string => `[host."${name}"]\n${more}\n`;
+  hostsToml(
+    `server = "https://server.test"\ncapabilities = ["push"]\n${[
+      host("https://second.test:5000/v2/", 'capabilities = ["pull", "Resolve"]\nskip_verify = true'),
+      host("first.test/cache", 'ca = ["a.crt", "/b.crt"]\ndial_timeout = "1m2s"'),
+      host("http://upstream.test/x", 'override_path = true\nclient = [["c.cert", "c.key"], "d.pem"]'),
+    ].join("")}`,
+  );
+  const found = registryHosts("upstream.test", {
+    directories: [hostsDir],
+    defaultScheme: "",
+    notice: assert.fail,
+  });
+  const below = (name: string): string => join(hostsDir, "upstream.test", name);
+  assert.deepEqual(
+    found.map(({ scheme, host: name, path }) => `${scheme}://${name}${path}`),
+    [
+      "https://second.test:5000/v2",
+      "https://first.test/cache/v2",
+      "http://upstream.test/x",
+      "https://server.test/v2",
+    ],
+  );
+  const [second, first, itself, server_] = found;
+  assert.deepEqual(second?.capabilities, ["pull", "resolve"]);
+  assert.equal(second?.tls.skipVerify, true);
+  assert.deepEqual(first?.capabilities, ["pull", "resolve", "push"]);
+  assert.deepEqual(first?.tls.ca, [below("a.crt"), "/b.crt"]);
+  assert.equal(first?.dialTimeoutMs, 62_000);
+  assert.equal(first?.namespace, "upstream.test");
+  assert.equal(itself?.namespace, undefined);
+  assert.deepEqual(itself?.tls.client, [
+    { cert: below("c.cert"), key: below("c.key") },
+    { cert: below("d.pem"), key: below("d.pem") },
+  ]);
+  assert.deepEqual(server_?.capabilities, ["push"]);
+});
+
 test("what a mirror has not, and a mirror that is not there, send us on to the server", async () => {
   hostsToml(both());
   mirror.fault = (_request, response) => {

@@ -133,6 +133,54 @@ test("what docker save writes is imported", async () => {
   await remove("docker.io/library/saved:1");
 });
 
+test("names in an archive may be written in any way, and layers may be links, to links too", async () => {
+  const image = makeImage();
+  const [first, second] = image.layers;
+  const long = `${"d".repeat(120)}/layer ü.tar`;
+  const archive = tar([
+    { name: "./x/../config.json", data: image.config.bytes },
+    { name: "short", data: first?.bytes ?? "", pax: { path: `./${long}` } },
+    { name: "/two/layer.tar", data: second?.bytes ?? "" },
+    { name: "./hard", type: "1", link: "./two/layer.tar" },
+    { name: "soft/layer.tar", type: "2", link: "../hard" },
+    { name: "round", type: "2", link: "about" },
+    { name: "about", type: "2", link: "round" },
+    {
+      name: "./manifest.json",
+      data: JSON.stringify([
+        { Config: "./config.json", RepoTags: ["odd:1"], Layers: [long, "soft//layer.tar"] },
+      ]),
+    },
+  ]);
+  await transfers.import(archive, naming());
+  assert.equal((await cli.run(["run", "--rm", "--pull", "never", "odd:1"])).stdout, "pulled\n");
+  await remove("docker.io/library/odd:1");
+  const path = join(daemon.directory, "odd.tar");
+  writeFileSync(path, archive);
+  assert.equal(await cli.do(["load", "-i", path]), "docker.io/library/odd:1\n");
+  assert.equal((await cli.run(["run", "--rm", "--pull", "never", "odd:1"])).stdout, "pulled\n");
+  await remove("docker.io/library/odd:1");
+});
+
+test("names of images that are none are refused, and leave nothing", async () => {
+  const image = makeImage();
+  const [layer] = image.layers;
+  for (const tag of ["UPPER:1", "a b:1", "x:y:z", "../up:1", "__proto__", "odd\u0000:1", "", "x@sha256:12"]) {
+    const path = join(daemon.directory, "named.tar");
+    const listed = [{ Config: "c", RepoTags: [tag], Layers: ["l"] }];
+    const archive = tar([
+      { name: "c", data: image.config.bytes },
+      { name: "l", data: layer?.bytes ?? "" },
+      { name: "manifest.json", data: JSON.stringify(listed) },
+    ]);
+    writeFileSync(path, archive);
+    const output = await cli.run(["load", "-i", path]);
+    assert.equal(output.status !== 0, true, tag);
+    assert.match(output.stderr, /no name of an image/, tag);
+  }
+  assert.deepEqual(await names(), []);
+});
+
 test("an image is exported whole by the time the call is answered; the same again gives the same bytes, which import takes", async () => {
   const images = [
     makeImage({ layers: [1_000_000] }),

@@ -2,12 +2,13 @@
 // by a pipe; whatever is larger than JSON goes straight to the daemon.
 import { mkdtempSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, posix } from "node:path";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import { extract, type Header } from "tar-stream";
 import type { Packing } from "../../api/packing.ts";
 import { expanded } from "../../images/expand.ts";
 import { layerProgramPath } from "../../images/layer-process.ts";
+import { type ArchiveLink, addLinked, archivePath } from "../../transfer/archive.ts";
 import { Problem } from "../text/problem.ts";
 import {
   childLabels,
@@ -55,21 +56,18 @@ export async function loadArchive(
 
 async function readFiles(store: ImageStore, input: Readable): Promise<Map<string, Loaded>> {
   const files = new Map<string, Loaded>();
-  const links = new Map<string, string>();
+  const links = new Map<string, ArchiveLink>();
   const unpacked = extract();
   const plain = Readable.from(withExpander(input), { objectMode: false });
   plain.once("error", (error) => unpacked.destroy(error));
   for await (const entry of plain.pipe(unpacked)) {
     const { type, name, linkname } = entry.header;
-    const path = posix.normalize(name).replace(/^\.?\//, "");
+    const path = archivePath(name);
     if (type === "file") files.set(path, await readFile(store, path, entry));
-    else if (type === "symlink" || type === "link") links.set(path, linkname ?? "");
+    else if (type === "symlink" || type === "link") links.set(path, { type, target: linkname ?? "" });
     entry.resume();
   }
-  for (const [path, target] of links) {
-    const found = files.get(posix.join(posix.dirname(path), target)) ?? files.get(target);
-    if (found !== undefined) files.set(path, found);
-  }
+  addLinked(files, links);
   return files;
 }
 
@@ -121,7 +119,7 @@ async function dockerImages(store: ImageStore, files: ReadonlyMap<string, Loaded
   const names: string[] = [];
   for (const each of found as { Config?: unknown; RepoTags?: unknown; Layers?: unknown }[]) {
     const file = (path: unknown): Loaded => {
-      const loaded = files.get(String(path));
+      const loaded = files.get(archivePath(String(path)));
       if (loaded === undefined)
         throw new Problem(`manifest.json in the archive names ${path}, which is not there`);
       return loaded;
