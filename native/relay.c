@@ -92,11 +92,12 @@ static short ready_now(int fd, short events)
   return n < 0 ? 0 : entry.revents;
 }
 
-// splice says "would block" without saying which side.
+// splice says "would block" without saying which side. Bytes that have come since it has looked are no sign of the other one's being full.
 static enum step blocked_side(const struct relay *relay)
 {
+  failpoint("relay:blocked");
   short input = ready_now(relay->from, POLLIN);
-  if (input & POLLIN) return WAIT_OUTPUT;
+  if (input & POLLIN) return (ready_now(relay->to, POLLOUT) & POLLOUT) ? MOVED : WAIT_OUTPUT;
   // Hung up and nothing left. An empty read tells the end even when `to` is full, where splice says "would block".
   if (input & (POLLHUP | POLLERR)) return REFUSED;
   return WAIT_INPUT;

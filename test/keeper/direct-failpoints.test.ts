@@ -37,7 +37,7 @@ const RUNTIME = ["create", "start", "exec", "exec#2", "delete"].flatMap((command
 const CONNECTION = ["request:recorded", "request:taken", "answer:sent"].flatMap((name) =>
   [1, 4, 9].map((turn) => `${name}#${turn}`),
 );
-const RELAYS = ["relay:moved", "relay:moved#3"];
+const RELAYS = ["relay:moved", "relay:moved#3", "relay:blocked"];
 /** The second shim dies where it takes over from the first. */
 const TWICE = [
   ...["Create:response", "Start:request", "runc exec:running", "publish/tasks/exit"].flatMap((first) => [

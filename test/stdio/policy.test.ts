@@ -8,6 +8,7 @@ import type { ContainerDump } from "../../src/api/dump.ts";
 import { readUsage } from "../../src/shims/usage.ts";
 import { Playground } from "../harness/direct-shim.ts";
 import { eventually } from "../harness/eventually.ts";
+import { processInfo } from "../harness/processes.ts";
 import { isGoShim } from "../harness/runtime.ts";
 import type { CreateOptions } from "../harness/shim-client.ts";
 import { fifoIn, Running, reading, SLEEPS } from "./running.ts";
@@ -73,6 +74,31 @@ test("drop: a container ends whose output nobody reads, and what is lost is coun
   const usage = stats && readUsage(stats);
   assert.deepEqual([usage?.outputDroppedBytes, usage?.outputWaitingBytes], [BigInt(dropped), 0n]);
   await running.end();
+});
+
+test("drop: what is written while the shim finds nothing more to take is not dropped", { skip }, async () => {
+  const id = "meets";
+  const stdout = fifoIn(place, "out");
+  const script =
+    "echo one; until [ -e /tmp/stands ]; do sleep 0.02; done; echo two; touch /tmp/two; exec sleep 1000";
+  const shim = await place.shim(
+    id,
+    { args: ["sh", "-c", script], annotations: policy("drop") },
+    { env: { HOLDFAST_FAILPOINT: "relay:blocked=stop" } },
+  );
+  await shim.create(id, place.bundle(id), { stdout });
+  const { shimPid } = await shim.connect(id);
+  const starting = shim.start(id);
+  await eventually("the shim to stand still", () => processInfo(shimPid)?.state === "T");
+  writeFileSync(join(place.rootfs, "tmp/stands"), "");
+  await eventually("the second line", () => existsSync(join(place.rootfs, "tmp/two")));
+  process.kill(shimPid, "SIGCONT");
+  await starting;
+  const output = reading(stdout);
+  await output.until("both lines", (text) => text === "one\ntwo\n");
+  output.close();
+  await place.endContainer(shim, id);
+  await place.forget(shim, id);
 });
 
 test("drop: a reader that comes back has what is written from then on", { skip }, async () => {
