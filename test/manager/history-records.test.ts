@@ -222,7 +222,7 @@ test("a container that was removed by the daemon is remembered, and the next of 
     assert.equal(histories.ended(NS, ID), undefined);
   }
   histories.open(NS, ID);
-  assert.deepEqual(histories.find(NS, ID), { exit: undefined, steps: [] });
+  assert.deepEqual(histories.find(NS, ID), { startedAt: undefined, exit: undefined, steps: [] });
   assert.equal(histories.isEndPublished(NS, ID), false);
 });
 

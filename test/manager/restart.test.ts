@@ -230,7 +230,11 @@ test("what is remembered of containers outlives the daemon, and is set aside if 
   assert.match(daemon.log, /went down.*history\.mdb\.unclean/);
   const again = await daemon.client();
   assert.equal((await again.containers.get({ id: "past" })).container?.id, "past");
-  assert.deepEqual(await again.history.get({ containerId: "past" }), { exit: undefined, steps: [] });
+  assert.deepEqual(await again.history.get({ containerId: "past" }), {
+    startedAt: undefined,
+    exit: undefined,
+    steps: [],
+  });
   await again.containers.delete({ id: "past" });
   again.close();
   await daemon.stop();
