@@ -4,8 +4,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { root } from "./cache.ts";
-import { runNodeTests } from "./results/node-test.ts";
-import { filesToRepeat, type TestResult, withRepeated } from "./results/results.ts";
+import { runNodeTestsTwice } from "./results/node-test.ts";
+import type { TestResult } from "./results/results.ts";
 
 interface Step {
   readonly what: string;
@@ -116,12 +116,7 @@ function runCommand([program = "", ...args]: readonly string[]): Outcome {
 }
 
 function runFiles(files: readonly string[], env: Step["env"] = {}): Outcome {
-  let results = runNodeTests(files, { env });
-  const again = filesToRepeat(results, files);
-  if (again.length > 0) {
-    console.log(`\n==> once more, by itself: ${again.join(" ")}`);
-    results = withRepeated(results, again, runNodeTests(again, { env, atOnce: 1 }));
-  }
+  const results = runNodeTestsTwice(files, { env });
   const reds = results.filter((result) => result.outcome === "failed" || result.again === true);
   return { passed: reds.every(({ outcome }) => outcome === "passed"), reds };
 }

@@ -4,8 +4,8 @@
 import { parseArgs } from "node:util";
 import { untilSignal } from "../../test/harness/rootfs.ts";
 import { cache } from "../cache.ts";
-import { runNodeTests } from "../results/node-test.ts";
-import { filesToRepeat, type TestResult, withRepeated } from "../results/results.ts";
+import { runNodeTestsTwice } from "../results/node-test.ts";
+import type { TestResult } from "../results/results.ts";
 import { type Cell, readResults, toCell, writeResults } from "./results.ts";
 import { debianRoot, inRoot, versionsIn } from "./roots.ts";
 import { GROUPS, type Group, packagesOf, ROWS, type Row, SHORT, SHOWN, TITLES } from "./rows.ts";
@@ -31,16 +31,10 @@ function chosen<T extends { readonly name: string }>(
   process.exit(2);
 }
 
-/** Runs the files in the row's system; their output is ours. */
-function runTests(
-  row: Row,
-  files: readonly string[],
-  env: Readonly<Record<string, string>>,
-  atOnce = 2,
-): TestResult[] {
+/** Runs the files in the row's system; their output is ours. What is red in the table has been red twice. */
+function runTests(row: Row, files: readonly string[], env: Readonly<Record<string, string>>): TestResult[] {
   const system = debianRoot(row.suite, values.short === true ? SHORT.packages : packagesOf(row));
-  return runNodeTests(files, {
-    atOnce,
+  return runNodeTestsTwice(files, {
     // In a directory that the root has too.
     scratch: cache,
     wrap: (argv) => {
@@ -49,15 +43,6 @@ function runTests(
       return ["setpriv", "--pdeathsig", "KILL", program, ...args];
     },
   });
-}
-
-/** The same, and once more, by itself, each file in which something failed. What is red in the table has been red twice. */
-function runTwice(row: Row, files: readonly string[], env: Readonly<Record<string, string>>): TestResult[] {
-  const first = runTests(row, files, env);
-  const again = filesToRepeat(first, files);
-  if (again.length === 0) return first;
-  console.log(`\n==> once more, by itself: ${again.join(" ")}`);
-  return withRepeated(first, again, runTests(row, again, env, 1));
 }
 
 /** Settings of the tests, as the host has them. */
@@ -95,12 +80,12 @@ function note(row: Row, what: string, results: readonly TestResult[]): void {
 for (const row of rows) {
   if (files.length > 0) {
     console.log(`\n==> ${row.title}`);
-    note(row, files.join(" "), runTwice(row, files, {}));
+    note(row, files.join(" "), runTests(row, files, {}));
     continue;
   }
   for (const group of groups) {
     console.log(`\n==> ${row.title}: ${group.title}`);
-    const results = runTwice(row, group.files, group.env ?? {});
+    const results = runTests(row, group.files, group.env ?? {});
     note(row, group.title, results);
     record(row, group, toCell(results));
   }

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "../cache.ts";
-import { parseResults, type TestResult } from "./results.ts";
+import { filesToRepeat, parseResults, type TestResult, withRepeated } from "./results.ts";
 
 interface Options {
   /** Files at a time: every test file has its own daemon and directory, and the machine that counts has two cores. */
@@ -18,7 +18,7 @@ interface Options {
 }
 
 /** A run that failed without a test that did counts as one that failed. */
-export function runNodeTests(files: readonly string[], options: Options = {}): TestResult[] {
+function runNodeTests(files: readonly string[], options: Options = {}): TestResult[] {
   const { atOnce = 2, env = {}, scratch = tmpdir(), wrap = (argv) => argv } = options;
   const directory = mkdtempSync(join(scratch, "holdfast-results-"));
   try {
@@ -36,6 +36,15 @@ export function runNodeTests(files: readonly string[], options: Options = {}): T
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+/** The same, and once more, by itself, each file in which something failed. What is red has been red twice. */
+export function runNodeTestsTwice(files: readonly string[], options: Options = {}): TestResult[] {
+  const first = runNodeTests(files, options);
+  const again = filesToRepeat(first, files);
+  if (again.length === 0) return first;
+  console.log(`\n==> once more, by itself: ${again.join(" ")}`);
+  return withRepeated(first, again, runNodeTests(again, { ...options, atOnce: 1 }));
 }
 
 function runner(atOnce: number, lines: string): string[] {

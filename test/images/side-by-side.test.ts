@@ -10,6 +10,7 @@ import { IntrospectionDefinition } from "../../src/api/generated/introspection.t
 import { LeasesDefinition } from "../../src/api/generated/leases.ts";
 import { NamespacesDefinition } from "../../src/api/generated/namespaces.ts";
 import { SnapshotsDefinition } from "../../src/api/generated/snapshots.ts";
+import { NOTHING_TO_WRITE } from "../../src/cli/containers/daemon-client.ts";
 import type { ServiceDefinition } from "../../src/ttrpc/definition.ts";
 import { Daemon } from "../harness/daemon.ts";
 import { containerdVersion } from "../harness/runtime.ts";
@@ -124,16 +125,6 @@ function byRef(statuses: unknown): unknown {
   const all = statuses as { ref: string }[];
   return clean([...all].sort((a, b) => (a.ref < b.ref ? -1 : 1)));
 }
-
-const NOTHING_TO_WRITE: WriteContentRequest = {
-  action: WriteAction.STAT,
-  ref: "",
-  total: 0n,
-  expected: "",
-  offset: 0n,
-  data: new Uint8Array(0),
-  labels: {},
-};
 
 /** A Write stream: what each message was answered with. It is over when this resolves: nobody holds the ingest any more. */
 async function write(client: ImagesClient, messages: readonly Message[], lease?: string): Promise<unknown[]> {

@@ -177,7 +177,8 @@ export class DaemonClient {
   }
 }
 
-const NOTHING_TO_WRITE: WriteContentRequest = {
+/** What a message of Write says if nothing else is said. */
+export const NOTHING_TO_WRITE: WriteContentRequest = {
   action: WriteAction.STAT,
   ref: "",
   total: 0n,
