@@ -145,7 +145,7 @@ async function recoveryRows(): Promise<Row[]> {
       upgraded <= 20,
     ),
     row(
-      `what the keeper adds to a life, medians of ${size.kept}`,
+      `what the keeper adds to a life, first quartiles of ${size.kept}`,
       `${cost.toFixed(2)} ms`,
       "",
       "≤ 0.5 ms",

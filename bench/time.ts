@@ -94,6 +94,15 @@ export async function medianTime(
 }
 
 export function median(values: readonly number[]): number {
+  return ranked(values, 0.5);
+}
+
+/** A quarter of the values is less. */
+export function quartile(values: readonly number[]): number {
+  return ranked(values, 0.25);
+}
+
+function ranked(values: readonly number[], part: number): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
+  return sorted[Math.floor(sorted.length * part)] ?? Number.NaN;
 }

@@ -198,9 +198,18 @@ export function socketsOf(pid: number, sockets: SocketPaths): string[] {
   return [...new Set([...linksOf(pid)].flatMap(({ target }) => pathsOf(target, sockets)))];
 }
 
-/** Whether `path` is one of them: looked for until it is found, which in a shim is soon. */
+/** The descriptor of the socket that holdsSocket() found last: shims of one kind have it under the same number. */
+let likely = 0;
+
+/** Whether `path` is one of them. */
 export function holdsSocket(pid: number, path: string, sockets: SocketPaths): boolean {
-  for (const { target } of linksOf(pid)) if (pathsOf(target, sockets).includes(path)) return true;
+  const guess = link(`/proc/${pid}/fd/${likely}`);
+  if (guess !== undefined && pathsOf(guess, sockets).includes(path)) return true;
+  for (const { fd, target } of linksOf(pid)) {
+    if (!pathsOf(target, sockets).includes(path)) continue;
+    likely = fd;
+    return true;
+  }
   return false;
 }
 

@@ -42,14 +42,19 @@ export function createColors(wanted: boolean): Colors {
   };
 }
 
+function hasColours(text: string): boolean {
+  return secret !== undefined && text.includes("\ufdd0");
+}
+
 /** Text and codes in turn, beginning with text. */
 function parts(text: string): string[] {
-  if (secret === undefined || !text.includes("\ufdd0")) return [text];
+  if (!hasColours(text)) return [text];
   return text.split(new RegExp(`\\ufdd0${secret}(\\d+)\\ufdd1`));
 }
 
 /** A line with its colours as a terminal gets it, everything else printable. */
 export function coloured(text: string): string {
+  if (!hasColours(text)) return printable(text);
   return parts(text)
     .map((part, index) => (index % 2 === 0 ? printable(part) : `\x1b[${part}m`))
     .join("");
@@ -57,6 +62,7 @@ export function coloured(text: string): string {
 
 /** The columns that a text with colours takes. */
 export function colouredWidth(text: string): number {
+  if (!hasColours(text)) return widthOf(printable(text));
   return parts(text).reduce(
     (sum, part, index) => (index % 2 === 0 ? sum + widthOf(printable(part)) : sum),
     0,

@@ -35,9 +35,12 @@ export function printableJson(json: string): string {
   );
 }
 
+/** Of one column each: no soft hyphen. */
+const NARROW = /^[\x20-\x7e\xa0-\xac\xae-\xff]*$/;
+
 /** The columns that printable text takes. */
 export function widthOf(text: string): number {
-  return PLAIN.test(text) ? text.length : stringWidth(text);
+  return NARROW.test(text) ? text.length : stringWidth(text);
 }
 
 /** Printable text of `columns` at most: cut at its end, which "…" shows. */

@@ -1,5 +1,5 @@
-// `holdfast shims`: every shim on the host, whether it answers and how fast. All are asked at once, each with its own deadline, so that a hung
-// one delays nobody.
+// `holdfast shims`: every shim on the host, whether it answers and how fast. All are asked at once, so that a hung one
+// delays nobody.
 import type { Command } from "commander";
 import { type ContainerState, type Probe, probe } from "../shims/probe.ts";
 import { type MemoryUse, memoryOf } from "../shims/proc.ts";
@@ -27,13 +27,7 @@ export function addShims(program: Command): void {
       for (const { id } of wanted) settings.screen.line(id);
       return;
     }
-    const probed = await Promise.all(
-      wanted.map(async (shim): Promise<Probed> => {
-        const answer = await probe(shim, settings.timeoutMs);
-        // The kernel takes its time to add that up, and most of the others have not answered yet.
-        return { shim, probe: answer, memory: memoryOf(shim.pid) };
-      }),
-    );
+    const probed = await askAll(wanted, settings.timeoutMs);
     if (settings.screen.json) settings.screen.document(probed.map(describe));
     else show(settings, probed);
   });
@@ -43,6 +37,23 @@ interface Probed {
   readonly shim: ShimProcess;
   readonly probe: Probe;
   readonly memory: MemoryUse | undefined;
+}
+
+/** Each has its own deadline, so that one that hangs delays nobody. */
+async function askAll(shims: readonly ShimProcess[], timeoutMs: number): Promise<Probed[]> {
+  const asked: Promise<Probed>[] = [];
+  for (const shim of shims) {
+    asked.push(ask(shim, timeoutMs));
+    // It is asked before the next is connected to: so it need not be woken twice.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return Promise.all(asked);
+}
+
+async function ask(shim: ShimProcess, timeoutMs: number): Promise<Probed> {
+  const answer = await probe(shim, timeoutMs);
+  // The kernel takes its time to add that up, and most of the others have not answered yet.
+  return { shim, probe: answer, memory: memoryOf(shim.pid) };
 }
 
 /** One shim as JSON. */
