@@ -143,6 +143,11 @@ export class Reaper {
     }
   }
 
+  /** Whether somebody has claimed the process, and it is not reaped. */
+  knows(pid: number): boolean {
+    return this.#claims.has(pid) || this.#kept.has(pid);
+  }
+
   /** Puts the sweep of orphans off until the returned function is called. */
   hold(): () => void {
     const hold = ++this.#holdCount;

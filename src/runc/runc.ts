@@ -3,6 +3,7 @@ import { within } from "../platform/deadline.ts";
 import { failpoint } from "../platform/failpoint.ts";
 import { type Platform, SIGKILL } from "../platform/platform.ts";
 import type { Child, Reaper } from "../reaper/reaper.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
 import { collect } from "./collect.ts";
 import { errorOfLine, explainSpawn, RuntimeError } from "./errors.ts";
 import type { RuntimeOptions } from "./options.ts";
@@ -56,6 +57,7 @@ export class Runc {
   /** Log files by number: a command takes the first free one, so that parallel commands never read each other's errors. */
   readonly #logsInUse = new Set<number>();
   readonly #running = new Set<Child>();
+  readonly #abandoned = new WeakSet<Child>();
 
   constructor(
     platform: Platform,
@@ -160,9 +162,12 @@ export class Runc {
     }
   }
 
-  /** Kills the commands that are under way: whoever goes on with the container begins anew. */
+  /** Kills the commands that are under way: whoever goes on with the container begins anew. They reject with UNAVAILABLE. */
   abandon(): void {
-    for (const command of this.#running) command.kill(SIGKILL);
+    for (const command of this.#running) {
+      this.#abandoned.add(command);
+      command.kill(SIGKILL);
+    }
   }
 
   /** Frees what the runtime holds of the container. One that the runtime does not know is fine. */
@@ -254,6 +259,12 @@ export class Runc {
       failpoint(`runc ${command.args[0]}:running`);
       const status = await this.#statusOf(child, argv, command.bound);
       failpoint(`runc ${command.args[0]}:done`);
+      if (status !== 0 && this.#abandoned.has(child)) {
+        throw new TtrpcError(
+          Code.UNAVAILABLE,
+          `the shim has ended the runtime's ${command.args[0]} half-way`,
+        );
+      }
       if (status !== 0) throw new RuntimeError(argv, status, this.#lastError(log) || (output?.soFar() ?? ""));
     } finally {
       output?.cancel();

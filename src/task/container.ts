@@ -18,7 +18,7 @@ import { Beginning } from "./beginning.ts";
 import { type CriuRun, restoreRun, runCriu } from "./checkpoint.ts";
 import { claimId, isHalfMade } from "./claim.ts";
 import type { ShimContext } from "./context.ts";
-import { Controls } from "./controls.ts";
+import { type CheckpointRecord, Controls } from "./controls.ts";
 import { Execs } from "./execs.ts";
 import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
 import { writeGoShimFiles } from "./go-shim-files.ts";
@@ -43,9 +43,10 @@ interface ContainerConfig extends StdioConfig {
   readonly options: RuntimeOptions;
   readonly spec: Spec;
   /** Where it comes from a checkpoint. */
-  readonly restoring: CriuRun | undefined;
+  readonly restoring?: CriuRun | undefined;
   /** What an earlier shim has noted of its start. */
   readonly waitsAs?: string | undefined;
+  readonly lastCheckpoint?: CheckpointRecord | undefined;
 }
 
 export class Container {
@@ -98,7 +99,8 @@ export class Container {
     this.#exits = new Exits(context, { ...parts, execs, save: (exit) => this.#save(exit) });
     this.#execs = new Execs(context, { ...parts, exits: this.#exits }, execs);
     this.#kills = new Kills(context, { ...parts, execs: this.#execs });
-    this.controls = new Controls(context, { ...parts, exits: this.#exits, queue: this.#queue });
+    const controlled = { ...parts, exits: this.#exits, queue: this.#queue, changed: () => this.#changed() };
+    this.controls = new Controls(context, controlled, config.lastCheckpoint);
   }
 
   /** Mounts the root file system and has the runtime make the container. A failure leaves nothing behind. */
@@ -145,8 +147,7 @@ export class Container {
     record: ContainerRecord,
     execs: readonly ExecRecord[],
   ): { container: Container; settled: Promise<boolean> } {
-    const { bundle, options, spec, restoring, init, waitsAs } = record;
-    const container = new Container(context, { ...init, bundle, options, spec, restoring, waitsAs });
+    const container = new Container(context, { ...record.init, ...record });
     context.records.put(container.#key, () => JSON.stringify(container.#record()));
     return { container, settled: container.#resume(record, execs) };
   }
@@ -299,9 +300,14 @@ export class Container {
       log.warning("failed to undo a create in the runtime", { id: this.id, error });
     }
     unmountRootfs(platform, this.bundle);
-    // runc writes the pid beside its place first, and refuses to write over what one that was killed there has left.
-    for (const file of ["init.pid", ".init.pid"]) platform.files.remove(`${this.bundle}/${file}`);
+    this.#removePidFiles();
     this.#context.records.remove(this.#key);
+  }
+
+  /** runc writes the pid beside its place first, and refuses to write over what one that was killed there has left. */
+  #removePidFiles(): void {
+    for (const file of ["init.pid", ".init.pid"])
+      this.#context.platform.files.remove(`${this.bundle}/${file}`);
   }
 
   async #startInit(caller: CancelSignal): Promise<void> {
@@ -317,7 +323,18 @@ export class Container {
   async #restore(run: CriuRun, caller: CancelSignal): Promise<void> {
     const restore = (setup: ProcessSetup): Promise<void> =>
       runCriu(this.#context.platform, this.bundle, run, () => this.#runc.restore(run.flags, setup));
-    this.#watch(await this.#launchInit("restore", restore, caller));
+    try {
+      this.#watch(await this.#launchInit("restore", restore, caller));
+    } catch (error) {
+      await this.#undoRestore(error);
+      throw error;
+    }
+  }
+
+  /** What a runtime has left that was killed half-way: the next Start would find the id taken. */
+  async #undoRestore(reason?: unknown): Promise<void> {
+    if (await isHalfMade(this.#runc, reason)) await this.#runc.delete(true);
+    this.#removePidFiles();
   }
 
   // --- deleting
@@ -372,6 +389,7 @@ export class Container {
         this.cgroup?.checkOom();
       },
       changed: (process: Process) => this.#changedOf(process),
+      undoRestore: () => this.#undoRestore(),
     };
     await takeOver(this.#context, parts, record, execs);
     return true;
@@ -403,6 +421,7 @@ export class Container {
       init: this.init.record(),
       startIsDue: this.#exits.startIsDue,
       execCount: this.#execs.count,
+      lastCheckpoint: this.controls.lastCheckpoint,
       cgroup: this.cgroup?.record(),
     };
   }

@@ -20,15 +20,30 @@ export interface Controlled {
   readonly exits: Exits;
   /** What is done about a container is done one after another. */
   readonly queue: Queue;
+  /** What is recorded of it has changed. */
+  changed(): void;
+}
+
+/** The last checkpoint: one that ends the container is not written a second time. */
+export interface CheckpointRecord {
+  readonly path: string;
+  readonly isDone: boolean;
 }
 
 export class Controls {
   readonly #context: ShimContext;
   readonly #container: Controlled;
+  #lastCheckpoint: CheckpointRecord | undefined;
 
-  constructor(context: ShimContext, container: Controlled) {
+  /** `lastCheckpoint` is an earlier shim's. */
+  constructor(context: ShimContext, container: Controlled, lastCheckpoint: CheckpointRecord | undefined) {
     this.#context = context;
     this.#container = container;
+    this.#lastCheckpoint = lastCheckpoint;
+  }
+
+  get lastCheckpoint(): CheckpointRecord | undefined {
+    return this.#lastCheckpoint;
   }
 
   pause(): Promise<void> {
@@ -52,6 +67,7 @@ export class Controls {
   resume(again: boolean): Promise<void> {
     const { id, init, runc, queue } = this.#container;
     return queue.run(async () => {
+      if (again && init.state === "running") return;
       init.request("resume");
       const isDone = again && (await runc.status()) === "running";
       if (!isDone) await explain("OCI runtime resume failed", runc.resume());
@@ -60,16 +76,32 @@ export class Controls {
     });
   }
 
-  /** Writes the container's processes to the directory `path`. */
-  checkpoint(path: string, options: CheckpointOptions): Promise<void> {
+  /** Writes the container's processes to the directory `path`. `again`: an earlier shim died over it. */
+  checkpoint(path: string, options: CheckpointOptions, again: boolean): Promise<void> {
     const { id, bundle, init, runc, queue } = this.#container;
     return queue.run(async () => {
+      if (again && init.death !== undefined && this.#endedContainer(path)) return;
       init.request("checkpoint");
+      this.#noteCheckpoint(path, false);
       const run = checkpointRun(bundle, path, options);
       const command = (): Promise<void> => runc.checkpoint(run.flags);
       await explain("OCI runtime checkpoint failed", runCriu(this.#context.platform, bundle, run, command));
+      this.#noteCheckpoint(path, true);
       this.#context.events.publish(topics.checkpointed, { containerId: id, checkpoint: path });
     });
+  }
+
+  /** Whether it was the checkpoint that ended the container. Throws UNAVAILABLE if nobody knows whether it was done by then. */
+  #endedContainer(path: string): boolean {
+    const last = this.#lastCheckpoint;
+    if (last?.path !== path) return false;
+    if (last.isDone) return true;
+    throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while the checkpoint was written");
+  }
+
+  #noteCheckpoint(path: string, isDone: boolean): void {
+    this.#lastCheckpoint = { path, isDone };
+    this.#container.changed();
   }
 
   /** Applies limits; `resources` is the JSON of an OCI LinuxResources. */

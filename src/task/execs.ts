@@ -10,8 +10,8 @@ import type { ShimContext } from "./context.ts";
 import type { Exits } from "./exits.ts";
 import { type Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process } from "./process.ts";
-import { type ExecRecord, type ExecSpec, execKey } from "./records.ts";
-import { killUnfinishedExec } from "./unfinished-exec.ts";
+import { containerKey, type ExecBeginning, type ExecRecord, type ExecSpec, execKey } from "./records.ts";
+import { filesBeside, killUnfinishedExec, now } from "./unfinished-exec.ts";
 
 /** What of a container its execs depend on. */
 export interface ExecOwner {
@@ -31,8 +31,8 @@ export class Execs {
   readonly #all: Map<string, Process>;
   /** The processes of execs that were not started yet, as JSON. */
   readonly #specs = new Map<Process, ExecSpec>();
-  /** Where the runtime writes the pid of an exec that is being started. */
-  readonly #pidFiles = new Map<Process, string>();
+  /** Of those that are being started. */
+  readonly #beginnings = new Map<Process, ExecBeginning>();
   #count = 0;
 
   /** `all` is filled here, and read by others. */
@@ -124,21 +124,23 @@ export class Execs {
   ): Promise<void>[] {
     this.#count = count;
     const unfinished: Promise<void>[] = [];
-    for (const { process, spec, pidFile } of records) {
+    for (const { process, spec, pidFile, since } of records) {
       const exec = this.#make(process.id, process);
       if (spec !== undefined) this.#specs.set(exec, spec);
       takeOver(exec, process);
-      if (process.state === "starting") unfinished.push(this.#undoStart(exec, pidFile));
+      if (process.state === "starting") unfinished.push(this.#undoStart(exec, { pidFile, since }));
     }
     return unfinished;
   }
 
   async #run(exec: Process, { process, user }: ExecSpec, caller: CancelSignal): Promise<void> {
-    const { files, clock } = this.#context.platform;
+    const { platform, records } = this.#context;
+    const { files, clock } = platform;
     const { id, bundle, runc, launcher, exits } = this.#container;
     // Numbered, not named by its id: an exec called "init" must not take the init's pid file.
     const base = `${bundle}/exec-${this.#count++}`;
-    this.#pidFiles.set(exec, `${base}.pid`);
+    records.changed(containerKey(id));
+    this.#beginnings.set(exec, { pidFile: `${base}.pid`, since: now(platform) });
     try {
       files.replace(`${base}.json`, withConsoleSize(process, exec), 0o600);
       const command = (setup: ProcessSetup): Promise<void> => runc.exec(`${base}.json`, setup);
@@ -149,27 +151,29 @@ export class Execs {
       this.#context.events.publish(topics.execStarted, { containerId: id, execId: exec.id, pid: child.pid });
       void child.exited.then((exit) => exits.ofExec(exec, exit));
     } catch (error) {
-      exec.startFailed({ status: 255, at: clock.realtimeNs() });
+      exec.startFailed({ status: 255, at: clock.realtimeNs() }, error);
+      // Answered by then.
+      clock.after(0, () => void exec.takeFailure());
       throw error;
     } finally {
-      this.#pidFiles.delete(exec);
-      files.remove(`${base}.json`);
-      files.remove(`${base}.pid`);
+      this.#beginnings.delete(exec);
+      for (const file of filesBeside(`${base}.pid`)) files.remove(file);
     }
   }
 
   /** The runtime was killed while it started an exec: nobody has been told of what there is of it. */
-  #undoStart(exec: Process, pidFile: string | undefined): Promise<void> {
+  #undoStart(exec: Process, beginning: Partial<ExecBeginning>): Promise<void> {
     const { clock } = this.#context.platform;
-    const { init, exits, privatePidNamespace, cgroup } = this.#container;
+    const { exits, privatePidNamespace, cgroup } = this.#container;
     return exits.track(async () => {
-      const known = [init, ...this.#all.values()].map(({ pid }) => pid);
+      const membership = cgroup()?.record().membership;
       await killUnfinishedExec(this.#context, {
-        pidFile,
-        known,
-        membership: privatePidNamespace ? cgroup()?.record().membership : undefined,
+        ...beginning,
+        membership,
+        mayBeOrphans: !privatePidNamespace,
       });
-      exec.startFailed({ status: 255, at: clock.realtimeNs() });
+      const why = new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it started the process");
+      exec.startFailed({ status: 255, at: clock.realtimeNs() }, why);
     });
   }
 
@@ -185,7 +189,7 @@ export class Execs {
       container: this.#container.id,
       process: exec.record(),
       spec: this.#specs.get(exec),
-      pidFile: this.#pidFiles.get(exec),
+      ...this.#beginnings.get(exec),
     };
   }
 

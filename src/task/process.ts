@@ -30,8 +30,10 @@ export interface ProcessRecord extends StdioConfig {
   readonly exit?:
     | { readonly status: number; readonly at: string; readonly isUnknown?: boolean | undefined }
     | undefined;
-  /** What is told of an exec whose start came to nothing. */
-  readonly failed?: { readonly status: number; readonly at: string } | undefined;
+  /** What is told of an exec whose start came to nothing, and why it did while that may not have been answered. */
+  readonly failed?:
+    | { readonly status: number; readonly at: string; readonly why?: readonly [code: number, text: string] }
+    | undefined;
   readonly identity?: Identity | undefined;
   /** How it ended while there was no shim, for one that was adopted. */
   readonly lost?:
@@ -65,6 +67,8 @@ export class Process {
   isKilled = false;
   /** What Wait answers, once there is something to answer. */
   #answer: Answer | undefined;
+  /** Why its start came to nothing. */
+  #failure: TtrpcError | undefined;
   /** Those who wait. A client that polls Wait and gives up must leave nothing behind, so it is no promise that they hang on. */
   readonly #waiters = new Set<(answer: Answer) => void>();
 
@@ -91,7 +95,7 @@ export class Process {
       pid: this.pid,
       pidfd: death === undefined ? (this.#child?.pidfd ?? -1) : -1,
       exit: death && { status: death.status, at: String(death.at), isUnknown: death.isUnknown },
-      failed: this.#failure(),
+      failed: this.#failed(),
       identity: this.#identity,
       size: this.size,
       isStdinClosed: this.#isStdinClosed,
@@ -99,10 +103,13 @@ export class Process {
     };
   }
 
-  #failure(): ProcessRecord["failed"] {
+  #failed(): ProcessRecord["failed"] {
     const answer = this.#answer;
     if (this.#state !== "created" || answer === undefined || answer instanceof TtrpcError) return undefined;
-    return { status: answer.status, at: String(answer.at) };
+    const failed = { status: answer.status, at: String(answer.at) };
+    return this.#failure === undefined
+      ? failed
+      : { ...failed, why: [this.#failure.code, this.#failure.rawMessage] };
   }
 
   /** Goes on where an earlier shim's process was; `child` and `stdio` are those that were taken over. */
@@ -115,6 +122,7 @@ export class Process {
     this.#identity = record.identity;
     const { failed } = record;
     if (failed !== undefined) this.#answer = { status: failed.status, at: BigInt(failed.at) };
+    if (failed?.why !== undefined) this.#failure = new TtrpcError(...failed.why);
     if (record.exit === undefined) {
       void child?.exited.then(() => this.stdio?.processEnded());
       return;
@@ -150,7 +158,7 @@ export class Process {
     this.#state = next(this.kind, request, before);
     if (this.#state !== before) this.#changed();
     // A second attempt: who waits from now on waits for its end.
-    if (request === "start") this.#answer = undefined;
+    if (request === "start") this.#answer = this.#failure = undefined;
   }
 
   /** Notes what has come to pass. */
@@ -230,11 +238,20 @@ export class Process {
     };
   }
 
-  /** A start came to nothing: the process is as it was before. Who waits for an exec gets `exit`, as no other will come. */
-  startFailed(exit?: ProcessExit): void {
+  /** A start came to nothing: the process is as it was before. Who waits for an exec gets `exit`, as no other will come, and who asked for the start `why`. */
+  startFailed(exit?: ProcessExit, why?: unknown): void {
     this.#state = next(this.kind, "startFailed", this.#state);
+    if (why !== undefined) this.#failure = TtrpcError.from(why);
     if (exit !== undefined && this.#state === "created") this.#settle(exit);
     this.#changed();
+  }
+
+  /** Why its start came to nothing, for whoever asked an earlier shim for it: others have been told of its end already, so it must not run after all. */
+  takeFailure(): TtrpcError | undefined {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) this.#changed();
+    return failure;
   }
 
   exited(exit: ProcessExit): void {

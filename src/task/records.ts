@@ -3,6 +3,7 @@ import type { CgroupRecord } from "../cgroup/cgroup.ts";
 import type { Ids, Spec } from "../runc/bundle.ts";
 import type { RuntimeOptions } from "../runc/options.ts";
 import type { CriuRun } from "./checkpoint.ts";
+import type { CheckpointRecord } from "./controls.ts";
 import type { ProcessRecord } from "./process.ts";
 
 /** Of a container, its execs aside. */
@@ -18,6 +19,7 @@ export interface ContainerRecord {
   /** The name of the init's process before it is the program. */
   readonly waitsAs?: string | undefined;
   readonly execCount: number;
+  readonly lastCheckpoint?: CheckpointRecord | undefined;
   readonly cgroup?: CgroupRecord | undefined;
 }
 
@@ -27,14 +29,20 @@ export interface ExecSpec {
   readonly user: Ids;
 }
 
-/** Of an exec. */
-export interface ExecRecord {
+/** Of an exec; how it begins, while it is being started. */
+export interface ExecRecord extends Partial<ExecBeginning> {
   readonly container: string;
   readonly process: ProcessRecord;
   /** Until it was started. */
   readonly spec?: ExecSpec | undefined;
-  /** While it is being started: its pid file. */
-  readonly pidFile?: string | undefined;
+}
+
+/** By what the process of an exec is found whose start nobody has ended. */
+export interface ExecBeginning {
+  /** Where the runtime writes its pid. */
+  readonly pidFile: string | undefined;
+  /** Before the runtime was called, in clock ticks since the boot. */
+  readonly since: number | undefined;
 }
 
 /** What was being made when its shim died: it is made again, with descriptors of its own. */

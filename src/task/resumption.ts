@@ -27,6 +27,7 @@ export interface Resumed {
   watchCgroup(): void;
   /** What is recorded of the process has changed. */
   changed(process: Process): void;
+  undoRestore(): Promise<void>;
 }
 
 /** Resolves when nothing is left that was under way. */
@@ -65,10 +66,18 @@ function takeProcess(
 }
 
 /** The runtime was killed while it started the init. */
-function finishStart({ init, exits, runc, queue, beginning, restoring }: Resumed): Promise<void> {
+function finishStart({
+  init,
+  exits,
+  runc,
+  queue,
+  beginning,
+  restoring,
+  undoRestore,
+}: Resumed): Promise<void> {
   return queue.run(() =>
     exits.trackInit(async () => {
-      if (restoring !== undefined && init.pid === 0) await runc.delete(true);
+      if (restoring !== undefined && init.pid === 0) await undoRestore();
       else if ((await runc.status()) !== "created" || (await beginning.begins())) return;
       throw new Error("the start came to nothing");
     }),

@@ -103,12 +103,10 @@ export class TaskService {
   async start(request: api.StartRequest, call: CallContext): Promise<api.StartResponse> {
     const [container, process] = this.#find(request);
     if (call.isResumed) {
-      const wasBegun = process.state === "starting";
       await this.#settled;
       if (process.pid > 0 && process.state !== "created") return { pid: process.pid };
-      if (wasBegun && request.execId !== "") {
-        throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it started the process");
-      }
+      const failure = process.takeFailure();
+      if (failure !== undefined) throw failure;
     }
     await container.start(process, call);
     return { pid: process.pid };
@@ -161,9 +159,14 @@ export class TaskService {
     };
   }
 
-  async kill(request: api.KillRequest): Promise<Empty> {
+  async kill(request: api.KillRequest, call: CallContext): Promise<Empty> {
     const [container, process] = this.#find(request);
-    await container.kill(process, request.signal, request.all);
+    try {
+      await container.kill(process, request.signal, request.all);
+    } catch (error) {
+      // It may have ended of this very signal: an earlier shim died over the call.
+      if (!call.isResumed || !(error instanceof TtrpcError) || error.code !== Code.NOT_FOUND) throw error;
+    }
     return empty;
   }
 
@@ -235,12 +238,13 @@ export class TaskService {
     return empty;
   }
 
-  async checkpoint(request: api.CheckpointTaskRequest): Promise<Empty> {
+  async checkpoint(request: api.CheckpointTaskRequest, call: CallContext): Promise<Empty> {
     const container = this.#container(request.id);
     const options = checkpointOptions(request);
     const path = request.path || options.imagePath;
     if (path === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "checkpoint: no directory to write it to");
-    await container.controls.checkpoint(path, options);
+    if (call.isResumed) await this.#settled;
+    await container.controls.checkpoint(path, options, call.isResumed);
     return empty;
   }
 

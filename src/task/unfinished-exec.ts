@@ -1,18 +1,36 @@
 // An exec that the runtime was starting when it died with an earlier shim: its process may be there, and nobody has been told of it.
-import { isSystemError, SIGKILL } from "../platform/platform.ts";
+import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
+import { startTimeIn, statFields } from "../platform/process-stat.ts";
 import { readProcessStat } from "../reaper/process-stat.ts";
 import { readPidFile } from "../runc/runc.ts";
 import type { ShimContext } from "./context.ts";
+import type { ExecBeginning } from "./records.ts";
 
 /** How long a runtime that was killed may go on in what it has started, in ms. */
 const DYING = 100;
+/** Of the fields of /proc/PID/stat. */
+const SESSION = 3;
+/** Most generations between the shim and a process that its runtime has made. */
+const GENERATIONS = 16;
 
-interface Traces {
-  readonly pidFile: string | undefined;
-  /** Pids of the container's other processes. */
-  readonly known: readonly number[];
-  /** The text of /proc/PID/cgroup of the container's processes; undefined where others of them may fall to the keeper too. */
+interface Traces extends Partial<ExecBeginning> {
+  /** The text of /proc/PID/cgroup of the container's processes. */
   readonly membership: string | undefined;
+  /** Whether others of the container's processes may be there that have lost their parent: in a pid namespace of its own they fall to its init. */
+  readonly mayBeOrphans: boolean;
+}
+
+/** The time since the boot, in the clock ticks in which the kernel says when a process was started. */
+export function now({ files }: Platform): number {
+  const [seconds = "", hundredths = ""] = (files.read("/proc/uptime", 64).split(" ")[0] ?? "").split(".");
+  return Number(seconds) * 100 + Number(hundredths);
+}
+
+/** What stands in the bundle while an exec is started: runc writes the pid beside its place first, and refuses to write over what one that was killed has left. */
+export function filesBeside(pidFile: string): string[] {
+  const slash = pidFile.lastIndexOf("/") + 1;
+  const unfinished = `${pidFile.slice(0, slash)}.${pidFile.slice(slash)}`;
+  return [`${pidFile.slice(0, -".pid".length)}.json`, pidFile, unfinished];
 }
 
 /** Kills what there is of the exec. */
@@ -23,19 +41,28 @@ export async function killUnfinishedExec(context: ShimContext, traces: Traces): 
     for (const pid of suspects(context, traces)) killChild(context, pid);
   }
   if (traces.pidFile === undefined) return;
-  platform.files.remove(traces.pidFile);
-  platform.files.remove(`${traces.pidFile.slice(0, -".pid".length)}.json`);
+  for (const file of filesBeside(traces.pidFile)) platform.files.remove(file);
 }
 
-/** Children of the keeper, to which everything fell that the dead shim had started. Without one it may have fallen to anybody. */
+/**
+ * Of what nobody here knows: children of the keeper, to which everything fell that the dead shim had started. Without one it may have fallen to anybody. What
+ * this shim starts meanwhile is its own child.
+ */
 function suspects(context: ShimContext, traces: Traces): number[] {
-  const { pidFile, known, membership } = traces;
+  const { platform, reaper } = context;
+  const { pidFile, membership } = traces;
   const fallen = context.hasAdopted ? broughtInto(context, membership) : childrenOf(context);
-  const children = fallen.filter((pid) => !known.includes(pid));
+  const unknown = fallen.filter((pid) => pid !== platform.self.pid() && !reaper.knows(pid));
   const named = pidFile === undefined ? undefined : pidIn(context, pidFile);
-  return children.filter(
-    (pid) => pid === named || (membership !== undefined && cgroupOf(context, pid) === membership),
-  );
+  return unknown.filter((pid) => pid === named || isOfExec(context, pid, traces));
+}
+
+function isOfExec(context: ShimContext, pid: number, { membership, mayBeOrphans, since }: Traces): boolean {
+  if (membership === undefined || cgroupOf(context, pid) !== membership) return false;
+  if (!mayBeOrphans) return true;
+  // A runtime gives what it starts a session. An orphan that has one, and was started in the same moment, is not to be had by chance.
+  const fields = readProcessStat(context.platform, pid);
+  return since !== undefined && Number(fields[SESSION]) === pid && Number(startTimeIn(fields)) >= since;
 }
 
 /** The container's processes whose parents are not in it: those that the runtime has brought in. None if it is not known which are the container's. */
@@ -47,7 +74,22 @@ function broughtInto(context: ShimContext, membership: string | undefined): numb
     .map(Number)
     .filter((pid) => pid > 0);
   const members = pids.filter((pid) => cgroupOf(context, pid) === membership);
-  return members.filter((pid) => !members.includes(Number(readProcessStat(platform, pid)[1])));
+  return members.filter((pid) => !members.includes(parentOf(platform, pid)) && !isOurs(platform, pid));
+}
+
+/** Whether the process comes from this shim. */
+function isOurs(platform: Platform, pid: number): boolean {
+  let ancestor = pid;
+  for (let generation = 0; ancestor > 1 && generation < GENERATIONS; generation++) {
+    ancestor = parentOf(platform, ancestor);
+    if (ancestor === platform.self.pid()) return true;
+  }
+  return false;
+}
+
+/** 0 if there is none, or no such process. */
+function parentOf(platform: Platform, pid: number): number {
+  return Number(readProcessStat(platform, pid)[1] ?? 0);
 }
 
 function childrenOf({ platform, keeper }: ShimContext): number[] {
