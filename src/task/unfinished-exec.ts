@@ -1,6 +1,6 @@
 // An exec that the runtime was starting when it died with an earlier shim: its process may be there, and nobody has been told of it.
 import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
-import { startTimeIn, statFields } from "../platform/process-stat.ts";
+import { startTimeIn } from "../platform/process-stat.ts";
 import { readProcessStat } from "../reaper/process-stat.ts";
 import { readPidFile } from "../runc/runc.ts";
 import type { ShimContext } from "./context.ts";
