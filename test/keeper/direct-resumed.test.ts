@@ -69,7 +69,7 @@ ${deed}
 
 test("an exec can be started again after a death in which the runtime was about to write its pid", async () => {
   const id = "pid-file";
-  const unfinished = 'directory=${file%/*}; touch "$directory/.${file##*/}"; kill -9 $PPID; exec sleep 1000';
+  const unfinished = 'touch "$(dirname "$file")/.$(basename "$file")"; kill -9 $PPID; exec sleep 1000';
   const shim = await running(id, runtime(id, unfinished), {});
   await shim.exec(id, "e", ["sh", "-c", "exit 9"]);
   await refusal(Code.UNAVAILABLE, shim.start(id, "e"));
