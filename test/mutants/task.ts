@@ -11,8 +11,98 @@ const numbers = "test/e2e/direct-numbers.test.ts";
 const reaper = "test/reaper/reaper.test.ts";
 const container = "src/task/container.ts";
 const claim = "src/task/claim.ts";
+const unfinished = "src/task/unfinished-exec.ts";
+const resumed = "test/keeper/direct-resumed.test.ts";
 
 export const mutants: readonly Mutant[] = [
+  {
+    what: "a pid file that a killed runtime has begun stands in the way of the next exec",
+    file: unfinished,
+    text: ".json`, pidFile, unfinished];",
+    replacement: ".json`, pidFile, unfinished].slice(0, 2);",
+    tests: [resumed],
+    name: "an exec can be started again after a death in which the runtime was about to write its pid",
+  },
+  {
+    what: "an exec of the host's pid namespace that nobody knows of runs on",
+    file: unfinished,
+    text: "if (!mayBeOrphans) return true;",
+    replacement: "if (1) return !mayBeOrphans;",
+    tests: [resumed],
+    name: "an exec that ran when shim and runtime died before its pid was written",
+  },
+  {
+    what: "an orphan of the host's pid namespace is taken for an exec",
+    file: unfinished,
+    text: "Number(startTimeIn(fields)) >= since",
+    replacement: "Number(startTimeIn(fields)) > 0",
+    tests: [resumed],
+    name: "an exec that ran when shim and runtime died before its pid was written",
+  },
+  {
+    what: "an adopting shim kills what it starts itself",
+    file: unfinished,
+    text: "!members.includes(parentOf(platform, pid)) && !isOurs(platform, pid)",
+    replacement: "!members.includes(parentOf(platform, pid))",
+    tests: [resumed],
+    name: "an exec that starts while an adopting shim undoes another's start runs on",
+  },
+  {
+    what: "a start whose end was told is tried again by the next shim",
+    file: "src/task/service.ts",
+    text: "if (failure !== undefined) throw failure;",
+    replacement: "",
+    tests: [resumed],
+    name: "an exec whose end was told when its start was undone",
+  },
+  {
+    what: "the reason of a start that failed is not recorded",
+    file: "src/task/process.ts",
+    text: "if (failed?.why !== undefined)",
+    replacement: "if (failed?.why === undefined)",
+    tests: [resumed],
+    name: "a start that failed when the shim died is told of with the runtime's words",
+  },
+  {
+    what: "a Kill that a death has cut is refused if it was done",
+    file: "src/task/service.ts",
+    text: "if (!call.isResumed || !(error instanceof TtrpcError) || error.code !== Code.NOT_FOUND) throw error;",
+    replacement: "throw error;",
+    tests: [resumed],
+    name: "a call is answered as if nothing had been after a death at ",
+  },
+  {
+    what: "a Resume that a death has cut is refused if it was done",
+    file: "src/task/controls.ts",
+    text: 'if (again && init.state === "running") return;',
+    replacement: "",
+    tests: [resumed],
+    name: "a call is answered as if nothing had been after a death at ",
+  },
+  {
+    what: "a checkpoint that may have been cut counts as done",
+    file: "src/task/controls.ts",
+    text: "if (last.isDone) return true;",
+    replacement: "if (last !== undefined) return true;",
+    tests: [resumed],
+    name: "a checkpoint that ended its container is not refused after a death",
+  },
+  {
+    what: "a restore that was cut leaves its pid file",
+    file: container,
+    text: "await this.#runc.delete(true); this.#removePidFiles();",
+    replacement: "await this.#runc.delete(true);",
+    tests: [resumed],
+    name: "a restore can be started again after a death",
+  },
+  {
+    what: "a command that an upgrade has ended is told of as the runtime's failure",
+    file: "src/runc/runc.ts",
+    text: "if (status !== 0 && this.#abandoned.has(child)) {",
+    replacement: "if (status === 0 && this.#abandoned.has(child)) {",
+    tests: [resumed],
+    name: "a call whose runtime an upgrade has ended is UNAVAILABLE",
+  },
   {
     what: "Delete overtakes the answer to the Kill",
     file: container,
@@ -54,7 +144,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a second start of an exec answers Wait with the first one's failure",
     file: "src/task/process.ts",
-    text: '    if (request === "start") this.#answer = undefined;',
+    text: 'if (request === "start") this.#answer = this.#failure = undefined;',
     replacement: "",
     tests: [states],
     name: "can be started again",
