@@ -53,7 +53,7 @@ export const FLOORS: Readonly<Record<string, readonly string[]>> = {
     "src/api",
     "src/platform",
   ],
-  "src/runc": ["src/reaper", "src/log", "src/api", "src/platform"],
+  "src/runc": ["src/reaper", "src/ttrpc", "src/log", "src/api", "src/platform"],
   "src/stdio": ["src/log", "src/api", "src/platform"],
   "src/cgroup": ["src/log", "src/api", "src/platform"],
   "src/events": ["src/ttrpc", "src/log", "src/api", "src/platform"],
