@@ -42,9 +42,9 @@ export function parseHierarchy(mountinfo: string): CgroupHierarchy | undefined {
   return { mode: controlled ? "hybrid" : "unified", v1, v2 };
 }
 
-/** Where the cgroup `path` shows below a mount; undefined if it lies outside of what is mounted. */
+/** Where the cgroup `path` shows below a mount; undefined if it lies outside of what is mounted, or nobody can say where. */
 function below(mount: CgroupMount, path: string): string | undefined {
-  if (path.split("/").includes("..")) return undefined;
+  if (`${mount.path}/${path}`.split("/").includes("..")) return undefined;
   if (path === mount.root) return mount.path;
   const root = mount.root === "/" ? "/" : `${mount.root}/`;
   return path.startsWith(root) ? `${mount.path}/${path.slice(root.length)}` : undefined;

@@ -119,8 +119,10 @@ function parseValue(text: string, place: string): string | number | boolean | un
   const bare = text.split("#", 1)[0]?.trim() ?? "";
   if (bare === "true") return true;
   if (bare === "false") return false;
-  const number = Number(bare);
-  return bare !== "" && Number.isInteger(number) ? number : undefined;
+  // 1_000: between digits, not at an end.
+  const digits = bare.split("_");
+  const number = digits.includes("") ? Number.NaN : Number(digits.join(""));
+  return Number.isInteger(number) ? number : undefined;
 }
 
 /** A TOML basic string has JSON's escapes, but for \U, which no option needs. */

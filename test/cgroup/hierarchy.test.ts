@@ -60,6 +60,7 @@ test("a cgroup outside of what is mounted has no directory", () => {
   assert.equal(directory(bound, "1:memory:/docker/abcd/inner\n", "memory"), undefined);
   assert.equal(directory(bound, "1:memory:/\n", "memory"), undefined);
   assert.equal(directory(unified, "0::/../sibling\n", ""), undefined);
+  assert.equal(directory(mountinfo(["/", "/sys/fs/../cgroup", "cgroup2", "rw"]), "0::/a\n", ""), undefined);
 });
 
 test("of several mounts of one controller, the first that shows the cgroup counts", () => {

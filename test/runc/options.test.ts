@@ -65,6 +65,12 @@ test("the CRI plugin's TOML body is taken", () => {
   });
 });
 
+test("integers are read in all of TOML's spellings", () => {
+  const spellings = "a = 1_000\nb = +1000\nc = 0x3_e8\nd = 0o1750\ne = 0b11_1110_1000\n";
+  assert.deepEqual([...parseFlatToml(spellings, "here").values()], [1000, 1000, 1000, 1000, 1000]);
+  assert.deepEqual([...parseFlatToml("a = _1\nb = 1_\nc = 1__0\nd =\n", "here")], []);
+});
+
 test("a value of the wrong kind names its key and its source", () => {
   assert.throws(
     () => readOptions(platform, generic('SystemdCgroup = "yes"')),
