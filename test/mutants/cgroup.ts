@@ -44,7 +44,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a path with .. leads out of the mount",
     file: "src/cgroup/hierarchy.ts",
-    text: 'if (path.split("/").includes("..")) return undefined;',
+    text: 'if (`${mount.path}/${path}`.split("/").includes("..")) return undefined;',
     replacement: "",
     tests: ["test/cgroup/hierarchy.test.ts"],
     name: "a cgroup outside of what is mounted has no directory",
