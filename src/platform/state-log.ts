@@ -19,13 +19,15 @@ export const noRecords: Records = { put() {}, changed() {}, remove() {} };
 
 export const VERSION = 1;
 const MAGIC = `HFSTATE${VERSION}`;
-const MAX_STATE = 64 << 20;
+/** Most that is read, in bytes: more than all that a shim lets itself be given to keep (src/task/execs.ts). */
+const MAX_STATE = 256 << 20;
 /** Of a batch: its length and its checksum. Of an entry: the lengths of its key and its content. */
 const BATCH_HEADER = 8;
 const ENTRY_HEADER = 6;
 const REMOVED = 0xffffffff;
-/** The file is written anew when it has become so much longer than what lives in it, and than this. */
+/** The file is written anew when it has become so much longer than what lives in it, in times and at most in bytes, and than this. */
 const GROWTH = 4;
+const MOST_GROWTH = 32 << 20;
 const LEAST_LIMIT = 16 << 10;
 
 type Host = Pick<Platform, "text" | "fds" | "files" | "clock" | "sha256">;
@@ -119,7 +121,8 @@ export class StateLog implements Records {
     }
     // Until there is room again everything is written anew.
     this.#size = fresh !== undefined ? batch.length : Number.POSITIVE_INFINITY;
-    this.#limit = Math.max(LEAST_LIMIT, GROWTH * batch.length);
+    const { length } = batch;
+    this.#limit = Math.max(LEAST_LIMIT, Math.min(GROWTH * length, length + MOST_GROWTH));
   }
 
   /** undefined if there is no name for it, or no room, or no such directory any more. */

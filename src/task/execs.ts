@@ -13,6 +13,12 @@ import { Process } from "./process.ts";
 import { containerKey, type ExecBeginning, type ExecRecord, type ExecSpec, execKey } from "./records.ts";
 import { filesBeside, killUnfinishedExec, now } from "./unfinished-exec.ts";
 
+/** Most that execs which nobody starts may take, of all containers of a shim together, in bytes: whoever goes on after its death has to read them. */
+const MAX_UNSTARTED = 32 << 20;
+
+/** What they take. */
+let unstarted = 0;
+
 /** What of a container its execs depend on. */
 export interface ExecOwner {
   readonly id: string;
@@ -64,8 +70,12 @@ export class Execs {
     if (this.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
     const { platform } = this.#context;
     const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };
+    if (unstarted + spec.process.length > MAX_UNSTARTED) {
+      const why = `${unstarted} bytes of execs wait to be started: start or delete some before ${request.execId}`;
+      throw new TtrpcError(Code.RESOURCE_EXHAUSTED, why);
+    }
     const exec = this.#make(request.execId, request);
-    this.#specs.set(exec, spec);
+    this.#keepSpec(exec, spec);
     this.#context.events.publish(topics.execAdded, { containerId: this.#container.id, execId: exec.id });
   }
 
@@ -98,7 +108,7 @@ export class Execs {
   /** To be called when it has been drained. `gone` is called before anything of that can be seen elsewhere. */
   remove(exec: Process, gone: () => void): void {
     this.#all.delete(exec.id);
-    this.#specs.delete(exec);
+    this.#dropSpec(exec);
     this.#context.records.remove(this.#key(exec.id));
     gone();
     exec.deleted();
@@ -107,6 +117,7 @@ export class Execs {
   /** Their container is deleted: whoever holds one of them still gets an answer. */
   end(): void {
     for (const exec of this.#all.values()) {
+      this.#dropSpec(exec);
       this.#context.records.remove(this.#key(exec.id));
       exec.deleted();
     }
@@ -126,7 +137,7 @@ export class Execs {
     const unfinished: Promise<void>[] = [];
     for (const { process, spec, pidFile, since } of records) {
       const exec = this.#make(process.id, process);
-      if (spec !== undefined) this.#specs.set(exec, spec);
+      if (spec !== undefined) this.#keepSpec(exec, spec);
       takeOver(exec, process);
       if (process.state === "starting") unfinished.push(this.#undoStart(exec, { pidFile, since }));
     }
@@ -146,7 +157,7 @@ export class Execs {
       const command = (setup: ProcessSetup): Promise<void> => runc.exec(`${base}.json`, setup);
       const launch = { user, pidFile: `${base}.pid`, verb: "exec", command } as const;
       const child = await launcher.launch(exec, launch, caller, () => this.changed(exec));
-      this.#specs.delete(exec);
+      this.#dropSpec(exec);
       exec.happened("started");
       this.#context.events.publish(topics.execStarted, { containerId: id, execId: exec.id, pid: child.pid });
       void child.exited.then((exit) => exits.ofExec(exec, exit));
@@ -175,6 +186,16 @@ export class Execs {
       const why = new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it started the process");
       exec.startFailed({ status: 255, at: clock.realtimeNs() }, why);
     });
+  }
+
+  #keepSpec(exec: Process, spec: ExecSpec): void {
+    this.#specs.set(exec, spec);
+    unstarted += spec.process.length;
+  }
+
+  #dropSpec(exec: Process): void {
+    unstarted -= this.#specs.get(exec)?.process.length ?? 0;
+    this.#specs.delete(exec);
   }
 
   #make(id: string, config: StdioConfig): Process {

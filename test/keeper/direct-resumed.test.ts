@@ -3,7 +3,9 @@
 import assert from "node:assert/strict";
 import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { kill } from "node:process";
 import { after, test } from "node:test";
+import { SPEC_PROCESS } from "../../src/api/any.ts";
 import { Status } from "../../src/api/generated/process.ts";
 import { Code } from "../../src/ttrpc/status.ts";
 import { CriuRuntime } from "../harness/criu-runtime.ts";
@@ -260,12 +262,36 @@ test("a call whose runtime an upgrade has ended is UNAVAILABLE, if the other pro
   await eventually("the shim to stand still", () => processInfo(shimPid)?.state === "T");
   // What somebody writes to is not executed.
   const writer = openSync(next, "r+");
-  process.kill(shimPid, "SIGCONT");
+  kill(shimPid, "SIGCONT");
   await upgrading;
   assert.match(await starting, /half-way/);
   closeSync(writer);
   gate.release("exec");
   await shim.start(id, "e");
+  await ended(shim, id);
+});
+
+test("a shim with as much to remember as it takes comes back from a death", {
+  timeout: 120_000,
+}, async () => {
+  const id = "much";
+  const shim = await running(id, "", {});
+  const { shimPid } = await shim.connect(id);
+  const process = { args: ["true"], cwd: "/", env: [`X=${"x".repeat(3_900_000)}`], user: { uid: 0, gid: 0 } };
+  const spec = { typeUrl: SPEC_PROCESS, value: Buffer.from(JSON.stringify(process)) };
+  const streams = { terminal: false, stdin: "", stdout: "", stderr: "" };
+  const add = (execId: string): Promise<unknown> => shim.task.exec({ id, execId, ...streams, spec });
+  let count = 0;
+  let refused: unknown;
+  for (; refused === undefined && count < 20; count++)
+    refused = await add(`e${count}`).then(() => {}, String);
+  kill(shimPid, "SIGKILL");
+  assert.notEqual((await shim.connect(id)).shimPid, shimPid);
+  assert.match(String(refused), /RESOURCE_EXHAUSTED.*wait to be started/);
+  for (let n = 0; n < count - 1; n++) assert.equal((await shim.state(id, `e${n}`)).status, Status.CREATED);
+  await assert.rejects(add("more"), /RESOURCE_EXHAUSTED/);
+  await shim.delete(id, "e0");
+  await add("more");
   await ended(shim, id);
 });
 
