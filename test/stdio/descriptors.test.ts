@@ -20,12 +20,21 @@ chmodSync(logger, 0o755);
 const streams: Record<string, () => Stdio> = {
   pipes: () => ({ stdin: fifoIn(place, "in"), stdout: fifoIn(place, "out"), stderr: fifoIn(place, "err") }),
   terminal: () => ({ stdin: fifoIn(place, "in"), stdout: fifoIn(place, "out"), terminal: true }),
+  files: () => ({
+    stdout: `file://${join(place.directory, "out.log")}`,
+    stderr: `file://${join(place.directory, "err.log")}`,
+  }),
+  "a terminal whose output goes to a file": () => ({
+    stdout: `file://${join(place.directory, "screen.log")}`,
+    terminal: true,
+  }),
+  "a terminal with a logger": () => ({ stdout: `binary://${logger}`, terminal: true }),
   logger: () => ({ stdin: fifoIn(place, "in"), stdout: `binary://${logger}`, stderr: `binary://${logger}` }),
 };
 
 for (const [kind, stdio] of Object.entries(streams)) {
   test(`an exec with ${kind} that fails for want of a descriptor leaves none open`, async () => {
-    const id = `few-${kind}`;
+    const id = `few-${kind.replaceAll(" ", "-")}`;
     const running = await Running.start(place, id);
     const shim = await running.shimPid();
     const before = openFiles(shim);
