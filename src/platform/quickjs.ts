@@ -153,6 +153,11 @@ function writeAll(fd: number, content: string, path: string): void {
       if (written < 0) throw new Error(`write ${path}: would block`);
       rest = rest.subarray(written);
     }
+  } catch (error) {
+    // A descriptor's number says nothing to anybody.
+    if (isSystemError(error) && error.syscall === "write")
+      error.message = `write ${path}${error.message.slice("write".length)}`;
+    throw error;
   } finally {
     host.close(fd);
   }

@@ -41,6 +41,8 @@ export class StateLog implements Records {
   #path = "";
   #size = 0;
   #limit = 0;
+  /** Closing a file of its own is no reason to begin anew. */
+  #isWriting = false;
 
   constructor(platform: Host) {
     this.#platform = platform;
@@ -84,7 +86,7 @@ export class StateLog implements Records {
 
   /** Writes what has changed. To be called before anything leaves this process. */
   flush(): void {
-    if (this.#dirty.size === 0 || this.#fd < 0) return;
+    if (this.#dirty.size === 0 || this.#fd < 0 || this.#isWriting) return;
     const batch = this.#batch(this.#dirty);
     if (this.#size + batch.length > this.#limit && this.#isWrittenAnew()) return;
     // There is no descriptor for another file: this one goes on, if what is in it has an end.
@@ -113,7 +115,13 @@ export class StateLog implements Records {
   #writeAnew(): void {
     const { fds } = this.#platform;
     const batch = this.#batch(this.#live.keys());
-    const fresh = this.#writeNamed(batch) ?? this.#writeUnnamed(batch);
+    this.#isWriting = true;
+    let fresh: number | undefined;
+    try {
+      fresh = this.#writeNamed(batch) ?? this.#writeUnnamed(batch);
+    } finally {
+      this.#isWriting = false;
+    }
     this.#dirty.clear();
     if (fresh !== undefined) {
       fds.duplicateTo(fresh, this.#fd);

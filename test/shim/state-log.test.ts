@@ -11,12 +11,19 @@ class Machine {
   spare = Number.POSITIVE_INFINITY;
   /** Bytes that a write may have. */
   room = Number.POSITIVE_INFINITY;
+  /** Whether the disk is full, where the files with names are. */
+  isDiskFull = false;
+  /** How many files have been begun. */
+  begun = 0;
+  /** To be called before anything is closed. */
+  beforeClose: () => void = () => {};
   readonly #open = new Map<number, { bytes: Buffer }>();
   readonly #names = new Map<string, { bytes: Buffer }>();
   #next = 100;
 
   #opened(): number {
     if (this.spare-- <= 0) throw new Error("Too many open files");
+    this.begun++;
     this.#open.set(++this.#next, { bytes: Buffer.alloc(0) });
     return this.#next;
   }
@@ -42,13 +49,15 @@ class Machine {
         return fd;
       },
       write: (fd: number, bytes: Uint8Array) => {
-        const taken = bytes.subarray(0, this.room);
         const file = this.#file(fd);
+        if (this.isDiskFull && [...this.#names.values()].includes(file)) throw new Error("No space left");
+        const taken = bytes.subarray(0, this.room);
         file.bytes = Buffer.concat([file.bytes, taken]);
         return taken.length;
       },
       duplicateTo: (from: number, to: number) => void this.#open.set(to, this.#file(from)),
       close: (fd: number) => {
+        this.beforeClose();
         this.#file(fd);
         this.#open.delete(fd);
         this.spare++;
@@ -134,3 +143,15 @@ for (const path of ["", "state"]) {
     assert.equal(machine.openFiles, open);
   });
 }
+
+test("where the disk is full the state is written to memory once, though closing what was begun there writes down what has changed", () => {
+  const { machine, log, open } = begun("state");
+  machine.beforeClose = () => log.flush();
+  machine.isDiskFull = true;
+  const before = machine.begun;
+  log.put("large", () => LARGE);
+  log.flush();
+  assert.equal(machine.begun, before + 2, "one on the disk, one in memory");
+  assert.deepEqual(machine.records(String(FD)), { first: "1", large: LARGE });
+  assert.equal(machine.openFiles, open);
+});
