@@ -238,7 +238,7 @@ async function runVerb(visit: Visit): Promise<void> {
     if (outcome !== "detached" && front.rm === true) await remove(visit, owner);
     if (outcome !== "detached") removal?.done();
   } catch (error) {
-    if (made === undefined) await fifos?.then((each) => each.discard()).catch(() => {});
+    await fifos?.then((each) => each.discard()).catch(() => {});
     // What never ran leaves no record.
     if (made !== undefined && !(await hasTask(daemon, made.id))) {
       await daemon.containers.delete({ id: made.id }).catch(() => {});
