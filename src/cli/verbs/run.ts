@@ -19,7 +19,6 @@ import {
 import { deleteEndedToo, type Owner, Removal, removesByItself } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
-import { pullImage } from "../images/pull.ts";
 import { fullName } from "../images/reference.ts";
 import { ImageStore } from "../images/store.ts";
 import { makeVolumes } from "../images/volumes.ts";
@@ -146,6 +145,8 @@ async function ensureImage(
   if (when === "never") return store.find(image);
   const found = when === "missing" ? await store.lookUp(image, fullName(image)) : undefined;
   if (found !== undefined) return found;
+  // What talks to registries takes longer to load than most images to be found.
+  const { pullImage } = await import("../images/pull.ts");
   try {
     await pullImage(
       daemon,
