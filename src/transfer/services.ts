@@ -65,9 +65,17 @@ export async function keepLabels(
   digest: string,
   labels: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const { info } = await services.content.info({ digest });
-  const missing = Object.entries(labels).filter(([name, value]) => info?.labels[name] !== value);
-  await labelContent(services, digest, Object.fromEntries(missing));
+  await labelContent(services, digest, await missingLabels(services, digest, labels));
+}
+
+/** Those that a blob does not have. Rejects with NOT_FOUND. */
+export async function missingLabels(
+  { content }: Pick<ImageServices, "content">,
+  digest: string,
+  labels: Readonly<Record<string, string>>,
+): Promise<Record<string, string>> {
+  const { info } = await content.info({ digest });
+  return Object.fromEntries(Object.entries(labels).filter(([name, value]) => info?.labels[name] !== value));
 }
 
 /** Adds labels to a blob. */

@@ -54,9 +54,14 @@ export async function unpackLayers(wanted: Unpacking): Promise<string> {
     await unpackAll(wanted, targets);
   }
   // So the configuration keeps the snapshot, and the image the configuration.
-  await keepLabels(services, config.digest, { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top });
+  await keepLabels(services, config.digest, snapshotLabel(snapshotter, top));
   return top;
 }
+
+/** By which a configuration keeps the snapshot of its layers. */
+export const snapshotLabel = (snapshotter: string, top: string): Record<string, string> => ({
+  [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top,
+});
 
 /** The names of the snapshots of layers, the first layer first. */
 export function chainIds(diffIds: readonly string[]): string[] {

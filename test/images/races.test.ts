@@ -94,7 +94,7 @@ function losing(name: string, when: "before" | "after"): Interceptions[string] {
 /** A root that is made of an image, and removed while it is on its lease: a collection could be faster afterwards. */
 const prepare = (id: string, name: string, interceptions: Interceptions = {}): Promise<void> =>
   ImageStore.underLease(intercepted(client.daemon, interceptions), async (store) => {
-    await prepareImage(store, id, name, undefined);
+    await prepareImage(store, id, await store.find(name), undefined);
     await client.daemon.snapshots.remove({ snapshotter: "overlayfs", key: id });
   });
 

@@ -3,8 +3,6 @@ import { SPEC_PROCESS } from "../../api/any.ts";
 import { Code } from "../../ttrpc/status.ts";
 import type { StdioPaths } from "../session/fifos.ts";
 import type { Exit, ProcessState, TaskPort } from "../session/task-port.ts";
-import { ShimConnection } from "../shims/connection.ts";
-import { findShims } from "../shims/processes.ts";
 import { exitOf, ShimTask } from "../shims/task.ts";
 import { stringifyExact } from "../text/exact-json.ts";
 import { callCode, Problem } from "../text/problem.ts";
@@ -95,6 +93,8 @@ export class DaemonTask implements TaskPort {
       return await ask();
     } catch (error) {
       if (!isAway(error)) throw error;
+      const { findShims } = await import("../shims/processes.ts");
+      const { ShimConnection } = await import("../shims/connection.ts");
       const shim = findShims().find(
         ({ namespace, containers }) => namespace === this.#daemon.namespace && containers.includes(this.id),
       );

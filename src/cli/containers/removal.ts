@@ -31,8 +31,9 @@ export class Removal {
     this.#watcher = watcher;
   }
 
-  static async arrange(daemon: DaemonClient, address: string, id: string): Promise<Removal> {
-    if (await removesByItself(daemon, id)) return new Removal(undefined);
+  /** `byDaemon` is what removesByItself() says. */
+  static arrange(daemon: DaemonClient, address: string, id: string, byDaemon: boolean): Removal {
+    if (byDaemon) return new Removal(undefined);
     const program = process.argv[1] ?? "holdfast";
     const argv = [program, "--address", address, "--namespace", daemon.namespace];
     const watcher = spawn("sh", ["-c", WATCHER, "sh", id, ...argv], {
@@ -61,10 +62,10 @@ export class Removal {
   }
 }
 
-/** Only holdfastd has a history, and acts on the label. */
-async function removesByItself(daemon: DaemonClient, id: string): Promise<boolean> {
+/** Whether the daemon acts on the label: only holdfastd does, which has a history too. */
+export async function removesByItself(daemon: DaemonClient): Promise<boolean> {
   try {
-    await daemon.history.get({ containerId: id });
+    await daemon.history.get({ containerId: "" });
     return true;
   } catch (error) {
     return callCode(error) !== Code.UNIMPLEMENTED;
@@ -75,37 +76,45 @@ async function removesByItself(daemon: DaemonClient, id: string): Promise<boolea
 const OTHERS = 10_000;
 const RETRY = 50;
 
+/** What of its record says which snapshots are a container's own. */
+export type Owner = Pick<Container, "id" | "snapshotter" | "snapshotKey" | "labels">;
+
 /** Removes an ended task and its record, with the fifos that we made for it. */
 export async function deleteEnded(daemon: DaemonClient, id: string): Promise<void> {
   const [task, record] = await Promise.all([
     orNone(daemon.tasks.get({ containerId: id, execId: "" })),
     orNone(daemon.containers.get({ id })),
   ]);
-  if (task?.process !== undefined) {
-    await orNone(daemon.tasks.delete({ containerId: id }));
-    Fifos.remove(task.process);
-  }
-  // The first answer may have been lost with the daemon.
-  await orNone(daemon.containers.delete({ id }));
-  if (record?.container !== undefined) await removeSnapshot(daemon, record.container);
+  await deleteOwn(daemon, record?.container ?? { id, snapshotter: "", snapshotKey: "", labels: {} });
+  if (task?.process !== undefined) Fifos.remove(task.process);
 }
 
-/** What a container of an image has written goes with it. */
-async function removeSnapshot(
-  daemon: DaemonClient,
-  { snapshotter, snapshotKey, id, labels }: Container,
-): Promise<void> {
+/** The answers to an earlier attempt may have been lost with the daemon. */
+async function deleteOwn(daemon: DaemonClient, owner: Owner): Promise<void> {
+  const { id } = owner;
+  await orNone(daemon.tasks.delete({ containerId: id }));
+  // What a container of an image has written goes with it; together they wait for the disk once.
+  await Promise.all([
+    orNone(daemon.containers.delete({ id })),
+    ...snapshotsOf(owner).map((key) =>
+      orNone(daemon.snapshots.remove({ snapshotter: owner.snapshotter, key })),
+    ),
+  ]);
+}
+
+function snapshotsOf({ snapshotter, snapshotKey, id, labels }: Owner): string[] {
   const volumes = labels[`containerd.io/gc.ref.snapshot.${snapshotter}/volumes`];
-  if (volumes !== undefined) await orNone(daemon.snapshots.remove({ snapshotter, key: volumes }));
-  if (snapshotKey !== id) return;
-  await orNone(daemon.snapshots.remove({ snapshotter, key: snapshotKey }));
+  return [...(volumes === undefined ? [] : [volumes]), ...(snapshotKey === id ? [snapshotKey] : [])];
 }
 
-/** The same, while the daemon or a watcher does so too: of two who delete one is refused. Rejects while the daemon is away. */
-export async function deleteEndedToo(daemon: DaemonClient, id: string): Promise<void> {
+/**
+ * The same, while the daemon or a watcher does so too: of two who delete one is refused. Rejects while the daemon is away. `owner` is for who has made the
+ * container and removes its fifos.
+ */
+export async function deleteEndedToo(daemon: DaemonClient, id: string, owner?: Owner): Promise<void> {
   for (const begun = performance.now(); ; await sleep(RETRY)) {
     try {
-      await deleteEnded(daemon, id);
+      await (owner === undefined ? deleteEnded(daemon, id) : deleteOwn(daemon, owner));
       return;
     } catch (error) {
       if (isAway(error) || performance.now() - begun > OTHERS) throw error;

@@ -54,13 +54,17 @@ export function securityOf(flags: SecurityFlags): Security {
 
 /** As with Docker: what is dropped goes first, what is added comes back, and "all" is all that we have. */
 function capabilitiesOf({ privileged, addedCapabilities, droppedCapabilities }: SecurityFlags): string[] {
-  const ours = ALL.filter((_, number) => number <= lastCapability() && hasCapability(number));
   const added = addedCapabilities.map(capabilityName);
   const dropped = droppedCapabilities.map(capabilityName);
-  const base = privileged || added.includes("ALL") ? ours : DEFAULT;
+  const base = privileged || added.includes("ALL") ? ourCapabilities() : DEFAULT;
   const kept = dropped.includes("ALL") && !added.includes("ALL") ? [] : base;
   const wanted = new Set([...kept.filter((name) => !dropped.includes(name)), ...added]);
   return ALL.filter((name) => wanted.has(name));
+}
+
+function ourCapabilities(): string[] {
+  const last = lastCapability();
+  return ALL.filter((_, number) => number <= last && hasCapability(number));
 }
 
 /** "NET_ADMIN" for "net_admin" and "CAP_NET_ADMIN"; "ALL". Throws a Problem. */

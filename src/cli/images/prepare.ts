@@ -1,9 +1,11 @@
 // An image made ready for a container: unpacked, with a snapshot of the container's own on top.
 
+import type { Image } from "../../api/generated/images.ts";
 import type { Mount } from "../../api/generated/mount.ts";
 import type { Platform } from "../../registry/descriptor.ts";
 import { Progresses } from "../../transfer/progress.ts";
-import { unpackLayers } from "../../transfer/unpack.ts";
+import { labelContent, missingLabels } from "../../transfer/services.ts";
+import { chainIds, snapshotLabel, unpackLayers } from "../../transfer/unpack.ts";
 import { Code, TtrpcError } from "../../ttrpc/status.ts";
 import { orNone } from "../containers/record.ts";
 import { callCode, Problem } from "../text/problem.ts";
@@ -25,22 +27,57 @@ export interface PreparedImage {
   readonly directories: readonly string[];
 }
 
-/** Throws a Problem if there is no such image, or none for this machine. */
+/** Throws a Problem if the image has gone, or there is none for this machine. */
 export async function prepareImage(
   store: ImageStore,
   id: string,
-  text: string,
+  wanted: Image,
   platform: Platform | undefined,
 ): Promise<PreparedImage> {
-  const found = await store.find(text);
   const [image, snapshotter] = await Promise.all([
-    store.resolve(found, platform),
+    store.resolve(wanted, platform),
     snapshotterOf(store.daemon),
   ]);
-  const parent = await unpackImage(store, snapshotter, image);
-  const rootfs = await prepareRoot(store, snapshotter, id, parent);
+  const { parent, rootfs } = await makeRoot(store, snapshotter, id, image);
   const { name, config, digest } = image;
   return { name, config, digest, snapshotter, parent, rootfs, directories: rootfs.flatMap(directoriesOf) };
+}
+
+type Root = Pick<PreparedImage, "parent" | "rootfs">;
+
+/** Most images are unpacked: the container's snapshot is made at once then, and keeps those below it. */
+async function makeRoot(
+  store: ImageStore,
+  snapshotter: string,
+  id: string,
+  image: ResolvedImage,
+): Promise<Root> {
+  const root = await makeRootAtOnce(store, snapshotter, id, image);
+  if (root !== undefined) return root;
+  const parent = await unpackImage(store, snapshotter, image);
+  return { parent, rootfs: await prepareRoot(store, snapshotter, id, parent) };
+}
+
+/** undefined if the image is not unpacked, or its configuration makes no sense: unpacking it says so. */
+async function makeRootAtOnce(
+  store: ImageStore,
+  snapshotter: string,
+  id: string,
+  { manifest, config }: ResolvedImage,
+): Promise<Root | undefined> {
+  const diffIds: unknown = config.rootfs?.diff_ids;
+  const isSound = Array.isArray(diffIds) && diffIds.length === manifest.layers.length;
+  const parent = isSound ? chainIds(diffIds.map(String)).at(-1) : undefined;
+  if (parent === undefined) return undefined;
+  const { daemon } = store;
+  const { digest } = manifest.config;
+  const [rootfs, labels] = await Promise.all([
+    orNone(prepareRoot(store, snapshotter, id, parent)),
+    missingLabels(daemon, digest, snapshotLabel(snapshotter, parent)),
+  ]);
+  if (rootfs === undefined) return undefined;
+  await labelContent(daemon, digest, labels);
+  return { parent, rootfs };
 }
 
 async function unpackImage(

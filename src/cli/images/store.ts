@@ -52,8 +52,12 @@ export class ImageStore {
     this.#daemon = daemon;
   }
 
-  /** Does `act` under a lease: what it makes is kept until it has ended. */
-  static async underLease<T>(daemon: DaemonClient, act: (store: ImageStore) => Promise<T>): Promise<T> {
+  /** Does `act` under a lease: what it makes is kept until it has ended. `released` gets a promise of the lease's end, instead of its being waited for. */
+  static async underLease<T>(
+    daemon: DaemonClient,
+    act: (store: ImageStore) => Promise<T>,
+    released?: (end: Promise<unknown>) => void,
+  ): Promise<T> {
     const id = `holdfast-${randomBytes(8).toString("hex")}`;
     const expire = new Date(Date.now() + LEASE_TIME).toISOString();
     // holdfastd ends it as soon as we have ended.
@@ -62,17 +66,14 @@ export class ImageStore {
     try {
       return await act(new ImageStore(daemon.underLease(id)));
     } finally {
-      await daemon.leases.delete({ id, sync: false }).catch(() => {});
+      const end = daemon.leases.delete({ id, sync: false }).catch(() => {});
+      if (released === undefined) await end;
+      else released(end);
     }
   }
 
   get daemon(): DaemonClient {
     return this.#daemon;
-  }
-
-  /** Whether there is an image of a name as people write it. */
-  async has(text: string): Promise<boolean> {
-    return (await this.lookUp(text, fullName(text))) !== undefined;
   }
 
   /** The image of a name as people write it. Throws a Problem if there is none. */
@@ -84,11 +85,9 @@ export class ImageStore {
 
   /** The same; undefined if there is none, or it is no name of an image. */
   async lookUp(text: string, full: string | undefined = fullNameOrNone(text)): Promise<Image | undefined> {
-    for (const name of full === undefined ? [text] : [text, full]) {
-      const image = (await orNone(this.#daemon.images.get({ name })))?.image;
-      if (image !== undefined) return image;
-    }
-    return undefined;
+    const names = full === undefined ? [text] : [...new Set([text, full])];
+    const found = await Promise.all(names.map((name) => orNone(this.#daemon.images.get({ name }))));
+    return found.find((answer) => answer?.image !== undefined)?.image;
   }
 
   /** Under a lease: what an image's name stands for stays until that ends, whoever removes the name. Throws a Problem if it has gone. */
@@ -106,8 +105,20 @@ export class ImageStore {
   /** Its manifest for a platform, this machine's if none is given, and its configuration. Under a lease it is held. Throws a Problem. */
   async resolve({ name, target }: Image, platform?: Platform): Promise<ResolvedImage> {
     if (target === undefined) throw new Problem(`${name}: the image has no target`);
-    if (this.#daemon.lease !== undefined) await this.hold(name, target.digest);
-    let descriptor: Pick<Descriptor, "digest" | "mediaType"> = target;
+    const reading = this.#read(name, target, platform);
+    if (this.#daemon.lease === undefined) return reading;
+    // What a digest names is the same before it is held. That it has gone says more than what was not found then.
+    reading.catch(() => {});
+    await this.hold(name, target.digest);
+    return reading;
+  }
+
+  async #read(
+    name: string,
+    target: Pick<Descriptor, "digest" | "mediaType">,
+    platform: Platform | undefined,
+  ): Promise<ResolvedImage> {
+    let descriptor = target;
     if (isIndex(descriptor.mediaType)) {
       const manifests = parseIndex(name, await this.readJson(descriptor.digest));
       descriptor = forPlatform(name, manifests, platform);

@@ -102,6 +102,12 @@ export class Fifos {
     for (const stream of [this.stdout, this.stderr, this.#stdin]) stream?.destroy();
   }
 
+  /** Closes and removes those that nobody was given. */
+  discard(): void {
+    this.close();
+    Fifos.remove(this.paths);
+  }
+
   /** Removes the fifos of a process that has ended, if we made them, whichever run of the CLI did. */
   static remove(paths: StdioPaths): void {
     for (const path of [paths.stdin, paths.stdout, paths.stderr]) {

@@ -34,13 +34,15 @@ export interface FrontOptions extends TaskParts {
   readonly signalProxy: boolean;
   /** It is deleted after its end, maybe by the daemon. */
   readonly temporary: boolean;
+  /** Its stdio, if that is being made already. */
+  readonly fifos?: Promise<Fifos>;
 }
 
 /** Starts the container's task with our input and output. */
 export async function runInFront(daemon: DaemonClient, id: string, options: FrontOptions): Promise<Outcome> {
   const { interactive, terminal, detachKeys, signalProxy } = options;
   const task = new DaemonTask(daemon, id);
-  const fifos = await Fifos.create({ stdin: interactive, terminal });
+  const fifos = await (options.fifos ?? Fifos.create({ stdin: interactive, terminal }));
   const session = new Session({ task, execId: "", fifos, detachKeys, signalProxy, endsWithReader: true });
   let exit: Promise<Exit> | undefined;
   try {

@@ -12,6 +12,9 @@ function theMark(): string {
 /** Strings, to step over them, and numbers. */
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
+/** Where a number may stand, one that may change: of many digits, with a fraction or an exponent, or -0. Most documents have none, in strings neither. */
+const SUSPECT = /(?:^|[:,[\s])(?:-0|-?\d{16}|-?\d+[.eE])/;
+
 /** A number that JavaScript's own cannot hold or would write in another way, such as 1.10: kept as it was written. */
 export class ExactNumber {
   readonly text: string;
@@ -23,6 +26,7 @@ export class ExactNumber {
 
 /** Integers beyond 2^53 become bigints, other numbers that would change ExactNumbers. Throws SyntaxError like JSON.parse. */
 export function parseExact(text: string): unknown {
+  if (!SUSPECT.test(text)) return JSON.parse(text);
   let isPlain = true;
   const marked = text.replace(TOKEN, (token) => {
     if (token.startsWith('"') || String(Number(token)) === token) return token;

@@ -1,6 +1,7 @@
 // `holdfast run`, `create` and `start`: containers from flags.
 
 import type { Command } from "commander";
+import type { Image } from "../../api/generated/images.ts";
 import type { Mount } from "../../api/generated/mount.ts";
 import { AUTO_REMOVE_LABEL, CLIENT_LABEL, LOG_LABEL, STOP_SIGNAL_LABEL } from "../../api/labels.ts";
 import { processIdentity } from "../../platform/node-process.ts";
@@ -15,10 +16,10 @@ import {
   processOf,
   specOf,
 } from "../containers/record.ts";
-import { deleteEndedToo, Removal } from "../containers/removal.ts";
+import { deleteEndedToo, type Owner, Removal, removesByItself } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
 import { type PreparedImage, prepareImage } from "../images/prepare.ts";
-import { pullImage } from "../images/pull.ts";
+import { fullName } from "../images/reference.ts";
 import { ImageStore } from "../images/store.ts";
 import { makeVolumes } from "../images/volumes.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
@@ -109,29 +110,43 @@ interface Made {
   readonly log: string;
   /** For its task. */
   readonly rootfs: readonly Mount[];
+  readonly owner: Owner;
 }
 
-async function record(visit: Visit, removed: boolean): Promise<Made> {
+/** `released` as of ImageStore.underLease(). */
+async function record(
+  visit: Visit,
+  removed: boolean,
+  released?: (end: Promise<unknown>) => void,
+): Promise<Made> {
   const wanted = readContainer(visit);
   const { image } = wanted;
   if (image === undefined) return putOnRecord(visit, wanted, removed, undefined);
-  await ensureImage(visit, image, wanted.raw);
-  // Until the container is on record nothing else keeps its snapshot.
-  return ImageStore.underLease(visit.daemon, async (store) => {
-    const prepared = await prepareImage(store, wanted.id, image, wanted.platform);
+  const found = ensureImage(visit, image, wanted.raw);
+  // The lease is made meanwhile.
+  found.catch(() => {});
+  const act = async (store: ImageStore): Promise<Made> => {
+    const prepared = await prepareImage(store, wanted.id, await found, wanted.platform);
     const declared = await makeVolumes(store, wanted.id, prepared, wanted.flags);
     const flags = { ...wanted.flags, image: prepared, declared: declared.mounts };
     return putOnRecord(visit, { ...wanted, flags }, removed, { ...prepared, labels: declared.labels });
-  });
+  };
+  // Until the container is on record nothing else keeps its snapshot.
+  return ImageStore.underLease(visit.daemon, act, released);
 }
 
-/** So that the image is there, as `when` says. How far it is is shown beside what the container prints. */
+/** The image, as `when` says. How far it is is shown beside what the container prints. */
 async function ensureImage(
   { daemon }: Visit,
   image: string,
   { pull: when, platform }: RawFlags,
-): Promise<void> {
-  if (when === "never" || (when === "missing" && (await new ImageStore(daemon).has(image)))) return;
+): Promise<Image> {
+  const store = new ImageStore(daemon);
+  if (when === "never") return store.find(image);
+  const found = when === "missing" ? await store.lookUp(image, fullName(image)) : undefined;
+  if (found !== undefined) return found;
+  // What talks to registries takes longer to load than most images to be found.
+  const { pullImage } = await import("../images/pull.ts");
   try {
     await pullImage(
       daemon,
@@ -145,6 +160,7 @@ async function ensureImage(
     const text = `${image}: no such image here, and its registry does not give it: ${errorText(error)}`;
     throw new Problem(text, undefined, { cause: error });
   }
+  return store.find(image);
 }
 
 async function putOnRecord(
@@ -166,7 +182,9 @@ async function putOnRecord(
   await createContainer(daemon, { id, runtime: raw.runtime, labels, spec, image });
   // Of an earlier container of that name.
   removeLog(log);
-  return { id, terminal: processOf(spec).terminal, log, rootfs: image?.rootfs ?? [] };
+  const { snapshotter = "" } = image ?? {};
+  const owner = { id, snapshotter, snapshotKey: image === undefined ? "" : id, labels };
+  return { id, terminal: processOf(spec).terminal, log, rootfs: image?.rootfs ?? [], owner };
 }
 
 /** Throws a Problem for what is none. */
@@ -186,12 +204,18 @@ async function runVerb(visit: Visit): Promise<void> {
   const interactive = front.interactive === true;
   const detachKeys = parseDetachKeys(front.detachKeys);
   if (front.detach !== true) demandTerminal(command.opts<RawFlags>().tty === true, interactive);
+  const byDaemon = front.rm === true ? removesByItself(daemon) : undefined;
+  // Starting a program takes as long as several calls.
+  const fifos = front.detach === true ? undefined : earlyFifos(command, interactive);
+  let leaseEnd: Promise<unknown> | undefined;
   let made: Made | undefined;
   let removal: Removal | undefined;
   try {
-    made = await record(visit, front.rm === true);
-    const { id, terminal, log, rootfs } = made;
-    if (front.rm === true) removal = await Removal.arrange(daemon, settings.address, id);
+    made = await record(visit, front.rm === true, (end) => {
+      leaseEnd = end;
+    });
+    const { id, terminal, log, rootfs, owner } = made;
+    if (byDaemon !== undefined) removal = Removal.arrange(daemon, settings.address, id, await byDaemon);
     const created = (pid: number): void => removal?.created(pid);
     const started = (): void => removal?.started();
     if (front.detach === true) {
@@ -210,18 +234,31 @@ async function runVerb(visit: Visit): Promise<void> {
       created,
       started,
     };
-    const outcome = await runInFront(daemon, id, options);
+    const outcome = await runInFront(daemon, id, { ...options, ...(fifos !== undefined && { fifos }) });
     finish(visit, id, outcome);
-    if (outcome !== "detached" && front.rm === true) await remove(visit, id);
+    if (outcome !== "detached" && front.rm === true) await remove(visit, owner);
     if (outcome !== "detached") removal?.done();
   } catch (error) {
+    await fifos?.then((each) => each.discard()).catch(() => {});
     // What never ran leaves no record.
     if (made !== undefined && !(await hasTask(daemon, made.id))) {
       await daemon.containers.delete({ id: made.id }).catch(() => {});
       removal?.done();
     }
     throw error;
+  } finally {
+    await leaseEnd;
   }
+}
+
+/** Made while the container is put on record; undefined where only its bundle tells whether it has a terminal. */
+function earlyFifos(command: Command, stdin: boolean): Promise<Fifos> | undefined {
+  const { bundle, tty } = command.opts<RawFlags>();
+  if (bundle !== undefined) return undefined;
+  const fifos = Fifos.create({ stdin, terminal: tty === true });
+  // Looked at when they are needed.
+  fifos.catch(() => {});
+  return fifos;
 }
 
 /** true too if the daemon cannot tell. */
@@ -239,13 +276,14 @@ function finish({ settings }: Visit, id: string, outcome: Outcome): void {
 }
 
 /** The daemon may be at it too. */
-async function remove({ daemon, settings }: Visit, id: string): Promise<void> {
+async function remove({ daemon, settings }: Visit, owner: Owner): Promise<void> {
+  const { id } = owner;
   try {
-    await deleteEndedToo(daemon, id);
+    await deleteEndedToo(daemon, id, owner);
   } catch (error) {
     if (!isAway(error)) throw error;
     settings.screen.note(`the daemon is away; ${id} is deleted when it is back (ctrl-c leaves it)`);
-    await patiently(() => deleteEndedToo(daemon, id));
+    await patiently(() => deleteEndedToo(daemon, id, owner));
   }
 }
 

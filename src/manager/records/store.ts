@@ -6,6 +6,7 @@ import type { Codec } from "../../api/any.ts";
 import { Container } from "../../api/generated/containers.ts";
 import { HistoryRecord } from "../../api/generated/history.ts";
 import { Image } from "../../api/generated/images.ts";
+import { CLIENT_LABEL } from "../../api/labels.ts";
 import { SharedLock } from "../../images/shared-lock.ts";
 import { type LmdbKey as Key, openLmdb, UnsyncedFile } from "./lmdb-file.ts";
 import { type BadRecord, type RecordCodec, Table } from "./table.ts";
@@ -65,7 +66,7 @@ export class Store {
   /** Held by every change of a record that keeps another, or is kept; a collection has it alone. */
   readonly changes: SharedLock = new SharedLock();
   readonly #root: RootDatabase<Buffer, Key>;
-  readonly #history: UnsyncedFile;
+  readonly #unsynced: UnsyncedFile;
   readonly #aside: Database<Buffer, [...Key, kind: string]>;
   readonly #identity: Database<Buffer, string>;
 
@@ -74,20 +75,22 @@ export class Store {
     this.path = join(directory, "store.mdb");
     this.#root = openLmdb(this.path);
     // Written at every event; only what clients have asked us to keep is worth waiting for the disk.
-    this.#history = new UnsyncedFile(join(directory, "history.mdb"));
+    this.#unsynced = new UnsyncedFile(join(directory, "history.mdb"));
     const database = <K extends string | unknown[]>(name: string): Database<Buffer, K & Key> =>
       this.#root.openDB<Buffer, K & Key>({ name, encoding: "binary" });
+    const passing = (name: string): Database<Buffer, Key> =>
+      this.#unsynced.root.openDB<Buffer, Key>({ name, encoding: "binary" });
     this.namespaces = new Table("namespace", database("namespaces"), jsonCodec());
     this.containers = new Table("container", database("containers"), messageCodec(Container), this.changes);
-    this.leases = new Table("lease", database("leases"), jsonCodec(), this.changes);
+    // One that ends with a process is over when the machine is.
+    this.leases = new Table<LeaseRecord>("lease", database("leases"), jsonCodec(), this.changes, {
+      database: passing("leases"),
+      holds: ({ labels }) => labels[CLIENT_LABEL] !== undefined,
+    });
     this.images = new Table("image", database("images"), messageCodec(Image), this.changes);
     this.contents = new Table("content", database("contents"), jsonCodec(), this.changes);
     this.snapshots = new Table("snapshot", database("snapshots"), jsonCodec(), this.changes);
-    this.histories = new Table(
-      "history",
-      this.#history.root.openDB<Buffer, Key>({ name: "histories", encoding: "binary" }),
-      messageCodec(HistoryRecord),
-    );
+    this.histories = new Table("history", passing("histories"), messageCodec(HistoryRecord));
     this.#aside = this.#root.openDB({ name: "set-aside", encoding: "binary" });
     this.#identity = this.#root.openDB({ name: "identity", encoding: "binary" });
   }
@@ -97,8 +100,8 @@ export class Store {
    * aside; `found` gets each.
    */
   async load(found: (bad: BadRecord) => void): Promise<void> {
-    if (this.#history.lost !== undefined)
-      found({ kind: "history", namespace: "", id: "", reason: this.#history.lost });
+    if (this.#unsynced.lost !== undefined)
+      found({ kind: "history", namespace: "", id: "", reason: this.#unsynced.lost });
     const asideAs =
       (kind: string) =>
       (key: Key, bytes: Buffer): Promise<unknown> =>
@@ -121,7 +124,7 @@ export class Store {
 
   async close(): Promise<void> {
     await this.#root.close();
-    await this.#history.close();
+    await this.#unsynced.close();
   }
 }
 

@@ -23,9 +23,17 @@ export interface BadRecord {
 
 type Key = [namespace: string, id: string];
 
+/** Records that the machine's end may take with it: nothing waits for the disk because of them. */
+export interface Unsynced<T> {
+  readonly database: Database<Buffer, Key>;
+  /** Whether a record is one of them. No change of it changes that. */
+  readonly holds: (record: T) => boolean;
+}
+
 type SetAside = (key: Key, bytes: Buffer) => Promise<unknown>;
 
 interface Unreadable {
+  readonly database: Database<Buffer, Key>;
   readonly key: Key;
   readonly value: Buffer;
   readonly bad: BadRecord;
@@ -41,10 +49,18 @@ export class Table<T> {
   /** Changes of one record happen one after another. */
   readonly #pending = new Map<string, Promise<unknown>>();
   readonly #changes: SharedLock | undefined;
+  readonly #unsynced: Unsynced<T> | undefined;
 
   /** `kind` is what errors call a record. Every change shares `changes`. */
-  constructor(kind: string, database: Database<Buffer, Key>, codec: RecordCodec<T>, changes?: SharedLock) {
+  constructor(
+    kind: string,
+    database: Database<Buffer, Key>,
+    codec: RecordCodec<T>,
+    changes?: SharedLock,
+    unsynced?: Unsynced<T>,
+  ) {
     this.#changes = changes;
+    this.#unsynced = unsynced;
     this.#kind = kind;
     this.#database = database;
     this.#codec = codec;
@@ -53,38 +69,60 @@ export class Table<T> {
   /** Reads all records. Those that cannot be read are returned, with their bytes handed to `setAside` and taken out. */
   async load(setAside: SetAside): Promise<BadRecord[]> {
     const unreadable = this.#read();
-    for (const { key, value } of unreadable) await this.#take(key, value, setAside);
+    for (const each of unreadable) await this.#take(each, setAside);
+    await this.#moveUnsynced();
     return unreadable.map(({ bad }) => bad);
+  }
+
+  /** An earlier version has kept all in one file. */
+  async #moveUnsynced(): Promise<void> {
+    if (this.#unsynced === undefined) return;
+    for (const { key, value } of [...this.#database.getRange()]) {
+      if (!this.#unsynced.holds(this.get(...key))) continue;
+      await this.#unsynced.database.put(key, value);
+      await this.#database.remove(key);
+    }
   }
 
   /** The same when the first record is wanted, and not before; `found` gets those that cannot be read. */
   loadLater(setAside: SetAside, found: (bad: BadRecord) => void): void {
     this.#unread = () => {
-      for (const { key, value, bad } of this.#read())
-        this.#take(key, value, setAside).then(
+      for (const each of this.#read()) {
+        const { bad } = each;
+        this.#take(each, setAside).then(
           () => found(bad),
           (error: unknown) => found({ ...bad, reason: `${bad.reason}; ${error}` }),
         );
+      }
     };
   }
 
   #read(): Unreadable[] {
+    const databases = [this.#database, ...(this.#unsynced === undefined ? [] : [this.#unsynced.database])];
+    return databases.flatMap((database) => this.#readFrom(database));
+  }
+
+  #readFrom(database: Database<Buffer, Key>): Unreadable[] {
     const unreadable: Unreadable[] = [];
-    for (const { key, value } of [...this.#database.getRange()]) {
+    for (const { key, value } of [...database.getRange()]) {
       const [namespace, id] = key;
       try {
         this.#remember(namespace, id, this.#codec.decode(unseal(value)));
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
-        unreadable.push({ key, value, bad: { kind: this.#kind, namespace, id, reason } });
+        unreadable.push({ database, key, value, bad: { kind: this.#kind, namespace, id, reason } });
       }
     }
     return unreadable;
   }
 
-  async #take(key: Key, value: Buffer, setAside: SetAside): Promise<void> {
+  async #take({ database, key, value }: Unreadable, setAside: SetAside): Promise<void> {
     await setAside(key, value);
-    await this.#database.remove(key);
+    await database.remove(key);
+  }
+
+  #databaseOf(record: T): Database<Buffer, Key> {
+    return this.#unsynced?.holds(record) === true ? this.#unsynced.database : this.#database;
   }
 
   get #records(): Map<string, Map<string, T>> {
@@ -142,14 +180,15 @@ export class Table<T> {
   /** Writes it, whether it is there or not, before it returns. Throws if it cannot be written. Not to be mixed with changes of the same record that wait. */
   putNow(namespace: string, id: string, record: T): void {
     const bytes = seal(this.#codec.encode(record));
-    this.#now(namespace, id, () => this.#database.putSync([namespace, id], bytes));
+    this.#now(namespace, id, () => this.#databaseOf(record).putSync([namespace, id], bytes));
     this.#remember(namespace, id, record);
   }
 
   /** Removes it, if it is there, before it returns. Throws if that cannot be written. */
   removeNow(namespace: string, id: string): void {
-    if (this.find(namespace, id) === undefined) return;
-    this.#now(namespace, id, () => this.#database.removeSync([namespace, id]));
+    const record = this.find(namespace, id);
+    if (record === undefined) return;
+    this.#now(namespace, id, () => this.#databaseOf(record).removeSync([namespace, id]));
     this.#forget(namespace, id);
   }
 
@@ -165,25 +204,27 @@ export class Table<T> {
   remove(namespace: string, id: string): Promise<T> {
     return this.#inTurn(namespace, id, async () => {
       const record = this.get(namespace, id);
-      await this.#remove(namespace, id);
+      await this.#remove(namespace, id, record);
       return record;
     });
   }
 
   /** Removes several that are there. Only for who has `changes` alone: nothing else changes a record then. */
   async removeAll(namespace: string, ids: readonly string[]): Promise<void> {
-    const done = await Promise.allSettled(ids.map((id) => this.#remove(namespace, id)));
+    const done = await Promise.allSettled(
+      ids.map((id) => this.#remove(namespace, id, this.get(namespace, id))),
+    );
     for (const each of done) if (each.status === "rejected") throw each.reason;
   }
 
-  async #remove(namespace: string, id: string): Promise<void> {
-    await this.#commit(namespace, id, this.#database.remove([namespace, id]));
+  async #remove(namespace: string, id: string, record: T): Promise<void> {
+    await this.#commit(namespace, id, this.#databaseOf(record).remove([namespace, id]));
     this.#forget(namespace, id);
   }
 
   async #write(namespace: string, id: string, record: T): Promise<void> {
     const bytes = seal(this.#codec.encode(record));
-    await this.#commit(namespace, id, this.#database.put([namespace, id], bytes));
+    await this.#commit(namespace, id, this.#databaseOf(record).put([namespace, id], bytes));
     this.#remember(namespace, id, record);
   }
 
