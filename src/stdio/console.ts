@@ -6,7 +6,7 @@ import type { Sink } from "./output.ts";
 import type { OverflowFigures } from "./overflow.ts";
 import type { OutputRecord, StdioRecord } from "./records.ts";
 import type { ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
-import { isFile, parseTarget } from "./target.ts";
+import { openTarget, parseTarget } from "./target.ts";
 import { TerminalOutput } from "./terminal-output.ts";
 
 /** How long the runtime may take to pass the terminal once its command has ended, in ms. */
@@ -108,7 +108,7 @@ export class Terminal implements Stdio {
   #keptSink({ uri, sink, broken }: OutputRecord): Sink {
     if (broken || uri === "") return { kind: "none" };
     if (this.#logger !== undefined) return this.#logger.sink("stdout", sink);
-    return isFile(this.#context.platform, uri) ? { kind: "file", path: uri } : { kind: "fifo", path: uri };
+    return openTarget(this.#context.platform, uri, sink);
   }
 
   runtimeWords(): string {

@@ -8,7 +8,7 @@ import { Output, type Sink } from "./output.ts";
 import { type OverflowFigures, sumFigures } from "./overflow.ts";
 import type { LoggerRecord, OutputRecord, PipeIdentity, StdioRecord } from "./records.ts";
 import type { PipeOwner, ProcessStdioConfig, Stdio, StdioContext } from "./stdio.ts";
-import { isFile, parseTarget } from "./target.ts";
+import { openTarget, parseTarget } from "./target.ts";
 
 /** How long nothing must have come from whoever outlives the process and holds its output, in ms: a second's pause is no end yet. */
 const QUIET = 1_500;
@@ -133,7 +133,7 @@ export class Pipes implements Stdio {
     if (broken) return { kind: "none" };
     const logger = this.#loggers.get(uri);
     if (logger !== undefined) return sink < 0 ? logger.sink(name) : logger.sink("stdout", sink);
-    return isFile(this.#context.platform, uri) ? { kind: "file", path: uri } : { kind: "fifo", path: uri };
+    return openTarget(this.#context.platform, uri, sink);
   }
 
   runtimeWords(): string {

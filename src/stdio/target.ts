@@ -49,14 +49,10 @@ export function parseTarget(platform: Platform, uri: string): Target {
   }
 }
 
-/** Whether an output that is open already goes to a file, and not to a fifo or a program. */
-export function isFile(platform: Platform, uri: string): boolean {
-  try {
-    return parseTarget(platform, uri).kind === "file";
-  } catch {
-    // The fifo is gone; what is open is not.
-    return false;
-  }
+/** What an output that is open already goes to, if it is no program: its path may name something else by now, as when a log was moved away. */
+export function openTarget({ fds }: Platform, path: string, sink: number): Exclude<Target, LoggerTarget> {
+  if (sink < 0) return { kind: "none" };
+  return { kind: fds.stat(sink).kind === "fifo" ? "fifo" : "file", path };
 }
 
 function argumentsOf({ query }: StdioUri): string[] {

@@ -25,12 +25,14 @@ export class TerminalOutput {
   static open(context: StdioContext, uri: string, sink: Sink, policy: OutputPolicy): TerminalOutput {
     if (sink.kind !== "file") return new TerminalOutput(uri, new Output(context, sink, policy), undefined);
     const toFile = new Output(context, sink, policy);
+    let output: Output | undefined;
     try {
       const [fd, writeEnd] = context.platform.fds.pipe();
-      const output = new Output(context, pipeSink(context, writeEnd), { kind: "block" });
+      output = new Output(context, pipeSink(context, writeEnd), { kind: "block" });
       toFile.start({ fd, isTerminal: false, quietMs: 0 });
       return new TerminalOutput(uri, output, toFile);
     } catch (error) {
+      output?.close();
       toFile.close();
       throw error;
     }

@@ -1,6 +1,18 @@
 // The shim is killed with SIGKILL and comes back by itself: whoever is connected to it, and whoever writes or reads a container's stdio, does not notice.
 import assert from "node:assert/strict";
-import { closeSync, openSync, readFileSync, readlinkSync, writeSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Status } from "../../src/api/generated/process.ts";
@@ -261,6 +273,42 @@ function switchesOf(pid: number): string {
   const lines = readFileSync(`/proc/${pid}/status`, "utf8").split("\n");
   return lines.filter((line) => line.includes("ctxt_switches")).join(" ");
 }
+
+test("a log that was moved away before the shim's death is a file still: a full disk costs only what comes while it is full", async () => {
+  const id = "moved-log";
+  const directory = join(place.directory, id);
+  mkdirSync(directory);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", directory]);
+  try {
+    const [log, moved] = [join(directory, "log"), join(directory, "log.1")];
+    writeFileSync(log, "");
+    const stdin = makeFifo(join(place.directory, `${id}-stdin`));
+    const shim = await place.shim(id, { args: ["sh", "-c", "while read line; do echo got $line; done"] });
+    // A path without a scheme.
+    await shim.create(id, place.bundle(id), { stdin, stdout: log });
+    await shim.start(id);
+    const input = openSync(stdin, "w");
+    writeSync(input, "one\n");
+    await eventually("the first line", () => readFileSync(log, "utf8") === "got one\n");
+    renameSync(log, moved);
+    await kill(shim, id);
+    await shim.state(id);
+    spawnSync("dd", ["if=/dev/zero", `of=${directory}/filler`, "bs=4k"], { stdio: "ignore" });
+    // More than its last page has room for.
+    for (let n = 0; n < 100; n++) writeSync(input, `${"x".repeat(100)}\n`);
+    await eventually("the disk to be full", () => statSync(moved).size === 4096);
+    rmSync(join(directory, "filler"));
+    writeSync(input, "last\n");
+    closeSync(input);
+    await shim.closeStdin(id);
+    await shim.wait(id);
+    await shim.delete(id);
+    assert.match(readFileSync(moved, "utf8"), /got last\n$/);
+    await place.forget(shim, id);
+  } finally {
+    execFileSync("umount", ["-l", directory]);
+  }
+});
 
 test("nothing is left behind", async () => {
   assert.equal(await place.leftovers(), "");
