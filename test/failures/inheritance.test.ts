@@ -142,4 +142,33 @@ test("a NOTIFY_SOCKET that the container's specification names is the container'
   server.close();
 });
 
+test("a runtime, and so a hook, has nothing of what a service manager says to the daemon alone", {
+  skip: failsOnGoShim("it hands all of it on"),
+}, async () => {
+  const id = "spoken-to";
+  const [program, seen] = [join(place.directory, id), join(place.directory, `${id}.env`)];
+  writeFileSync(program, `#!/bin/sh\nenv >>${seen}\nexec runc "$@"\n`, { mode: 0o755 });
+  // systemd.exec(5): to the processes of a service.
+  const said = [
+    ...["NOTIFY_SOCKET", "WATCHDOG_USEC", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "FDSTORE"],
+    ...["MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY", "LISTEN_FDS"],
+  ];
+  const env = Object.fromEntries([...said, "HTTPS_PROXY"].map((name) => [name, "1"]));
+  const shim = await place.shim(id, SPEC, { env });
+  await shim.create(id, place.bundle(id), { options: { binaryName: program } });
+  await shim.start(id);
+  await place.endContainer(shim, id);
+  await place.forget(shim, id);
+  const names = new Set(
+    readFileSync(seen, "utf8")
+      .split("\n")
+      .map((line) => line.split("=")[0]),
+  );
+  assert.deepEqual(
+    said.filter((name) => names.has(name)),
+    [],
+  );
+  assert.ok(names.has("HTTPS_PROXY"));
+});
+
 test("nothing is left behind", async () => assert.equal(await place.leftovers(), ""));

@@ -18,6 +18,8 @@ export const mutants: readonly Mutant[] = [
     text: "renameat2(directory, name, tree->top, free_name, RENAME_NOREPLACE)",
     replacement: "renameat2(directory, name, tree->top, free_name, 0)",
     tests: [removal],
+    explained:
+      "what it takes the place of was to go too; what it cannot take the place of costs one more round",
   },
   {
     what: "a tree is gone through once only",
@@ -62,6 +64,29 @@ export const mutants: readonly Mutant[] = [
     replacement: "throw error;",
     tests: ["test/stdio/descriptors.test.ts"],
     name: "that fails for want of a descriptor leaves none open",
+  },
+  {
+    what: "a log that was moved away is a fifo for the next shim",
+    file: "src/stdio/target.ts",
+    text: 'kind: fds.stat(sink).kind === "fifo" ? "fifo" : "file"',
+    replacement: 'kind: fds.stat(sink).kind === "file" ? "fifo" : "file"',
+    tests: ["test/keeper/direct-killed.test.ts"],
+    name: "a log that was moved away before the shim's death is a file still",
+  },
+  {
+    what: "on a full disk the state is written again for each file that is closed",
+    file: "src/platform/state-log.ts",
+    text: "this.#fd < 0 || this.#isWriting) return; const batch",
+    replacement: "this.#fd < 0) return; const batch",
+    tests: ["test/shim/state-log.test.ts"],
+  },
+  {
+    what: "more is kept of execs that nobody starts than a successor reads",
+    file: "src/task/execs.ts",
+    text: "if (unstarted + spec.process.length > MAX_UNSTARTED) {",
+    replacement: "if (unstarted > Number.MAX_SAFE_INTEGER) {",
+    tests: ["test/keeper/direct-resumed.test.ts"],
+    name: "a shim with as much to remember as it takes comes back from a death",
   },
   {
     what: "the connection's window is not counted",
