@@ -175,11 +175,12 @@ export class Execs {
   /** The runtime was killed while it started an exec: nobody has been told of what there is of it. */
   #undoStart(exec: Process, beginning: Partial<ExecBeginning>): Promise<void> {
     const { clock } = this.#context.platform;
-    const { exits, privatePidNamespace, cgroup } = this.#container;
+    const { init, exits, privatePidNamespace, cgroup } = this.#container;
     return exits.track(async () => {
       const membership = cgroup()?.record().membership;
       await killUnfinishedExec(this.#context, {
         ...beginning,
+        init: init.pid,
         membership,
         mayBeOrphans: !privatePidNamespace,
       });

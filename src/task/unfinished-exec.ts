@@ -14,6 +14,8 @@ const SESSION = 3;
 const GENERATIONS = 16;
 
 interface Traces extends Partial<ExecBeginning> {
+  /** The pid of the container's init. */
+  readonly init: number;
   /** The text of /proc/PID/cgroup of the container's processes. */
   readonly membership: string | undefined;
   /** Whether others of the container's processes may be there that have lost their parent: in a pid namespace of its own they fall to its init. */
@@ -50,8 +52,8 @@ export async function killUnfinishedExec(context: ShimContext, traces: Traces): 
  */
 function suspects(context: ShimContext, traces: Traces): number[] {
   const { platform, reaper } = context;
-  const { pidFile, membership } = traces;
-  const fallen = context.hasAdopted ? broughtInto(context, membership) : childrenOf(context);
+  const { pidFile } = traces;
+  const fallen = context.hasAdopted ? broughtInto(context, traces) : childrenOf(context);
   const unknown = fallen.filter((pid) => pid !== platform.self.pid() && !reaper.knows(pid));
   const named = pidFile === undefined ? undefined : pidIn(context, pidFile);
   return unknown.filter((pid) => pid === named || isOfExec(context, pid, traces));
@@ -65,16 +67,37 @@ function isOfExec(context: ShimContext, pid: number, { membership, mayBeOrphans,
   return since !== undefined && Number(fields[SESSION]) === pid && Number(startTimeIn(fields)) >= since;
 }
 
-/** The container's processes whose parents are not in it: those that the runtime has brought in. None if it is not known which are the container's. */
-function broughtInto(context: ShimContext, membership: string | undefined): number[] {
+/**
+ * The container's processes whose parents are not in it: those that the runtime has brought in. None if it is not known which are the container's. Another
+ * daemon's container of the same namespace and id has the same control group.
+ */
+function broughtInto(context: ShimContext, { membership, init }: Traces): number[] {
   if (membership === undefined) return [];
   const { platform } = context;
   const pids = platform.files
     .list("/proc")
     .map(Number)
     .filter((pid) => pid > 0);
-  const members = pids.filter((pid) => cgroupOf(context, pid) === membership);
+  const namespace = pidNamespaceOf(platform, init);
+  const members = pids.filter(
+    (pid) => cgroupOf(context, pid) === membership && pidNamespaceOf(platform, pid) === namespace,
+  );
   return members.filter((pid) => !members.includes(parentOf(platform, pid)) && !isOurs(platform, pid));
+}
+
+/** By its inode; undefined if there is no such process. */
+function pidNamespaceOf({ fds }: Platform, pid: number): number | undefined {
+  let fd: number;
+  try {
+    fd = fds.openPath(`/proc/${pid}/ns/pid`);
+  } catch {
+    return undefined;
+  }
+  try {
+    return fds.stat(fd).inode;
+  } finally {
+    fds.close(fd);
+  }
 }
 
 /** Whether the process comes from this shim. */

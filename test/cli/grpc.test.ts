@@ -486,3 +486,40 @@ test("a server's smaller and larger windows are kept to", async () => {
   assert.equal(taken, message.length + 5);
   assert.ok(Math.max(...sizes) <= 1000, `${Math.max(...sizes)} bytes at once`);
 });
+
+test("what all streams together may send is kept to, however much each of them may", async () => {
+  let taken = 0;
+  let atRest = 0;
+  const server = createServer((socket) => {
+    open.push(() => socket.destroy());
+    const reader = new FrameReader();
+    let left = 24;
+    socket.write(settingsFrame([[4, 10_000_000]]));
+    socket.on("data", (chunk: Buffer) => {
+      const bytes = chunk.subarray(left);
+      left = Math.max(0, left - chunk.length);
+      for (const { type, stream, payload, flags } of reader.read(bytes)) {
+        if (type === FrameType.PING && flags === 1 && payload[0] === 2) {
+          // All that came before the answer.
+          atRest = taken;
+          socket.write(numberFrame(FrameType.WINDOW_UPDATE, 0, 1_000_000));
+        }
+        if (type !== FrameType.DATA) continue;
+        const before = taken;
+        taken += payload.length;
+        if (before < 65_535 && taken >= 65_535) socket.write(frame(FrameType.PING, 0, 0, Buffer.alloc(8, 2)));
+        if ((flags & 1) !== 0) socket.write(Buffer.concat(oddAnswer(stream)));
+      }
+    });
+  });
+  server.listen(address);
+  await once(server, "listening");
+  open.push(() => server.close());
+  const client = await connect();
+  // Its settings have come with the answer.
+  await ask(client);
+  const small = taken;
+  await Promise.all([ask(client, Buffer.alloc(150_000, 1)), ask(client, Buffer.alloc(150_000, 1))]);
+  assert.equal(atRest, 65_535);
+  assert.equal(taken, small + 2 * 150_005);
+});

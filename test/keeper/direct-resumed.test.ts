@@ -1,6 +1,7 @@
 // What a death of the shim has cut is answered by the next one as if nothing had been, or with UNAVAILABLE: never in the runtime's words for what the death has
 // done, and never so that something runs which nobody knows of.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { kill } from "node:process";
@@ -51,6 +52,13 @@ function isIn(pid: number, cgroup: string): boolean {
     return false;
   }
 }
+
+/** Commands of a shell that joins the control groups of a process, whose /proc/PID/cgroup stands in the file. */
+const joining = (file: string): string => `while IFS=: read -r _ names path; do
+  for directory in /sys/fs/cgroup/\${names#name=} /sys/fs/cgroup/unified /sys/fs/cgroup; do
+    [ -e "$directory$path/cgroup.procs" ] && echo $$ >"$directory$path/cgroup.procs" && break
+  done
+done <${file}`;
 
 /** A runtime whose first exec does what `deed` says, with the pid file in $file; the others, and the rest, are runc's. */
 function runtime(name: string, deed: string): string {
@@ -210,11 +218,7 @@ test("an exec that starts while an adopting shim undoes another's start runs on"
     `#!/bin/sh
 case " $* " in *" exec "*) ;; *) exec runc "$@" ;; esac
 [ -e ${program}.init ] || exec sleep 1000
-while IFS=: read -r _ names path; do
-  for directory in /sys/fs/cgroup/\${names#name=} /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    [ -e "$directory$path/cgroup.procs" ] && echo $$ >"$directory$path/cgroup.procs" && break
-  done
-done <${program}.init
+${joining(`${program}.init`)}
 sleep 0.2
 exec runc "$@"
 `,
@@ -225,6 +229,10 @@ exec runc "$@"
   const cut = before.start(id, "cut").catch(() => {});
   const { pid: init } = await before.state(id);
   writeFileSync(`${program}.init`, readFileSync(`/proc/${init}/cgroup`));
+  // Another daemon's container of the same namespace and id has the same control group.
+  const other = spawn("sh", ["-c", `${joining(`${program}.init`)}\nexec sleep 1000`], { stdio: "ignore" });
+  const { pid: others = 0 } = other;
+  await eventually("the other's", () => processInfo(others)?.commandLine === "sleep 1000");
   killForGood((await before.connect(id)).shimPid);
   await cut;
   before.close();
@@ -244,6 +252,8 @@ exec runc "$@"
   for (const next of started) assert.equal((await shim.state(id, next)).status, Status.RUNNING, next);
   await shim.start(id, "cut");
   assert.equal((await adopting).status, 0);
+  assert.ok(other.exitCode === null && other.signalCode === null, "the other's is killed");
+  other.kill("SIGKILL");
   await ended(shim, id);
 });
 

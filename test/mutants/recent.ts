@@ -56,6 +56,7 @@ export const mutants: readonly Mutant[] = [
     replacement: "this.#output.close();",
     tests: ["test/stdio/descriptors.test.ts"],
     name: "that fails for want of a descriptor leaves none open",
+    explained: "with its other end closed the pipe ends, and what reads it closes the file by itself",
   },
   {
     what: "a terminal's file is left open when there is no descriptor for its pipe",
@@ -64,6 +65,14 @@ export const mutants: readonly Mutant[] = [
     replacement: "throw error;",
     tests: ["test/stdio/descriptors.test.ts"],
     name: "that fails for want of a descriptor leaves none open",
+  },
+  {
+    what: "an adopting shim takes another daemon's container for an exec of its own",
+    file: "src/task/unfinished-exec.ts",
+    text: " && pidNamespaceOf(platform, pid) === namespace,",
+    replacement: " && (namespace ?? 1) > 0,",
+    tests: ["test/keeper/direct-resumed.test.ts"],
+    name: "an exec that starts while an adopting shim undoes another's start runs on",
   },
   {
     what: "a log that was moved away is a fifo for the next shim",
