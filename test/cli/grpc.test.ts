@@ -15,7 +15,9 @@ import {
   Server,
   ServerCredentials,
 } from "@grpc/grpc-js";
+import { Call } from "../../src/cli/grpc/call.ts";
 import { GrpcClient } from "../../src/cli/grpc/client.ts";
+import type { Http2Connection } from "../../src/cli/grpc/connection.ts";
 import { FrameReader, FrameType, frame, numberFrame, settingsFrame } from "../../src/cli/grpc/frames.ts";
 import { HeaderReader, packHeaders } from "../../src/cli/grpc/headers.ts";
 import { decodeHuffman } from "../../src/cli/grpc/huffman.ts";
@@ -213,6 +215,29 @@ test("messages of many frames and windows go both ways, many at once, each whole
   for (const [index, answer] of answers.entries()) {
     assert.equal(Buffer.compare(Buffer.from(answer), messages[index] ?? TEXT), 0, `message ${index}`);
   }
+});
+
+test("a message of many frames is put together once", async (context) => {
+  const stream = { send() {}, end() {}, cancel() {}, more() {} };
+  const connection = { begin: () => stream } as unknown as Http2Connection;
+  const maxBytes = 16 * 1024 * 1024;
+  const call = new Call({
+    path: "/t.T/Unary",
+    headers: [],
+    timeoutMs: undefined,
+    maxBytes,
+    connect: () => connection,
+  });
+  const concat = context.mock.method(Buffer, "concat");
+  const message = Buffer.alloc(4 * 1024 * 1024, 7);
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(message.length, 1);
+  call.data(head.subarray(0, 3));
+  call.data(head.subarray(3));
+  for (let at = 0; at < message.length; at += 16_384) call.data(message.subarray(at, at + 16_384));
+  assert.deepEqual(Buffer.from((await call.next()) ?? []), message);
+  const copied = concat.mock.calls.reduce((sum, { result }) => sum + (result?.length ?? 0), 0);
+  assert.ok(copied < 2 * message.length, `${copied} bytes were copied`);
 });
 
 test("a message too large either way fails its call, and no other", async () => {

@@ -202,6 +202,17 @@ test("an /etc/passwd that leads out of the image is looked for in it", async () 
   await cli.do(["rmi", "leads-out:1"]);
 });
 
+test("run leaves no lease, and where it makes no container no fifos either", async () => {
+  await cli.do(["run", "--rm", "app:1", "true"]);
+  for (const refused of [
+    ["--pull", "never", "test.invalid/none:1"],
+    ["-u", "nobody-there", "app:1", "true"],
+  ])
+    assert.equal((await cli.run(["run", "--rm", ...refused])).status, 125);
+  assert.deepEqual(readdirSync(cli.fifos), []);
+  assert.equal(await daemon.ctr.do(["leases", "ls", "-q"]), "");
+});
+
 test("nothing is left behind", async () => {
   await cli.do(["rmi", "app:1"]);
   await daemon.ctr.do(["content", "ls", "-q"]);

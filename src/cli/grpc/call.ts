@@ -36,7 +36,13 @@ export class Call implements StreamReceiver {
   /** All that was sent, framed, until the server has answered anything: it may have to be sent anew. */
   #sent: Uint8Array[] | undefined = [];
   #isEnding = false;
-  #rest: Buffer = Buffer.alloc(0);
+  /**
+   * What came of a message that is not whole, how many bytes that is, and with how many there is something to read: put together at each frame, a large
+   * message would be copied a thousand times.
+   */
+  #parts: Buffer[] = [];
+  #held = 0;
+  #needed = PREFIX;
   readonly #messages: Uint8Array[] = [];
   readonly #readers: Reader[] = [];
   /** The headers, and those at the end. */
@@ -93,19 +99,29 @@ export class Call implements StreamReceiver {
   }
 
   data(bytes: Buffer): boolean {
-    let rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
+    this.#parts.push(bytes);
+    this.#held += bytes.length;
+    if (this.#held >= this.#needed) this.#cut(this.#parts.length === 1 ? bytes : Buffer.concat(this.#parts));
+    return this.#messages.length === 0;
+  }
+
+  /** `rest` is all that came and was not delivered. */
+  #cut(rest: Buffer): void {
+    this.#needed = PREFIX;
     while (rest.length >= PREFIX && this.#end === undefined) {
       const length = rest.readUInt32BE(1);
       if (rest[0] !== 0) this.#giveUp(Code.INTERNAL, "the server has sent a compressed message");
       else if (length > this.#start.maxBytes) {
         this.#giveUp(Code.RESOURCE_EXHAUSTED, `a message of ${length} bytes is too large to receive`);
       }
-      if (this.#end !== undefined || rest.length < PREFIX + length) break;
-      this.#deliver(new Uint8Array(rest.subarray(PREFIX, PREFIX + length)));
-      rest = rest.subarray(PREFIX + length);
+      this.#needed = PREFIX + length;
+      if (this.#end !== undefined || rest.length < this.#needed) break;
+      this.#deliver(new Uint8Array(rest.subarray(PREFIX, this.#needed)));
+      rest = rest.subarray(this.#needed);
+      this.#needed = PREFIX;
     }
-    this.#rest = rest;
-    return this.#messages.length === 0;
+    this.#parts = rest.length === 0 ? [] : [rest];
+    this.#held = rest.length;
   }
 
   ended(): void {
