@@ -74,8 +74,8 @@ export async function fuzzNative(target: NativeTarget, { seconds, seed }: Native
   const shown = existsSync(last) ? readFileSync(last) : undefined;
   rmSync(last, { force: true });
   const crashes = readdirSync(found)
-    // libFuzzer also leaves inputs that took long, which on a busy machine any may.
-    .filter((name) => !before.has(name) && !name.startsWith("slow-unit-"))
+    // libFuzzer also leaves inputs that took long, which on a busy machine any may; and another run may have its last input there.
+    .filter((name) => !before.has(name) && !/^(slow-unit|last)-/.test(name))
     .map((name) => ({ input: join(found, name), error: errorIn(said) }));
   // In another root it cannot leave its input by itself.
   if (crashes.length === 0 && status !== 0)
