@@ -477,8 +477,10 @@ const RUBBISH: Readonly<Record<string, (stream: number) => Buffer>> = {
 
 for (const [what, bytes] of Object.entries(RUBBISH)) {
   test(`${what} fails the call as UNAVAILABLE`, async () => {
+    let isAnswered = false;
     await serveFrames((socket, type, stream) => {
-      if (type !== FrameType.DATA) return;
+      if (type !== FrameType.DATA || isAnswered) return;
+      isAnswered = true;
       socket.write(bytes(stream));
       // All else is noticed though the server waits.
       if (what === "a frame without its end") socket.end();
