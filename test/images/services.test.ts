@@ -104,6 +104,7 @@ test("a write that breaks off goes on where it was, also from the start, and one
   const ref = name();
   const first = client.write(lease);
   await first.send({ action: WriteAction.WRITE, ref, data: data.subarray(0, 600) });
+  const { status: begun } = await client.call(ContentDefinition, content.status, { ref });
   const second = client.write(lease);
   await assert.rejects(second.send({ action: WriteAction.STAT, ref }), hasCode(Code.UNAVAILABLE));
   first.end();
@@ -112,6 +113,7 @@ test("a write that breaks off goes on where it was, also from the start, and one
     return { call, status: await call.send({ action: WriteAction.STAT, ref }) };
   });
   assert.equal(third.status.offset, 600n);
+  assert.deepEqual(third.status.startedAt, begun?.startedAt, "it is the same write");
   await assert.rejects(
     third.call.send({ action: WriteAction.WRITE, offset: 700n, data }),
     hasCode(Code.OUT_OF_RANGE, /write @700 must occur at current offset 600/),
