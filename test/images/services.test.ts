@@ -487,6 +487,18 @@ test("a flat lease keeps what it names, and nothing that this points at; an expi
   assert.equal(await exists(gone), false);
 });
 
+test("a resource stands on a lease once, however often it is added, and is taken off at once", async () => {
+  const id = name();
+  const resource = { id, type: "snapshots/overlayfs" };
+  await client.call(LeasesDefinition, leases.create, { id, labels: {} });
+  for (let turn = 0; turn < 2; turn++)
+    await client.call(LeasesDefinition, leases.addResource, { id, resource });
+  assert.deepEqual((await client.call(LeasesDefinition, leases.listResources, { id })).resources, [resource]);
+  await client.call(LeasesDefinition, leases.deleteResource, { id, resource });
+  assert.deepEqual((await client.call(LeasesDefinition, leases.listResources, { id })).resources, []);
+  await client.call(LeasesDefinition, leases.delete, { id, sync: false });
+});
+
 test("a namespace in which something is left is not deleted, and the error says what", async () => {
   const own = await ImagesClient.connect(daemon.address, `${daemon.namespace}-left`);
   try {
