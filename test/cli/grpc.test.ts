@@ -166,6 +166,24 @@ test("headers that make no sense are refused", () => {
   for (const block of wrong) assert.throws(() => new HeaderReader().read(Buffer.from(block, "hex")), block);
 });
 
+test("what came before is remembered as far as it has room, the newest first", () => {
+  const reader = new HeaderReader();
+  for (const value of ["1", "2", "3"]) {
+    const block = packHeaders([["a", value.repeat(2000)]]);
+    // To be remembered.
+    block[0] = 0x40;
+    reader.read(block);
+  }
+  // Behind the static table's 61.
+  const remembered = (place: number): string | undefined =>
+    reader.read(Buffer.of(0x80 | (61 + place)))[0]?.[1][0];
+  assert.deepEqual([remembered(1), remembered(2)], ["3", "2"]);
+  assert.throws(() => remembered(3), /no header has the index 64/);
+  // A table of no size.
+  reader.read(Buffer.of(0x20));
+  assert.throws(() => remembered(1), /no header has the index 62/);
+});
+
 test("a Huffman text is refused if it is cut or goes on behind its end", () => {
   assert.equal(decodeHuffman(Buffer.from("f1e3c2e5f23a6ba0ab90f4ff", "hex")).toString(), "www.example.com");
   for (const wrong of ["f1e3c2e5f23a6ba0ab90f4", "ffffffff", "f1e3c2e5f23a6ba0ab90f4ffff"]) {
@@ -459,10 +477,15 @@ const RUBBISH: Readonly<Record<string, (stream: number) => Buffer>> = {
 
 for (const [what, bytes] of Object.entries(RUBBISH)) {
   test(`${what} fails the call as UNAVAILABLE`, async () => {
+    let isAnswered = false;
     await serveFrames((socket, type, stream) => {
-      if (type === FrameType.DATA) socket.end(bytes(stream));
+      if (type !== FrameType.DATA || isAnswered) return;
+      isAnswered = true;
+      socket.write(bytes(stream));
+      // All else is noticed though the server waits.
+      if (what === "a frame without its end") socket.end();
     });
-    assert.equal((await failure(ask(await connect())))[0], Code.UNAVAILABLE);
+    assert.equal((await failure(ask(await connect(), TEXT, 20_000)))[0], Code.UNAVAILABLE);
   });
 }
 

@@ -104,6 +104,7 @@ test("a write that breaks off goes on where it was, also from the start, and one
   const ref = name();
   const first = client.write(lease);
   await first.send({ action: WriteAction.WRITE, ref, data: data.subarray(0, 600) });
+  const { status: begun } = await client.call(ContentDefinition, content.status, { ref });
   const second = client.write(lease);
   await assert.rejects(second.send({ action: WriteAction.STAT, ref }), hasCode(Code.UNAVAILABLE));
   first.end();
@@ -112,6 +113,7 @@ test("a write that breaks off goes on where it was, also from the start, and one
     return { call, status: await call.send({ action: WriteAction.STAT, ref }) };
   });
   assert.equal(third.status.offset, 600n);
+  assert.deepEqual(third.status.startedAt, begun?.startedAt, "it is the same write");
   await assert.rejects(
     third.call.send({ action: WriteAction.WRITE, offset: 700n, data }),
     hasCode(Code.OUT_OF_RANGE, /write @700 must occur at current offset 600/),
@@ -483,6 +485,18 @@ test("a flat lease keeps what it names, and nothing that this points at; an expi
   const gone = await client.put(name(), randomBytes(20), { lease: late });
   await collect();
   assert.equal(await exists(gone), false);
+});
+
+test("a resource stands on a lease once, however often it is added, and is taken off at once", async () => {
+  const id = name();
+  const resource = { id, type: "snapshots/overlayfs" };
+  await client.call(LeasesDefinition, leases.create, { id, labels: {} });
+  for (let turn = 0; turn < 2; turn++)
+    await client.call(LeasesDefinition, leases.addResource, { id, resource });
+  assert.deepEqual((await client.call(LeasesDefinition, leases.listResources, { id })).resources, [resource]);
+  await client.call(LeasesDefinition, leases.deleteResource, { id, resource });
+  assert.deepEqual((await client.call(LeasesDefinition, leases.listResources, { id })).resources, []);
+  await client.call(LeasesDefinition, leases.delete, { id, sync: false });
 });
 
 test("a namespace in which something is left is not deleted, and the error says what", async () => {

@@ -217,7 +217,7 @@ test("an exec that starts while an adopting shim undoes another's start runs on"
     program,
     `#!/bin/sh
 case " $* " in *" exec "*) ;; *) exec runc "$@" ;; esac
-[ -e ${program}.init ] || exec sleep 1000
+[ -e ${program}.go ] || exec sleep 1000
 ${joining(`${program}.init`)}
 sleep 0.2
 exec runc "$@"
@@ -236,6 +236,7 @@ exec runc "$@"
   killForGood((await before.connect(id)).shimPid);
   await cut;
   before.close();
+  writeFileSync(`${program}.go`, "");
   const address = readFileSync(join(place.bundle(id), "address"), "utf8").trim();
   const adopting = place.invoke([...place.flags(id), "-adopt", "start"], place.bundle(id), { env });
   // At once: the undoing does not take long.
