@@ -2,7 +2,15 @@
 // done, and never so that something runs which nobody knows of.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { kill } from "node:process";
 import { after, test } from "node:test";
@@ -85,6 +93,8 @@ test("an exec can be started again after a death in which the runtime was about 
   await refusal(Code.UNAVAILABLE, shim.start(id, "e"));
   await shim.start(id, "e");
   assert.equal((await shim.wait(id, "e")).exitStatus, 9);
+  const left = (): string[] => readdirSync(place.bundle(id)).filter((name) => name.includes("exec-"));
+  await eventually("no files of the starts", () => left().length === 0);
   await ended(shim, id);
 });
 
@@ -211,16 +221,17 @@ test("a restore can be started again after a death in which the runtime was abou
 test("an exec that starts while an adopting shim undoes another's start runs on", async () => {
   const id = "adopted";
   const env = { HOLDFAST_ADOPT: "on" };
-  // The runtime brings what it starts into the container early, and takes its time then.
+  // The runtime takes its time to end when what it starts is in the container.
   const program = join(place.directory, id);
   writeFileSync(
     program,
     `#!/bin/sh
 case " $* " in *" exec "*) ;; *) exec runc "$@" ;; esac
 [ -e ${program}.go ] || exec sleep 1000
-${joining(`${program}.init`)}
+runc "$@"
+status=$?
 sleep 0.2
-exec runc "$@"
+exit $status
 `,
     { mode: 0o755 },
   );

@@ -16,7 +16,7 @@ const resumed = "test/keeper/direct-resumed.test.ts";
 
 export const mutants: readonly Mutant[] = [
   {
-    what: "a pid file that a killed runtime has begun stands in the way of the next exec",
+    what: "a pid file that a killed runtime has begun stays in the bundle",
     file: unfinished,
     text: ".json`, pidFile, unfinished];",
     replacement: ".json`, pidFile, unfinished].slice(0, 2);",
