@@ -80,7 +80,7 @@ export class Controls {
   checkpoint(path: string, options: CheckpointOptions, again: boolean): Promise<void> {
     const { id, bundle, init, runc, queue } = this.#container;
     return queue.run(async () => {
-      if (again && init.death !== undefined && this.#endedContainer(path)) return;
+      if (again && (await this.#hasEnded()) && this.#endedContainer(path)) return;
       init.request("checkpoint");
       this.#noteCheckpoint(path, false);
       const run = checkpointRun(bundle, path, options);
@@ -89,6 +89,12 @@ export class Controls {
       this.#noteCheckpoint(path, true);
       this.#context.events.publish(topics.checkpointed, { containerId: id, checkpoint: path });
     });
+  }
+
+  /** The runtime knows it before us where the keeper has not handed the exit on yet. */
+  async #hasEnded(): Promise<boolean> {
+    const { init, runc } = this.#container;
+    return init.death !== undefined || !["running", "paused"].includes((await runc.status()) ?? "");
   }
 
   /** Whether it was the checkpoint that ended the container. Throws UNAVAILABLE if nobody knows whether it was done by then. */

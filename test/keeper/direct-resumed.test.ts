@@ -9,6 +9,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -201,6 +202,26 @@ test("a checkpoint that ended its container is not refused after a death; one th
     await shim.delete(id);
     await place.forget(shim, id);
   }
+});
+
+test("a checkpoint that may have been cut is not made once more though the keeper has not told of the container's end yet", async () => {
+  const id = "ended-unseen";
+  const program = join(place.directory, id);
+  const script = `#!/bin/sh
+case " $* " in
+  *" checkpoint "*) touch ${program}.done ;;
+  *" state "*) [ -e ${program}.done ] || exec runc "$@"; echo '{"status":"stopped"}' ;;
+  *) exec runc "$@" ;;
+esac
+`;
+  writeFileSync(program, script, { mode: 0o755 });
+  const shim = await running(id, program, dyingAt("runc checkpoint:done"));
+  const path = join(place.directory, `${id}-image`);
+  mkdirSync(path);
+  const asked = refusal(Code.UNAVAILABLE, shim.checkpoint(id, path, { exit: true }));
+  assert.match(await asked, /killed while the checkpoint was written/);
+  rmSync(`${program}.done`);
+  await ended(shim, id);
 });
 
 test("a restore can be started again after a death in which the runtime was about to write its pid", async () => {
