@@ -102,10 +102,17 @@ function pidNamespaceOf({ fds }: Platform, pid: number): number | undefined {
 
 /** Whether the process comes from this shim. */
 function isOurs(platform: Platform, pid: number): boolean {
-  let ancestor = pid;
-  for (let generation = 0; ancestor > 1 && generation < GENERATIONS; generation++) {
-    ancestor = parentOf(platform, ancestor);
-    if (ancestor === platform.self.pid()) return true;
+  return descendsFrom(pid, platform.self.pid(), (each) => parentOf(platform, each));
+}
+
+/** `parent` gives 0 for what has none, or has ended. */
+export function descendsFrom(pid: number, ancestor: number, parent: (pid: number) => number): boolean {
+  let above = pid;
+  for (let generation = 0; above > 1 && generation < GENERATIONS; generation++) {
+    const next = parent(above);
+    if (next === ancestor) return true;
+    // A runtime has ended while it was looked at: what it has started has another parent now.
+    above = next === 0 && above !== pid ? pid : next;
   }
   return false;
 }
