@@ -211,7 +211,7 @@ exec ${shimBinary()} "$@"
 `;
 }
 
-/** The code of what steadily() rejected with. */
+/** The code of a failed call, or of what steadily() rejected with. */
 export function codeOf(error: unknown): number | undefined {
-  return error instanceof Error ? callCode(error.cause ?? error) : undefined;
+  return callCode(error) ?? (error instanceof Error ? callCode(error.cause) : undefined);
 }
