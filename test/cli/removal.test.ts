@@ -1,16 +1,22 @@
 // `run --rm`: the container is gone after its end, whatever becomes of the client: killed, detached, without its terminal, without anybody who reads.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { CLIENT_LABEL } from "../../src/api/labels.ts";
 import { processIdentity } from "../../src/platform/node-process.ts";
 import { eventually } from "../harness/eventually.ts";
+import { RuncGate } from "../harness/gate.ts";
 import { allPids, processInfo } from "../harness/processes.ts";
 import { isHoldfastd } from "../harness/runtime.ts";
 import { onDaemon } from "./cli.ts";
 
-const { daemon, cli } = await onDaemon();
+const directory = realpathSync(mkdtempSync(join(tmpdir(), "holdfast-removal-")));
+const gate = new RuncGate(directory);
+const { daemon, cli } = await onDaemon({ pathDirectories: [gate.directory] });
+after(() => rmSync(directory, { recursive: true, force: true }));
 
 function args(name: string, ...rest: string[]): string[] {
   daemon.ctr.ids.add(name);
@@ -71,12 +77,31 @@ for (const [when, script] of Object.entries(KILLERS)) {
     const directory = mkdtempSync(join(cli.directory, "sh-"));
     writeFileSync(join(directory, "sh"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
     const env = { PATH: `${directory}:${process.env.PATH}` };
+    // Once it is started nobody's death ends it.
+    gate.hold("start");
     const running = cli.spawn(args("early", "-d", "--", "sleep", "1000"), { env });
     assert.equal((await running.exited).status, 137);
+    gate.release("start");
     await eventually("the deletion", async () => (await listed()).length === 0);
     assert.equal(await daemon.leftovers(), "");
   });
 }
+
+test("a container that somebody is starting is deleted by force", async () => {
+  daemon.ctr.ids.add("starting");
+  await cli.do(["create", "--name", "starting", "--rootfs", daemon.rootfs, "--", "sleep", "1000"]);
+  gate.hold("start");
+  const starting = cli.spawn(["start", "starting"]);
+  await gate.held("start");
+  const deleting = cli.spawn(["delete", "-f", "starting"]);
+  // Refused at first: whoever gives up then has ended by now.
+  await Promise.race([deleting.exited, sleep(1000)]);
+  gate.release("start");
+  assert.equal((await deleting.exited).status, 0);
+  await starting.exited;
+  assert.deepEqual(await listed(), []);
+  assert.equal(await daemon.leftovers(), "");
+});
 
 test("the record says whose it is until the start", async () => {
   const running = cli.spawn(args("whose", ...waiting("whose")));

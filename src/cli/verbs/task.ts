@@ -1,7 +1,10 @@
 // Verbs for containers that run: exec, attach, kill, pause, resume, update, delete.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { SPEC_LINUX_RESOURCES } from "../../api/any.ts";
 import { Status } from "../../api/generated/process.ts";
+import { Code } from "../../ttrpc/status.ts";
+import type { DaemonClient } from "../containers/daemon-client.ts";
 import { DaemonTask, patiently } from "../containers/daemon-task.ts";
 import { getContainer, logOf, orNone, specOf } from "../containers/record.ts";
 import { deleteEnded } from "../containers/removal.ts";
@@ -11,7 +14,7 @@ import { runExec } from "../session/exec-session.ts";
 import { removeLog } from "../session/log-files.ts";
 import { attachTo } from "../session/task-session.ts";
 import { stringifyExact } from "../text/exact-json.ts";
-import { Problem, USAGE } from "../text/problem.ts";
+import { callCode, Problem, USAGE } from "../text/problem.ts";
 import { signalNumber } from "../text/signals.ts";
 import {
   type Check,
@@ -195,16 +198,44 @@ async function deleteVerb(visit: Visit): Promise<void> {
   await forEach(visit, async (id) => {
     const container = await getContainer(daemon, id);
     if (wait === true) await orNone(new DaemonTask(daemon, id).wait(""));
-    const task = (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process;
-    const runs = task !== undefined && task.status !== Status.STOPPED && task.status !== Status.CREATED;
-    if (runs && force !== true) throw new Problem("it is running: end it first, or give -f");
-    if (runs)
-      await endTask(new DaemonTask(daemon.forReason("delete"), id), task.status === Status.PAUSED, () =>
-        daemon.tasks.resume({ containerId: id }),
-      );
-    await patiently(() => deleteEnded(daemon, id));
+    if (force === true) await deleteByForce(daemon, id);
+    else {
+      if (isUnderWay(await statusOf(daemon, id)))
+        throw new Problem("it is running: end it first, or give -f");
+      await patiently(() => deleteEnded(daemon, id));
+    }
     removeLog(logOf(container));
   });
+}
+
+async function statusOf(daemon: DaemonClient, id: string): Promise<Status | undefined> {
+  return (await orNone(daemon.tasks.get({ containerId: id, execId: "" })))?.process?.status;
+}
+
+function isUnderWay(status: Status | undefined): boolean {
+  return status !== undefined && status !== Status.STOPPED && status !== Status.CREATED;
+}
+
+/** How long it may be started by somebody again, or still, in ms. */
+const STARTS = 10_000;
+const RETRY = 50;
+
+async function deleteByForce(daemon: DaemonClient, id: string): Promise<void> {
+  for (const begun = performance.now(); ; await sleep(RETRY)) {
+    const status = await statusOf(daemon, id);
+    if (isUnderWay(status))
+      await endTask(new DaemonTask(daemon.forReason("delete"), id), status === Status.PAUSED, () =>
+        daemon.tasks.resume({ containerId: id }),
+      );
+    try {
+      await patiently(() => deleteEnded(daemon, id));
+      return;
+    } catch (error) {
+      // Somebody was just starting it.
+      const isStarted = callCode(error) === Code.FAILED_PRECONDITION && performance.now() - begun < STARTS;
+      if (!isStarted) throw error;
+    }
+  }
 }
 
 /** A frozen process does not notice that it is killed, everywhere. */
