@@ -190,8 +190,10 @@ export class Reattachment {
     const deadline = performance.now() + PUBLISHING_MS;
     while (!histories.isEndPublished(namespace, id) && performance.now() < deadline && !task.isClosed)
       await pause(RETRY_MS / 10);
-    if (histories.isEndPublished(namespace, id) || task.isClosed) return;
-    exchange.publish(namespace, topics.exit, { containerId: id, id, pid, exitStatus, exitedAt });
+    if (task.isClosed) return;
+    if (!histories.isEndPublished(namespace, id))
+      exchange.publish(namespace, topics.exit, { containerId: id, id, pid, exitStatus, exitedAt });
+    // Its shim may have published it before we knew the task.
     await this.#tasks.noteUsage(task);
   }
 }
