@@ -94,7 +94,7 @@ async function serveStreams(answer: (stream: ServerHttp2Stream) => void): Promis
 
 /** Whatever a program may write; `come` is called for each frame of the client. */
 async function serveFrames(
-  come: (socket: Socket, type: number, stream: number) => void,
+  come: (socket: Socket, type: number, stream: number, flags: number, payload: Buffer) => void,
   connected: (socket: Socket) => void = (socket) => void socket.write(settingsFrame([])),
 ): Promise<void> {
   const server = createServer((socket) => {
@@ -105,7 +105,8 @@ async function serveFrames(
     socket.on("data", (chunk: Buffer) => {
       const bytes = chunk.subarray(left);
       left = Math.max(0, left - chunk.length);
-      for (const { type, stream } of reader.read(bytes)) come(socket, type, stream);
+      for (const { type, stream, flags, payload } of reader.read(bytes))
+        come(socket, type, stream, flags, payload);
     });
     connected(socket);
   });
@@ -501,30 +502,19 @@ test("a server's smaller and larger windows are kept to", async () => {
   const sizes: number[] = [];
   let taken = 0;
   const message = Buffer.alloc(300_000, 1);
-  const server = createServer((socket) => {
-    open.push(() => socket.destroy());
-    const reader = new FrameReader();
-    let left = 24;
-    socket.write(settingsFrame([[4, 1000]]));
-    socket.on("data", (chunk: Buffer) => {
-      const bytes = chunk.subarray(left);
-      left = Math.max(0, left - chunk.length);
-      for (const { type, stream, payload, flags } of reader.read(bytes)) {
-        if (type === FrameType.SETTINGS && flags === 1) continue;
-        if (type !== FrameType.DATA) continue;
-        sizes.push(payload.length);
-        taken += payload.length;
-        if (payload.length > 0) {
-          socket.write(numberFrame(FrameType.WINDOW_UPDATE, 0, payload.length));
-          socket.write(numberFrame(FrameType.WINDOW_UPDATE, stream, payload.length));
-        }
-        if ((flags & 1) !== 0) socket.write(Buffer.concat(oddAnswer(stream)));
+  await serveFrames(
+    (socket, type, stream, flags, payload) => {
+      if (type !== FrameType.DATA) return;
+      sizes.push(payload.length);
+      taken += payload.length;
+      if (payload.length > 0) {
+        socket.write(numberFrame(FrameType.WINDOW_UPDATE, 0, payload.length));
+        socket.write(numberFrame(FrameType.WINDOW_UPDATE, stream, payload.length));
       }
-    });
-  });
-  server.listen(address);
-  await once(server, "listening");
-  open.push(() => server.close());
+      if ((flags & 1) !== 0) socket.write(Buffer.concat(oddAnswer(stream)));
+    },
+    (socket) => void socket.write(settingsFrame([[4, 1000]])),
+  );
   const client = await connect();
   // By now its settings may have come or not: the first call waits for an answer to be sure.
   await ask(client);
@@ -538,31 +528,21 @@ test("a server's smaller and larger windows are kept to", async () => {
 test("what all streams together may send is kept to, however much each of them may", async () => {
   let taken = 0;
   let atRest = 0;
-  const server = createServer((socket) => {
-    open.push(() => socket.destroy());
-    const reader = new FrameReader();
-    let left = 24;
-    socket.write(settingsFrame([[4, 10_000_000]]));
-    socket.on("data", (chunk: Buffer) => {
-      const bytes = chunk.subarray(left);
-      left = Math.max(0, left - chunk.length);
-      for (const { type, stream, payload, flags } of reader.read(bytes)) {
-        if (type === FrameType.PING && flags === 1 && payload[0] === 2) {
-          // All that came before the answer.
-          atRest = taken;
-          socket.write(numberFrame(FrameType.WINDOW_UPDATE, 0, 1_000_000));
-        }
-        if (type !== FrameType.DATA) continue;
-        const before = taken;
-        taken += payload.length;
-        if (before < 65_535 && taken >= 65_535) socket.write(frame(FrameType.PING, 0, 0, Buffer.alloc(8, 2)));
-        if ((flags & 1) !== 0) socket.write(Buffer.concat(oddAnswer(stream)));
+  await serveFrames(
+    (socket, type, stream, flags, payload) => {
+      if (type === FrameType.PING && flags === 1 && payload[0] === 2) {
+        // All that came before the answer.
+        atRest = taken;
+        socket.write(numberFrame(FrameType.WINDOW_UPDATE, 0, 1_000_000));
       }
-    });
-  });
-  server.listen(address);
-  await once(server, "listening");
-  open.push(() => server.close());
+      if (type !== FrameType.DATA) return;
+      const before = taken;
+      taken += payload.length;
+      if (before < 65_535 && taken >= 65_535) socket.write(frame(FrameType.PING, 0, 0, Buffer.alloc(8, 2)));
+      if ((flags & 1) !== 0) socket.write(Buffer.concat(oddAnswer(stream)));
+    },
+    (socket) => void socket.write(settingsFrame([[4, 10_000_000]])),
+  );
   const client = await connect();
   // Its settings have come with the answer.
   await ask(client);
