@@ -345,6 +345,12 @@ function setupFlags(setup: ProcessSetup): string[] {
   return flags;
 }
 
+/** Removes what a runtime has left of a pid: runc writes it beside its place first, and refuses to write over what one that was killed there has left. */
+export function removePidFile({ files }: Platform, path: string): void {
+  const slash = path.lastIndexOf("/") + 1;
+  for (const file of [path, `${path.slice(0, slash)}.${path.slice(slash)}`]) files.remove(file);
+}
+
 /** Reads the pid that the runtime wrote. Throws if there is no file, or no pid in it. */
 export function readPidFile(platform: Platform, path: string): number {
   const pid = Number(platform.files.read(path, 64));

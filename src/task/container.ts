@@ -10,7 +10,7 @@ import { readSpec, type Spec } from "../runc/bundle.ts";
 import { RuntimeError } from "../runc/errors.ts";
 import { type RuntimeOptions, readOptions } from "../runc/options.ts";
 import { mountRootfs, unmountRootfs } from "../runc/rootfs.ts";
-import { type ProcessSetup, Runc } from "../runc/runc.ts";
+import { type ProcessSetup, Runc, removePidFile } from "../runc/runc.ts";
 import type { StdioConfig } from "../stdio/stdio.ts";
 import type { CancelSignal } from "../ttrpc/cancel.ts";
 import { Code, TtrpcError } from "../ttrpc/status.ts";
@@ -300,14 +300,8 @@ export class Container {
       log.warning("failed to undo a create in the runtime", { id: this.id, error });
     }
     unmountRootfs(platform, this.bundle);
-    this.#removePidFiles();
+    removePidFile(platform, `${this.bundle}/init.pid`);
     this.#context.records.remove(this.#key);
-  }
-
-  /** runc writes the pid beside its place first, and refuses to write over what one that was killed there has left. */
-  #removePidFiles(): void {
-    for (const file of ["init.pid", ".init.pid"])
-      this.#context.platform.files.remove(`${this.bundle}/${file}`);
   }
 
   async #startInit(caller: CancelSignal): Promise<void> {
@@ -334,7 +328,7 @@ export class Container {
   /** What a runtime has left that was killed half-way: the next Start would find the id taken. */
   async #undoRestore(reason?: unknown): Promise<void> {
     if (await isHalfMade(this.#runc, reason)) await this.#runc.delete(true);
-    this.#removePidFiles();
+    removePidFile(this.#context.platform, `${this.bundle}/init.pid`);
   }
 
   // --- deleting

@@ -11,7 +11,7 @@ import type { Exits } from "./exits.ts";
 import { type Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process } from "./process.ts";
 import { containerKey, type ExecBeginning, type ExecRecord, type ExecSpec, execKey } from "./records.ts";
-import { filesBeside, killUnfinishedExec, now } from "./unfinished-exec.ts";
+import { killUnfinishedExec, now, removeStartFiles } from "./unfinished-exec.ts";
 
 /** Most that execs which nobody starts may take, of all containers of a shim together, in bytes: whoever goes on after its death has to read them. */
 const MAX_UNSTARTED = 32 << 20;
@@ -168,7 +168,7 @@ export class Execs {
       throw error;
     } finally {
       this.#beginnings.delete(exec);
-      for (const file of filesBeside(`${base}.pid`)) files.remove(file);
+      removeStartFiles(platform, `${base}.pid`);
     }
   }
 

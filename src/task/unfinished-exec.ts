@@ -2,7 +2,7 @@
 import { isSystemError, type Platform, SIGKILL } from "../platform/platform.ts";
 import { startTimeIn } from "../platform/process-stat.ts";
 import { readProcessStat } from "../reaper/process-stat.ts";
-import { readPidFile } from "../runc/runc.ts";
+import { readPidFile, removePidFile } from "../runc/runc.ts";
 import type { ShimContext } from "./context.ts";
 import type { ExecBeginning } from "./records.ts";
 
@@ -28,11 +28,10 @@ export function now({ files }: Platform): number {
   return Number(seconds) * 100 + Number(hundredths);
 }
 
-/** What stands in the bundle while an exec is started: runc writes the pid beside its place first, and refuses to write over what one that was killed has left. */
-export function filesBeside(pidFile: string): string[] {
-  const slash = pidFile.lastIndexOf("/") + 1;
-  const unfinished = `${pidFile.slice(0, slash)}.${pidFile.slice(slash)}`;
-  return [`${pidFile.slice(0, -".pid".length)}.json`, pidFile, unfinished];
+/** Removes what stands in the bundle while an exec is started. */
+export function removeStartFiles(platform: Platform, pidFile: string): void {
+  platform.files.remove(`${pidFile.slice(0, -".pid".length)}.json`);
+  removePidFile(platform, pidFile);
 }
 
 /** Kills what there is of the exec. */
@@ -42,8 +41,7 @@ export async function killUnfinishedExec(context: ShimContext, traces: Traces): 
     if (round > 0) await new Promise<void>((resolve) => platform.clock.after(DYING, resolve));
     for (const pid of suspects(context, traces)) killChild(context, pid);
   }
-  if (traces.pidFile === undefined) return;
-  for (const file of filesBeside(traces.pidFile)) platform.files.remove(file);
+  if (traces.pidFile !== undefined) removeStartFiles(platform, traces.pidFile);
 }
 
 /**

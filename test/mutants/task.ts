@@ -17,9 +17,9 @@ const resumed = "test/keeper/direct-resumed.test.ts";
 export const mutants: readonly Mutant[] = [
   {
     what: "a pid file that a killed runtime has begun stays in the bundle",
-    file: unfinished,
-    text: ".json`, pidFile, unfinished];",
-    replacement: ".json`, pidFile, unfinished].slice(0, 2);",
+    file: "src/runc/runc.ts",
+    text: "for (const file of [path, `${path.slice(0, slash)}.${path.slice(slash)}`])",
+    replacement: "for (const file of [path])",
     tests: [resumed],
     name: "an exec can be started again after a death in which the runtime was about to write its pid",
   },
@@ -90,7 +90,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a restore that was cut leaves its pid file",
     file: container,
-    text: "await this.#runc.delete(true); this.#removePidFiles();",
+    text: "await this.#runc.delete(true); removePidFile(this.#context.platform, `${this.bundle}/init.pid`);",
     replacement: "await this.#runc.delete(true);",
     tests: [resumed],
     name: "a restore can be started again after a death",
