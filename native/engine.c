@@ -218,19 +218,12 @@ static const JSCFunctionListEntry engine_entries[] = {
     JS_CFUNC_DEF("trimMemory", 0, host_trim_memory),
     JS_CFUNC_DEF("memoryUsage", 0, host_memory_usage),
 };
-static HOST_EXPORTS(engine_exports, engine_entries);
-
-static const struct host_exports *const all_exports[] = {
-    &engine_exports, &loop_exports,  &timer_exports,   &self_exports,   &bytes_exports, &fd_exports,
-    &files_exports,  &spawn_exports, &process_exports, &socket_exports, &mount_exports, &relay_exports,
-    &keeper_exports, &failpoint_exports,
-};
-enum { EXPORT_LISTS = sizeof all_exports / sizeof all_exports[0] };
+HOST_EXPORTS(engine_exports, engine_entries);
 
 static int fill_module(JSContext *ctx, JSModuleDef *module)
 {
-  for (int i = 0; i < EXPORT_LISTS; i++) {
-    if (JS_SetModuleExportList(ctx, module, all_exports[i]->list, all_exports[i]->count) < 0) return -1;
+  for (const struct host_exports *const *each = this_program.exports; *each != NULL; each++) {
+    if (JS_SetModuleExportList(ctx, module, (*each)->list, (*each)->count) < 0) return -1;
   }
   return JS_SetModuleExport(ctx, module, "argv", JS_DupValue(ctx, arguments));
 }
@@ -239,8 +232,8 @@ static int add_module(JSContext *ctx)
 {
   JSModuleDef *module = JS_NewCModule(ctx, "holdfast:host", fill_module);
   if (module == NULL) return -1;
-  for (int i = 0; i < EXPORT_LISTS; i++) {
-    if (JS_AddModuleExportList(ctx, module, all_exports[i]->list, all_exports[i]->count) < 0) return -1;
+  for (const struct host_exports *const *each = this_program.exports; *each != NULL; each++) {
+    if (JS_AddModuleExportList(ctx, module, (*each)->list, (*each)->count) < 0) return -1;
   }
   return JS_AddModuleExport(ctx, module, "argv");
 }
@@ -278,12 +271,13 @@ void engine_start(int argc, char **argv)
   JSValue program = image_read(context, program_image);
   if (JS_IsException(program)) abort();
 
-  // No eval, RegExp, Date, Proxy, WeakRef: the linker drops them, and the parser with them.
+  // Of the rest a program takes what it needs. What none takes, the linker drops: eval always, and the parser with it.
   JS_AddIntrinsicBaseObjects(context);
   JS_AddIntrinsicJSON(context);
   JS_AddIntrinsicMapSet(context);
   JS_AddIntrinsicTypedArrays(context);
   JS_AddIntrinsicPromise(context);
+  if (this_program.add_intrinsics != NULL) this_program.add_intrinsics(context);
 
   if (set_arguments(context, argc, argv) < 0 || add_module(context) < 0 || JS_ResolveModule(context, program) < 0) {
     abort_with(JS_GetException(context));

@@ -18,11 +18,19 @@ struct host_exports {
   const JSCFunctionListEntry *list;
   int count;
 };
-extern const struct host_exports bytes_exports, failpoint_exports, files_exports, fd_exports, keeper_exports, loop_exports, mount_exports,
-    process_exports, relay_exports, self_exports, socket_exports, spawn_exports, timer_exports;
+extern const struct host_exports bytes_exports, engine_exports, failpoint_exports, files_exports, fd_exports, keeper_exports, loop_exports,
+    mount_exports, process_exports, relay_exports, self_exports, socket_exports, spawn_exports, timer_exports;
 
 #define HOST_EXPORTS(name, entries) \
   const struct host_exports name = {.list = (entries), .count = (int)(sizeof(entries) / sizeof((entries)[0]))}
+
+// --- main.c of a program: what it takes of the host and of the engine --------------------------------------------------
+
+struct program {
+  const struct host_exports *const *exports; // up to a null
+  void (*add_intrinsics)(JSContext *ctx); // beside those that every program has; null for none
+};
+extern const struct program this_program;
 
 // --- engine.c: the one runtime and context of this process ------------------------------------------------------------
 

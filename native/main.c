@@ -1,4 +1,4 @@
-// Entry of the host: prepares the process, starts the program and runs the loop until nothing is left to wait for.
+// Entry of the shim: prepares the process, starts the program and runs the loop until nothing is left to wait for.
 #define _GNU_SOURCE
 #include <malloc.h>
 #include <stdlib.h>
@@ -23,6 +23,12 @@ const char *__ubsan_default_options(void)
 }
 #endif
 
+static const struct host_exports *const exports[] = {
+    &engine_exports,  &loop_exports,   &timer_exports, &self_exports,  &bytes_exports,  &fd_exports,        &files_exports, &spawn_exports,
+    &process_exports, &socket_exports, &mount_exports, &relay_exports, &keeper_exports, &failpoint_exports, NULL,
+};
+const struct program this_program = {.exports = exports};
+
 int main(int argc, char **argv)
 {
   // What a careless parent has left open is none of ours, nor of our children. A kernel older than 5.9 cannot, and that is no harm.
@@ -33,6 +39,8 @@ int main(int argc, char **argv)
   mallopt(M_TRIM_THRESHOLD, 64 << 10);
   mallopt(M_TOP_PAD, 16 << 10);
   process_start(keeper_goes_on());
+  // What the starter left open is not for our children.
+  (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   keeper_start(argc, argv);
   failpoint_choose(keeper_generation());
   engine_start(argc, argv);

@@ -52,8 +52,6 @@ void process_start(bool keep_mask)
   if (!keep_mask) clear_mask();
   // A reader that goes away is an error of one write, never the end of the process.
   signal(SIGPIPE, SIG_IGN);
-  // What the starter left open is not for our children.
-  close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
 // In the child: default dispositions and an empty mask.

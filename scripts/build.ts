@@ -9,6 +9,7 @@ import { cached, hashOf, native, prune, root, run } from "./cache.ts";
 import {
   ARCHITECTURES,
   type Architecture,
+  type HostKind,
   hostObjects,
   layerProgram,
   quickjs,
@@ -23,6 +24,8 @@ export interface BuildOptions {
   readonly sanitize?: boolean;
   /** The build machine's own, if left out. */
   readonly architecture?: Architecture | undefined;
+  /** The shim's, if left out. */
+  readonly host?: HostKind;
 }
 
 /**
@@ -33,8 +36,8 @@ export async function buildProgram(entry: string, output: string, options: Build
   const variant = options.sanitize === true ? sanitized : releaseFor(options.architecture);
   const engine = quickjs();
   const [objects, bytecode] = await Promise.all([
-    hostObjects(engine, variant),
-    compileBytecode(engine, resolve(entry)),
+    hostObjects(engine, variant, options.host),
+    compileBytecode(engine, resolve(entry), options.host),
   ]);
   const source = join(native, "program.S");
   const gcc = tool(variant, "gcc");
@@ -55,12 +58,14 @@ async function install(program: string, output: string, strip: string | undefine
   renameSync(fresh, output);
 }
 
-export type Part = "shim" | "node" | "layer";
+export type Part = "shim" | "node" | "front" | "layer";
 
-/** How each part gets into dist/; "node" is holdfastd and holdfast. */
+/** How each part gets into dist/; "node" is holdfastd and holdfast-node, "front" is holdfast. */
 const makers: Record<Part, () => Promise<void>> = {
   shim: () => buildShim({}),
   node: () => buildNodePrograms(join(root, "dist")),
+  front: () =>
+    buildProgram(join(root, "cmd/holdfast/native.ts"), join(root, "dist/holdfast"), { host: "front" }),
   layer: async () => install(await layerProgram(), join(root, "dist/holdfast-layer"), "strip"),
 };
 
@@ -76,7 +81,7 @@ function buildShim(options: BuildOptions): Promise<void> {
 /** Builds `parts` into dist/, or the shim alone into dist/sanitize/ or the directory of its processor. */
 export async function buildAll(
   options: BuildOptions = {},
-  parts: readonly Part[] = ["shim", "node", "layer"],
+  parts: readonly Part[] = ["shim", "node", "front", "layer"],
 ): Promise<void> {
   if (options.sanitize === true || options.architecture !== undefined) await buildShim(options);
   else await Promise.all(parts.map((part) => makers[part]()));

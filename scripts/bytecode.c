@@ -1,5 +1,5 @@
 // The compiler from one JavaScript module to bytecode, run by scripts/build.ts; not part of the host.
-//   compile OUTPUT MODULE MAP
+//   compile OUTPUT MODULE MAP [regexps]
 // Line numbers in the bytecode are those of the TypeScript sources, not of the bundle: MAP lists where each place of the bundle comes from.
 //   sources N        then N lines, one path each
 //   places M         then M lines "line column source source-line", sorted, all counted from 0
@@ -116,7 +116,9 @@ static void translate_lines(JSContext *ctx, JSFunctionBytecode *b)
   b->debug.filename = JS_DupAtom(ctx, sources[start->source]);
 }
 
-// The host has no regular expressions. Ours must not use them; a package may, in code that we never call.
+static bool may_have_regexps;
+
+// The shim's host has no regular expressions. Ours must not use them; a package may, in code that we never call.
 static void refuse_regexps(JSContext *ctx, const JSFunctionBytecode *b)
 {
   const char *file = JS_AtomToCString(ctx, b->debug.filename);
@@ -131,7 +133,7 @@ static void translate_function(JSContext *ctx, JSValueConst value)
   if (JS_VALUE_GET_TAG(value) != JS_TAG_FUNCTION_BYTECODE) return;
   JSFunctionBytecode *b = JS_VALUE_GET_PTR(value);
   translate_lines(ctx, b);
-  refuse_regexps(ctx, b);
+  if (!may_have_regexps) refuse_regexps(ctx, b);
   for (int i = 0; i < b->cpool_count; i++) translate_function(ctx, b->cpool[i]);
 }
 
@@ -198,7 +200,8 @@ static JSModuleDef *compile(JSContext *ctx, const char *name, const char *path, 
 
 int main(int argc, char **argv)
 {
-  if (argc != 4) die("usage", "compile OUTPUT MODULE MAP");
+  if (argc != 4 && argc != 5) die("usage", "compile OUTPUT MODULE MAP [regexps]");
+  may_have_regexps = argc == 5;
   JSRuntime *rt = JS_NewRuntime();
   JS_SetStripInfo(rt, JS_STRIP_SOURCE);
   JS_SetModuleLoaderFunc(rt, NULL, load_nothing, NULL);

@@ -134,13 +134,24 @@ export function quickjs(): string {
   return quickjsSource(cache);
 }
 
-/** Object files of the host and the engine. The engine's come first because they take longest. */
-export function hostObjects(engine: string, variant: Variant): Promise<string[]> {
-  const ours = readdirSync(native).filter((name) => name.endsWith(".c") && name !== ENGINE_READER);
+/** Which host: the shim's, or that of `holdfast`, which has a main() of its own and more beside it. */
+export type HostKind = "shim" | "front";
+
+function hostSources(kind: HostKind): string[] {
+  const sources = (directory: string): string[] =>
+    readdirSync(directory)
+      .filter((name) => name.endsWith(".c") && name !== ENGINE_READER)
+      .map((name) => join(directory, name));
+  if (kind === "shim") return sources(native);
+  return [...sources(native).filter((path) => basename(path) !== "main.c"), ...sources(join(native, "front"))];
+}
+
+/** Object files of a host and the engine. The engine's come first because they take longest. */
+export function hostObjects(engine: string, variant: Variant, kind: HostKind = "shim"): Promise<string[]> {
   return Promise.all([
     compileObject(engine, variant, join(native, ENGINE_READER), engineFlags, [join(engine, ENGINE_CORE)]),
     ...engineFiles.filter((name) => name !== ENGINE_CORE).map((name) => compileEngine(engine, name, variant)),
-    ...ours.map((name) => compileObject(engine, variant, join(native, name), hostFlags)),
+    ...hostSources(kind).map((path) => compileObject(engine, variant, path, hostFlags)),
   ]);
 }
 
@@ -195,7 +206,8 @@ export function compileObject(
   // The engine's headers are the system's in the eyes of the compiler: their warnings are not ours.
   const gcc = tool(variant, "gcc");
   const args = [...flags, ...variant.compile, "-isystem", engine, "-c"];
-  const inputs = [source, ...sources, ...headersIn(engine), ...headersIn(native)];
+  const headers = [...headersIn(engine), ...headersIn(native), ...headersIn(join(native, "front"))];
+  const inputs = [source, ...sources, ...headers];
   const hash = hashOf([gcc, compilerVersion(gcc), ...args, ...inputs.map((file) => readFileSync(file))]);
   return cached("objects", `${basename(source, ".c")}-${hash}`, ".o", (path) =>
     run(gcc, [...args, "-o", path, source]),

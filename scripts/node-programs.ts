@@ -10,7 +10,7 @@ import { root } from "./cache.ts";
 const PROGRAMS = [
   // Node's own choice for the heap of young objects makes a busy daemon take half as much memory again.
   { entry: "cmd/daemon/main.ts", name: "holdfastd", flags: "--max-semi-space-size=2", startsOften: false },
-  { entry: "cmd/holdfast/main.ts", name: "holdfast", flags: "", startsOften: true },
+  { entry: "cmd/holdfast/main.ts", name: "holdfast-node", flags: "", startsOften: true },
 ] as const;
 const LMDB_ADDON = "lmdb.node";
 /** The directory of the pages of --help. */
@@ -107,7 +107,7 @@ export async function buildNodePrograms(directory: string): Promise<void> {
 
 /** A program whose code is kept as V8 has it: the launcher runs the file beside it (src/platform/code-cache.ts). */
 async function bundleTwice(entry: string, directory: string, name: string, flags: string): Promise<void> {
-  const program = `${name}.js`;
+  const program = "holdfast.js";
   await bundle(join(root, entry), join(directory, program));
   const loader = `
     import { join } from "node:path";

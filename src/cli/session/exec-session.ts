@@ -20,7 +20,7 @@ export async function runExec(
   spec: Record<string, unknown>,
   flags: ExecFlags,
 ): Promise<Outcome> {
-  if (!flags.detach) demandTerminal(flags.terminal, flags.interactive);
+  if (!flags.detach) await demandTerminal(flags.terminal, flags.interactive);
   const { execId } = flags;
   const detachKeys = parseDetachKeys(flags.detachKeys);
   const process = execProcess(spec, flags, await rootOf(task, flags.user));

@@ -1,6 +1,5 @@
 // A process's stdin, stdout and stderr as fifos in a directory of our own, as containerd's clients hand them to shims. Nothing here ever waits
 // for the other side: both ends of an output are opened first, and the writing one given up once the shim has its own.
-import { execFile } from "node:child_process";
 import {
   closeSync,
   constants,
@@ -13,10 +12,10 @@ import {
 } from "node:fs";
 import { Socket } from "node:net";
 import { dirname, join } from "node:path";
-import { promisify } from "node:util";
 import { isSystemError } from "../../platform/platform.ts";
 import { Problem } from "../text/problem.ts";
 import { FifoWriter } from "./fifo-writer.ts";
+import { makeFifos } from "./make-fifos.ts";
 
 /** Where fifos live while their process does: HOLDFAST_FIFOS names another directory. */
 function fifoDirectory(): string {
@@ -70,7 +69,7 @@ export class Fifos {
       terminal,
     };
     const fifos = [paths.stdin, paths.stdout, paths.stderr].filter((each) => each !== "");
-    await promisify(execFile)("mkfifo", ["-m", "600", ...fifos]);
+    await makeFifos(fifos);
     return new Fifos(paths, true);
   }
 

@@ -10,7 +10,8 @@ import { signalNumber } from "../text/signals.ts";
 import { DetachKeys } from "./detach-keys.ts";
 import type { Fifos } from "./fifos.ts";
 import type { Exit, TaskPort } from "./task-port.ts";
-import { RawMode, terminalSize } from "./terminal.ts";
+import type { RawMode } from "./terminal.ts";
+import { terminalSize } from "./terminal-size.ts";
 
 /** What goes to the process instead of us. */
 const PROXIED: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"];
@@ -68,6 +69,7 @@ export class Session {
     fifos.taken();
     if (fifos.paths.terminal) this.#followSize();
     if (fifos.stdin !== undefined && fifos.paths.terminal && process.stdin.isTTY) {
+      const { RawMode } = await import("./terminal.ts");
       const raw = await RawMode.enter();
       // Closed meanwhile: nobody else would give the terminal back.
       if (this.#ended) raw.restore();
@@ -239,9 +241,11 @@ function lostStatus(error: Error): number {
   return FAILED;
 }
 
-/** Throws a Problem if a terminal is asked for, with input, where there is none. */
-export function demandTerminal(terminal: boolean, interactive: boolean): void {
-  if (terminal && interactive && !process.stdin.isTTY) {
+/** Throws a Problem if a terminal is asked for, with input, where there is none. What takes input is loaded by then: before anything has been done. */
+export async function demandTerminal(terminal: boolean, interactive: boolean): Promise<void> {
+  if (!interactive) return;
+  await import("./terminal.ts");
+  if (terminal && !process.stdin.isTTY) {
     throw new Problem("-t with -i needs a terminal as input: leave -t out, or run it in a terminal");
   }
 }

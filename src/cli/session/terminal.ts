@@ -9,18 +9,6 @@ import { onExit } from "signal-exit";
 const GUARD =
   'stty -opost <&3; echo; read -r word; [ "$word" = done ] || { stty "$1" <&3; printf %b "$2" >&3; }';
 
-export interface TerminalSize {
-  readonly columns: number;
-  readonly rows: number;
-}
-
-/** The size of the terminal that output goes to; undefined without one. */
-export function terminalSize(): TerminalSize | undefined {
-  const [columns, rows] = process.stdout.isTTY ? process.stdout.getWindowSize() : [];
-  // A line that knows of no size, such as a serial one, says 0.
-  return !columns || !rows ? undefined : { columns, rows };
-}
-
 /** Raw mode of stdin, which must be a terminal. */
 export class RawMode {
   readonly #leave: string;

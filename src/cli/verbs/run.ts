@@ -203,7 +203,7 @@ async function runVerb(visit: Visit): Promise<void> {
   const front = command.opts<FrontFlags>();
   const interactive = front.interactive === true;
   const detachKeys = parseDetachKeys(front.detachKeys);
-  if (front.detach !== true) demandTerminal(command.opts<RawFlags>().tty === true, interactive);
+  if (front.detach !== true) await demandTerminal(command.opts<RawFlags>().tty === true, interactive);
   const byDaemon = front.rm === true ? removesByItself(daemon) : undefined;
   // Starting a program takes as long as several calls.
   const fifos = front.detach === true ? undefined : earlyFifos(command, interactive);
@@ -320,7 +320,7 @@ async function startInFront(visit: Visit, id: string, front: FrontFlags): Promis
   await clearEnded(daemon, id);
   const { terminal } = processOf(specOf(container));
   const interactive = front.interactive === true;
-  demandTerminal(terminal, interactive);
+  await demandTerminal(terminal, interactive);
   const detachKeys = parseDetachKeys(front.detachKeys);
   const signalProxy = front.sigProxy;
   const options = { interactive, terminal, detachKeys, signalProxy, temporary: false, ...NOBODY };

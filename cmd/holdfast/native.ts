@@ -1,0 +1,15 @@
+// holdfast as a program by itself: the verbs that are typed most, without Node; for all others it goes on in Node (src/node-parts/go-on.ts).
+import "../../src/node-parts/globals.ts";
+import { runProgram } from "../../src/cli/program.ts";
+import { outputDone, watchOutput } from "../../src/cli/text/output.ts";
+
+watchOutput();
+
+async function main(): Promise<number> {
+  const status = await runProgram(process.argv.slice(2));
+  await outputDone();
+  return status;
+}
+
+// Nothing that is still open shall keep us.
+void main().then((status) => process.exit(status));

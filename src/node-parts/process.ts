@@ -1,0 +1,103 @@
+// node:process as far as the command line uses it.
+import * as host from "holdfast:host";
+import { EventEmitter } from "node:events";
+import { nextTick } from "./next-tick.ts";
+import { Output } from "./output.ts";
+import { SIGNALS } from "./signals.ts";
+
+const STDIN = 0;
+const STDOUT = 1;
+const STDERR = 2;
+/** By default they end nobody. */
+const HARMLESS: readonly string[] = ["SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH"];
+const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "x64", aarch64: "arm64" };
+
+class Process extends EventEmitter {
+  readonly execPath: string = host.realPath("/proc/self/exe");
+  /** As a program's of Node, which is behind the one that runs it. */
+  readonly argv: readonly string[] = [this.execPath, this.execPath, ...host.argv.slice(1)];
+  readonly argv0: string = host.argv[0] ?? "holdfast";
+  readonly env: Record<string, string | undefined> = host.environment();
+  readonly pid: number = host.pid();
+  readonly platform = "linux";
+  readonly arch: string = ARCHITECTURES[host.machine()] ?? host.machine();
+  readonly version = "";
+  readonly versions: Readonly<Record<string, string>> = {};
+  readonly execArgv: readonly string[] = [];
+  title: string = this.argv0;
+  exitCode: number | undefined;
+  #stdout: Output | undefined;
+  #stderr: Output | undefined;
+
+  constructor() {
+    super();
+    this.on("newListener", (name: string) => this.#listen(name));
+  }
+
+  get stdin(): { readonly isTTY: boolean } {
+    return { isTTY: host.isTerminal(STDIN) };
+  }
+
+  get stdout(): Output {
+    this.#stdout ??= new Output(STDOUT);
+    return this.#stdout;
+  }
+
+  get stderr(): Output {
+    this.#stderr ??= new Output(STDERR);
+    return this.#stderr;
+  }
+
+  readonly nextTick: typeof nextTick = nextTick;
+
+  cwd(): string {
+    return host.workingDirectory();
+  }
+
+  exit(code: number | undefined = this.exitCode): never {
+    for (const each of [this.#stdout, this.#stderr]) each?.giveBack();
+    return host.exit((code ?? 0) & 0xff);
+  }
+
+  kill(pid: number, signal: string | number = "SIGTERM"): true {
+    host.kill(pid, typeof signal === "number" ? signal : (SIGNALS[signal] ?? 0));
+    return true;
+  }
+
+  getuid(): number {
+    return host.userId();
+  }
+
+  getgid(): number {
+    return host.groupId();
+  }
+
+  geteuid(): number {
+    return host.effectiveUid();
+  }
+
+  umask(mode?: number): number {
+    const former = host.umask(mode ?? 0);
+    if (mode === undefined) host.umask(former);
+    return former;
+  }
+
+  /** From its first listener on a signal comes as an event. */
+  #listen(name: string): void {
+    const number = SIGNALS[name];
+    if (number === undefined || heard.has(number)) return;
+    heard.add(number);
+    host.onSignals([...heard], (received) => this.#signalled(received));
+  }
+
+  #signalled(number: number): void {
+    const name = Object.keys(SIGNALS).find((each) => SIGNALS[each] === number) ?? "";
+    if (this.listenerCount(name) > 0) this.emit(name, name, number);
+    else if (!HARMLESS.includes(name)) host.dieBy(number);
+  }
+}
+
+const heard: Set<number> = new Set();
+
+export const process: Process = new Process();
+export default process;
