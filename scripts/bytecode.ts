@@ -10,7 +10,7 @@ import { shimCodecs } from "./shim-codecs.ts";
 import { sourcePlaces } from "./source-places.ts";
 
 /** What a bundle takes beside what all have: the shim's is small, that of `holdfast` has Node's parts. */
-const OPTIONS: Readonly<Record<HostKind, BuildOptions>> = {
+const OPTIONS: Readonly<Record<HostKind, Pick<BuildOptions, "plugins" | "mangleProps">>> = {
   shim: { plugins: [shimCodecs(), privateNames()], mangleProps: PLAIN_NAMES },
   front: { plugins: [nodeParts()] },
 };

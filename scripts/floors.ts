@@ -8,7 +8,7 @@ import { root } from "./cache.ts";
 export const FLOORS: Readonly<Record<string, readonly string[]>> = {
   "cmd/shim": ["src/shim", "src/log", "src/api", "src/platform"],
   "cmd/daemon": ["src/manager", "src/platform"],
-  "cmd/holdfast": ["src/cli", "src/platform"],
+  "cmd/holdfast": ["src/cli", "src/node-parts", "src/platform"],
   "src/shim": [
     "src/task",
     "src/runc",
@@ -39,6 +39,7 @@ export const FLOORS: Readonly<Record<string, readonly string[]>> = {
     "src/api",
     "src/platform",
   ],
+  "src/node-parts": ["src/api", "src/platform"],
   "src/images": ["src/shims", "src/ttrpc", "src/api", "src/platform"],
   "src/transfer": ["src/registry", "src/ttrpc", "src/api"],
   "src/registry": ["src/ttrpc", "src/api"],

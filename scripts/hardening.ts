@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { root } from "./cache.ts";
 import { hostObjects, layerObjects, quickjs, release } from "./compile-c.ts";
 
-const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfast-layer"];
+const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfast", "holdfast-layer"];
 /** A text that readelf's answer for an object file must have. */
 const CONTROL_FLOW = process.arch === "arm64" ? /AArch64 feature: BTI, PAC/ : /x86 feature: IBT, SHSTK/;
 /** How a frame touches a page of itself, on this processor. */
@@ -55,6 +55,7 @@ if (process.argv[1] === import.meta.filename) {
   const faults = [
     ...programs.flatMap(faultsOfProgram),
     ...faultsOfObjects("the shim", await hostObjects(quickjs(), release)),
+    ...faultsOfObjects("holdfast", await hostObjects(quickjs(), release, "front")),
     ...faultsOfObjects("holdfast-layer", await layerObjects()),
   ];
   for (const fault of faults) console.error(fault);

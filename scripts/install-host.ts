@@ -28,8 +28,9 @@ const COMPANIONS: readonly (readonly [name: string, mode: number])[] = [
   ["lmdb.node", 0o644],
   ["package.json", 0o644],
   ["holdfast-layer", 0o755],
-  ["holdfast.js", 0o644],
-  ["holdfast.js.cache", 0o644],
+  ["holdfast-node", 0o755],
+  ["holdfast-node.js", 0o644],
+  ["holdfast-node.js.cache", 0o644],
 ];
 /** Files in a directory of their own. */
 const HELP = "help";

@@ -14,7 +14,6 @@ const STANDINS: Readonly<Record<string, string>> = {
   net: `${PARTS}/net.ts`,
   os: `${PARTS}/os.ts`,
   crypto: `${PARTS}/crypto.ts`,
-  process: `${PARTS}/process.ts`,
   child_process: `${PARTS}/child-process.ts`,
   "timers/promises": `${PARTS}/timers-promises.ts`,
   "process/": `${PARTS}/next-tick.ts`,
@@ -24,7 +23,7 @@ const STANDINS: Readonly<Record<string, string>> = {
   buffer: packageFile("buffer/"),
   string_decoder: packageFile("string_decoder/"),
   stream: packageFile("readable-stream/lib/ours/browser.js"),
-  "abort-controller": packageFile("abort-controller/dist/abort-controller.js"),
+  "abort-controller": `${PARTS}/abort.ts`,
 };
 
 /** What is imported late and is here: the rest of the verbs is in Node's program alone. */
@@ -45,6 +44,7 @@ export function nodeParts(): Plugin {
     setup(builder) {
       builder.onResolve({ filter: /^[^./]/ }, ({ path }) => {
         const name = path.replace(/^node:/, "");
+        if (name === "process") return { path: name, namespace: "process" };
         const standin = STANDINS[name];
         if (standin !== undefined) return { path: standin };
         return builtinModules.includes(name) ? { path: name, namespace: "in-node" } : undefined;
@@ -57,6 +57,11 @@ export function nodeParts(): Plugin {
           ? { path: file, namespace: "verb-in-node" }
           : undefined;
       });
+      // To those who require it, it is what to others is its default.
+      builder.onLoad({ filter: /.*/, namespace: "process" }, () => ({
+        contents: `module.exports = require(${JSON.stringify(join(PARTS, "process.ts"))}).process;`,
+        resolveDir: root,
+      }));
       builder.onLoad({ filter: /.*/, namespace: "in-node" }, ({ path }) => ({ contents: lateModule(path), resolveDir: root }));
       builder.onLoad({ filter: /.*/, namespace: "verb-in-node" }, ({ path }) => ({
         contents: `import { goOnInNode } from ${JSON.stringify(GO_ON)}; goOnInNode(${JSON.stringify(path)});`,

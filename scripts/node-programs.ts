@@ -107,7 +107,7 @@ export async function buildNodePrograms(directory: string): Promise<void> {
 
 /** A program whose code is kept as V8 has it: the launcher runs the file beside it (src/platform/code-cache.ts). */
 async function bundleTwice(entry: string, directory: string, name: string, flags: string): Promise<void> {
-  const program = "holdfast.js";
+  const program = `${name}.js`;
   await bundle(join(root, entry), join(directory, program));
   const loader = `
     import { join } from "node:path";

@@ -28,7 +28,7 @@ const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/ho
 
 /** Goes into what starts holdfast, which has no file of its own where its code begins. */
 const CODE_CACHE = "src/platform/code-cache.ts";
-const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfastd", "holdfast", "holdfast.js", "holdfast-layer"];
+const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfastd", "holdfast", "holdfast-node", "holdfast-node.js", "holdfast-layer"];
 
 /** `use` gets the tree; it is gone when that is done. */
 export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> {

@@ -7,7 +7,7 @@ const PERMISSIONS = 0o7777;
 const CHUNK = 64 * 1024;
 const DEFAULT_MODE = 0o666;
 
-export const constants = {
+export const constants: Readonly<Record<string, number>> = {
   O_RDONLY: host.O_RDONLY,
   O_WRONLY: host.O_WRONLY,
   O_RDWR: host.O_RDWR,
@@ -21,7 +21,7 @@ export const constants = {
   /** Every descriptor of the host's is opened so. */
   O_NOCTTY: 0,
   S_IFMT,
-} as const;
+};
 
 const FLAGS: Readonly<Record<string, number>> = {
   r: host.O_RDONLY,

@@ -1,7 +1,7 @@
 // What every program for Node finds without an import. To be imported before anything else.
 import * as host from "holdfast:host";
 import { Buffer } from "node:buffer";
-import { AbortController, AbortSignal } from "abort-controller";
+import { AbortController, AbortSignal } from "./abort.ts";
 import { useTextEncoding } from "../api/text-encoding.ts";
 import { goOnInNode } from "./go-on.ts";
 import { process } from "./process.ts";
@@ -59,6 +59,9 @@ class Timer {
 function setTimeout(act: Act, ms = 0, ...args: unknown[]): Timer {
   return new Timer(ms >= 0 && ms <= MOST_MS ? ms : 1, () => act(...args));
 }
+
+/** V8's own: its errors know their stack without it. */
+Object.assign(Error, { captureStackTrace: () => {} });
 
 Object.assign(globalThis, {
   Buffer,

@@ -20,7 +20,7 @@ export class Socket extends Duplex {
   #unwritten: { readonly bytes: Uint8Array; readonly done: Done } | undefined;
 
   constructor({ fd, readable = true, writable = true }: SocketOptions) {
-    super({ allowHalfOpen: false, autoDestroy: true, emitClose: true, readable, writable });
+    super({ allowHalfOpen: false });
     this.#fd = fd;
     host.setNonBlocking(fd, true);
     if (!readable) this.push(null);

@@ -4,7 +4,7 @@ import { readFileSync } from "./fs.ts";
 import { process } from "./process.ts";
 import { SIGNALS } from "./signals.ts";
 
-export const constants = { signals: SIGNALS } as const;
+export const constants: { readonly signals: typeof SIGNALS } = { signals: SIGNALS };
 
 export function release(): string {
   return kernelRelease();

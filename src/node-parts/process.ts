@@ -1,6 +1,7 @@
 // node:process as far as the command line uses it.
 import * as host from "holdfast:host";
 import { EventEmitter } from "node:events";
+import { goOnInNode } from "./go-on.ts";
 import { nextTick } from "./next-tick.ts";
 import { Output } from "./output.ts";
 import { SIGNALS } from "./signals.ts";
@@ -11,6 +12,11 @@ const STDERR = 2;
 /** By default they end nobody. */
 const HARMLESS: readonly string[] = ["SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH"];
 const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "x64", aarch64: "arm64" };
+
+/** Whoever wants more of it than this wants input. */
+function ofStdin(name: string | symbol): unknown {
+  return name === "isTTY" ? host.isTerminal(STDIN) : goOnInNode("input");
+}
 
 class Process extends EventEmitter {
   readonly execPath: string = host.realPath("/proc/self/exe");
@@ -34,9 +40,7 @@ class Process extends EventEmitter {
     this.on("newListener", (name: string) => this.#listen(name));
   }
 
-  get stdin(): { readonly isTTY: boolean } {
-    return { isTTY: host.isTerminal(STDIN) };
-  }
+  readonly stdin: object = new Proxy({}, { get: (_target, name) => ofStdin(name) });
 
   get stdout(): Output {
     this.#stdout ??= new Output(STDOUT);
@@ -49,6 +53,11 @@ class Process extends EventEmitter {
   }
 
   readonly nextTick: typeof nextTick = nextTick;
+
+  /** In seconds. */
+  uptime(): number {
+    return (host.monotonicMs() - startedMs) / 1000;
+  }
 
   cwd(): string {
     return host.workingDirectory();
@@ -97,7 +106,7 @@ class Process extends EventEmitter {
   }
 }
 
+const startedMs = host.monotonicMs();
 const heard: Set<number> = new Set();
 
 export const process: Process = new Process();
-export default process;

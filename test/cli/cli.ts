@@ -20,6 +20,8 @@ const WHOLE_TEST_MS = patience(240_000);
 export class Cli {
   readonly directory: string;
   readonly program: string = PROGRAM;
+  /** The same on Node: what the program goes on as where it cannot itself. */
+  readonly nodeProgram: string = `${PROGRAM}-node`;
   /** Where its fifos are. */
   readonly fifos: string;
   readonly #env: Readonly<Record<string, string>>;

@@ -48,7 +48,11 @@ after(async () => {
   await daemon.close();
 });
 
-const PROGRAMS = { holdfast: () => cli.program, holdfastd: () => HOLDFASTD } as const;
+const PROGRAMS = {
+  holdfast: () => cli.program,
+  "holdfast-node": () => cli.nodeProgram,
+  holdfastd: () => HOLDFASTD,
+} as const;
 
 interface Steering {
   readonly env: () => Record<string, string>;
@@ -93,7 +97,7 @@ for (const [name, { env, followed }] of Object.entries(STEERING)) {
       assert.match(output.stdout, /^\S+\n$/);
       assert.equal(output.status, 0);
     }
-    const bare = await run([process.execPath, cli.program, "--version"], { env: env() });
+    const bare = await run([process.execPath, cli.nodeProgram, "--version"], { env: env() });
     assert.equal(followed(bare), true, `Node ${process.version} does not follow ${name}`);
   });
 }
@@ -111,7 +115,7 @@ test("nor does a variable for a library steer the programs", async () => {
     const plain = await cli.run(words);
     const { status, stderr } = await cli.run(words, { env });
     assert.deepEqual([status, stderr], [plain.status, plain.stderr], what);
-    const bare = await run([process.execPath, ...cli.argv(words)], { env });
+    const bare = await run([process.execPath, cli.nodeProgram, ...cli.argv(words).slice(1)], { env });
     assert.notEqual(bare.stderr, plain.stderr, `${what} does nothing`);
   }
   const env = Object.fromEntries(LIBRARIES.flatMap(([each]) => Object.entries(each)));
@@ -216,8 +220,8 @@ test("started through a link, by PATH, by a shell or from elsewhere, the argumen
   const ways: [argv: string[], path: string, cwd: string][] = [
     [[join(places, "hold'fast")], "", "/"],
     [[`./${basename(cli.program)}`], "", dirname(cli.program)],
-    [["sh", cli.program], "", "/"],
-    [["bash", cli.program], "", "/"],
+    [["sh", cli.nodeProgram], "", "/"],
+    [["bash", cli.nodeProgram], "", "/"],
     [["env", "holdfast"], dirname(cli.program), "/"],
     [["env", "hold'fast"], places, directory],
     [["env", "hold'fast"], "a dir", directory],
@@ -233,12 +237,12 @@ test("started through a link, by PATH, by a shell or from elsewhere, the argumen
 });
 
 test("node on the program itself works, and is refused where Node would take an argument for itself", async () => {
-  const version = await run([process.execPath, cli.program, "--version"]);
+  const version = await run([process.execPath, cli.nodeProgram, "--version"]);
   assert.equal(version.status, 0);
   for (const option of ["--env-file", "--env-file-if-exists", "--experimental-config-file"]) {
     const file = join(directory, "harmless");
     writeFileSync(file, "{}");
-    const output = await run([process.execPath, cli.program, "exec", "web", "node", `${option}=${file}`]);
+    const output = await run([process.execPath, cli.nodeProgram, "exec", "web", "node", `${option}=${file}`]);
     assert.notEqual(output.status, 0);
     assert.match(output.stderr, /Node has taken --|bad option|not allowed|[Cc]onfig/);
   }
@@ -258,7 +262,7 @@ test("SIGUSR1 opens no debugger, and ends holdfast as it ends any program", asyn
 
 test("SIGUSR1 opens no debugger in a Node that has not come to the program yet", async () => {
   // The launcher's own flags, on a program that leaves SIGUSR1 to Node.
-  const head = readFileSync(cli.program, "utf8").split("*/", 1)[0] ?? "";
+  const head = readFileSync(cli.nodeProgram, "utf8").split("*/", 1)[0] ?? "";
   const program = join(directory, "idle");
   writeFileSync(
     program,

@@ -32,7 +32,7 @@ after(() => {
 
 /** Without what stands before Node in the program. */
 function byNode(words: readonly string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-  return run([process.execPath, cli.program, ...words]);
+  return run([process.execPath, cli.nodeProgram, ...words]);
 }
 
 test("what --help says without Node is what the program says", async () => {
@@ -62,7 +62,7 @@ test("help needs no Node, through a link and by PATH too", async () => {
     assert.match(stdout, /^Usage: holdfast ps/);
   }
   assert.match((await run(["sh", "-c", "holdfast help ps"], { env })).stdout, /^Usage: holdfast ps/);
-  assert.equal((await run([cli.program, "ps"], { env })).status, 9, "all else is the program's");
+  assert.equal((await run([cli.program, "version"], { env })).status, 9, "all else is the program's");
 });
 
 test("a page is only what is asked for by its name", async () => {
@@ -81,13 +81,13 @@ test("a page is only what is asked for by its name", async () => {
 });
 
 /** A copy of the program, whose cache is this test's own. */
-const program = join(directory, "lib/holdfast");
+const program = join(directory, "lib/holdfast-node");
 const cache = `${program}.js.cache`;
 
 beforeEach(() => {
   rmSync(dirname(program), { recursive: true, force: true });
   mkdirSync(dirname(program));
-  for (const file of ["", ".js"]) copyFileSync(`${cli.program}${file}`, `${program}${file}`);
+  for (const file of ["", ".js"]) copyFileSync(`${cli.nodeProgram}${file}`, `${program}${file}`);
   writeFileSync(join(dirname(program), "package.json"), '{ "type": "commonjs" }\n');
 });
 
@@ -136,9 +136,9 @@ test("first starts at once leave one cache, whole, and nothing else", async () =
   await starts();
   assert.equal(startsKnown(), Math.min(made + 1, 6));
   assert.deepEqual(readdirSync(dirname(program)).sort(), [
-    "holdfast",
-    "holdfast.js",
-    "holdfast.js.cache",
+    "holdfast-node",
+    "holdfast-node.js",
+    "holdfast-node.js.cache",
     "package.json",
   ]);
 });

@@ -37,8 +37,9 @@ const INSTALLED = [
     .map((page) => `lib/holdfast/help/${page}`),
   "lib/holdfast/holdfast",
   "lib/holdfast/holdfast-layer",
-  "lib/holdfast/holdfast.js",
-  "lib/holdfast/holdfast.js.cache",
+  "lib/holdfast/holdfast-node",
+  "lib/holdfast/holdfast-node.js",
+  "lib/holdfast/holdfast-node.js.cache",
   "lib/holdfast/holdfastd",
   "lib/holdfast/lmdb.node",
   "lib/holdfast/package.json",
@@ -61,6 +62,8 @@ test("installed once or twice it is the same, it runs, and nothing is left of it
     );
   }
   assert.equal((await run([join(prefix, "bin/containerd-shim-holdfast-v2"), "-v"])).status, 0);
+  // On Node, which is looked for beside it.
+  assert.match((await run([join(prefix, "bin/holdfast"), "version"])).stdout, /^holdfast +\d/);
   assert.match((await run([join(prefix, "lib/holdfast/holdfast-layer")])).stderr, /^usage: holdfast-layer/);
   const unit = readFileSync(join(prefix, "lib/systemd/system/holdfastd.service"), "utf8");
   assert.match(unit, new RegExp(`^ExecStart=${prefix}/bin/holdfastd$`, "m"));

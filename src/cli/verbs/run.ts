@@ -113,38 +113,74 @@ interface Made {
   readonly owner: Owner;
 }
 
-/** `released` as of ImageStore.underLease(). */
+interface Steps {
+  /** As of ImageStore.underLease(). */
+  readonly released: (end: Promise<unknown>) => void;
+  /** Nothing is wanted any more that is not here. */
+  readonly found: () => void;
+}
+
+const NO_STEPS: Partial<Steps> = {};
+
 async function record(
   visit: Visit,
   removed: boolean,
-  released?: (end: Promise<unknown>) => void,
+  { released, found = () => {} }: Partial<Steps> = NO_STEPS,
 ): Promise<Made> {
   const wanted = readContainer(visit);
-  const { image } = wanted;
-  if (image === undefined) return putOnRecord(visit, wanted, removed, undefined);
-  const found = ensureImage(visit, image, wanted.raw);
-  // The lease is made meanwhile.
-  found.catch(() => {});
-  const act = async (store: ImageStore): Promise<Made> => {
-    const prepared = await prepareImage(store, wanted.id, await found, wanted.platform);
+  const { image: name } = wanted;
+  if (name === undefined) {
+    found();
+    return putOnRecord(visit, wanted, removed, undefined);
+  }
+  let image = imageHere(visit, name, wanted.raw);
+  const act = async (store: ImageStore): Promise<Made | undefined> => {
+    const here = await image;
+    if (here === undefined) return undefined;
+    found();
+    const prepared = await prepareImage(store, wanted.id, here, wanted.platform);
     const declared = await makeVolumes(store, wanted.id, prepared, wanted.flags);
     const flags = { ...wanted.flags, image: prepared, declared: declared.mounts };
     return putOnRecord(visit, { ...wanted, flags }, removed, { ...prepared, labels: declared.labels });
   };
-  // Until the container is on record nothing else keeps its snapshot.
-  return ImageStore.underLease(visit.daemon, act, released);
+  // Until the container is on record nothing else keeps its snapshot. The lease is made while the image is looked for.
+  image.catch(() => {});
+  const made = wanted.raw.pull === "always" ? undefined : await underLease(visit, act, released);
+  if (made !== undefined) return made;
+  image = pulledImage(visit, name, wanted.raw);
+  await image;
+  const second = await underLease(visit, act, released);
+  if (second === undefined) throw new Error(`${name}: pulled, and not there`);
+  return second;
 }
 
-/** The image, as `when` says. How far it is is shown beside what the container prints. */
-async function ensureImage(
+/** The lease's end is waited for where nothing was made: nothing else is done before it. */
+async function underLease<T>(
+  { daemon }: Visit,
+  act: (store: ImageStore) => Promise<T | undefined>,
+  released?: (end: Promise<unknown>) => void,
+): Promise<T | undefined> {
+  let leaseEnd: Promise<unknown> | undefined;
+  const made = await ImageStore.underLease(daemon, act, (end) => {
+    leaseEnd = end;
+  });
+  if (made === undefined || released === undefined) await leaseEnd;
+  else if (leaseEnd !== undefined) released(leaseEnd);
+  return made;
+}
+
+/** undefined if it is not here. Throws a Problem if it is not to be pulled either. */
+function imageHere({ daemon }: Visit, name: string, { pull }: RawFlags): Promise<Image | undefined> {
+  const store = new ImageStore(daemon);
+  return pull === "never" ? store.find(name) : store.lookUp(name, fullName(name));
+}
+
+/** The image of its registry. How far it is is shown beside what the container prints. */
+async function pulledImage(
   { daemon }: Visit,
   image: string,
   { pull: when, platform }: RawFlags,
 ): Promise<Image> {
-  const store = new ImageStore(daemon);
-  if (when === "never") return store.find(image);
-  const found = when === "missing" ? await store.lookUp(image, fullName(image)) : undefined;
-  if (found !== undefined) return found;
   // What talks to registries takes longer to load than most images to be found.
   const { pullImage } = await import("../images/pull.ts");
   try {
@@ -160,7 +196,7 @@ async function ensureImage(
     const text = `${image}: no such image here, and its registry does not give it: ${errorText(error)}`;
     throw new Problem(text, undefined, { cause: error });
   }
-  return store.find(image);
+  return new ImageStore(daemon).find(image);
 }
 
 async function putOnRecord(
@@ -205,14 +241,18 @@ async function runVerb(visit: Visit): Promise<void> {
   const detachKeys = parseDetachKeys(front.detachKeys);
   if (front.detach !== true) await demandTerminal(command.opts<RawFlags>().tty === true, interactive);
   const byDaemon = front.rm === true ? removesByItself(daemon) : undefined;
-  // Starting a program takes as long as several calls.
-  const fifos = front.detach === true ? undefined : earlyFifos(command, interactive);
+  let fifos: Promise<Fifos> | undefined;
   let leaseEnd: Promise<unknown> | undefined;
   let made: Made | undefined;
   let removal: Removal | undefined;
   try {
-    made = await record(visit, front.rm === true, (end) => {
-      leaseEnd = end;
+    made = await record(visit, front.rm === true, {
+      released: (end) => {
+        leaseEnd = end;
+      },
+      found: () => {
+        if (front.detach !== true) fifos = earlyFifos(command, interactive);
+      },
     });
     const { id, terminal, log, rootfs, owner } = made;
     if (byDaemon !== undefined) removal = Removal.arrange(daemon, settings.address, id, await byDaemon);
