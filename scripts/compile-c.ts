@@ -143,7 +143,10 @@ function hostSources(kind: HostKind): string[] {
       .filter((name) => name.endsWith(".c") && name !== ENGINE_READER)
       .map((name) => join(directory, name));
   if (kind === "shim") return sources(native);
-  return [...sources(native).filter((path) => basename(path) !== "main.c"), ...sources(join(native, "front"))];
+  return [
+    ...sources(native).filter((path) => basename(path) !== "main.c"),
+    ...sources(join(native, "front")),
+  ];
 }
 
 /** Object files of a host and the engine. The engine's come first because they take longest. */

@@ -6,9 +6,8 @@ import type { Plugin } from "esbuild";
 import { root } from "./cache.ts";
 
 const PARTS = join(root, "src/node-parts");
-const GO_ON = join(PARTS, "go-on.ts");
 
-/** Parts of Node, and packages, by what stands for them. */
+/** Parts of Node, packages and files of ours, by what stands for them. */
 const STANDINS: Readonly<Record<string, string>> = {
   fs: `${PARTS}/fs.ts`,
   net: `${PARTS}/net.ts`,
@@ -17,7 +16,7 @@ const STANDINS: Readonly<Record<string, string>> = {
   child_process: `${PARTS}/child-process.ts`,
   "timers/promises": `${PARTS}/timers-promises.ts`,
   "process/": `${PARTS}/next-tick.ts`,
-  "string-width": `${PARTS}/string-width.ts`,
+  "src/cli/session/make-fifos.ts": `${PARTS}/make-fifos.ts`,
   path: packageFile("path-browserify"),
   events: packageFile("events/"),
   buffer: packageFile("buffer/"),
@@ -38,44 +37,56 @@ function packageFile(name: string): string {
   return createRequire(import.meta.url).resolve(name);
 }
 
+/** Modules that are made here. */
+const MADE: Readonly<Record<string, string>> = {
+  // To those who require it, it is what to others is its default.
+  process: `module.exports = require(${text("process.ts")}).process;`,
+  "string-width": `export { stringWidth as default } from ${text("string-width.ts")};`,
+};
+
+/** The path of a part, as code has it. */
+function text(part: string): string {
+  return JSON.stringify(join(PARTS, part));
+}
+
 export function nodeParts(): Plugin {
   return {
     name: "node-parts",
     setup(builder) {
       builder.onResolve({ filter: /^[^./]/ }, ({ path }) => {
         const name = path.replace(/^node:/, "");
-        if (name === "process") return { path: name, namespace: "process" };
         const standin = STANDINS[name];
         if (standin !== undefined) return { path: standin };
+        if (name in MADE) return { path: name, namespace: "made" };
         return builtinModules.includes(name) ? { path: name, namespace: "in-node" } : undefined;
       });
-      builder.onResolve({ filter: /^\./ }, ({ path, resolveDir, kind, importer }) => {
-        if (importer.startsWith(PARTS)) return undefined;
+      builder.onResolve({ filter: /^\./ }, ({ path, resolveDir, kind }) => {
         const file = relative(root, join(resolveDir, path));
-        if (file === "src/cli/session/make-fifos.ts") return { path: join(PARTS, "make-fifos.ts") };
-        return kind === "dynamic-import" && !SERVED.includes(file)
-          ? { path: file, namespace: "verb-in-node" }
-          : undefined;
+        const standin = STANDINS[file];
+        if (standin !== undefined) return { path: standin };
+        const isElsewhere = kind === "dynamic-import" && !SERVED.includes(file);
+        return isElsewhere ? { path: file, namespace: "late-in-node" } : undefined;
       });
-      // To those who require it, it is what to others is its default.
-      builder.onLoad({ filter: /.*/, namespace: "process" }, () => ({
-        contents: `module.exports = require(${JSON.stringify(join(PARTS, "process.ts"))}).process;`,
-        resolveDir: root,
-      }));
-      builder.onLoad({ filter: /.*/, namespace: "in-node" }, ({ path }) => ({ contents: lateModule(path), resolveDir: root }));
-      builder.onLoad({ filter: /.*/, namespace: "verb-in-node" }, ({ path }) => ({
-        contents: `import { goOnInNode } from ${JSON.stringify(GO_ON)}; goOnInNode(${JSON.stringify(path)});`,
-        resolveDir: root,
-      }));
+      const load = (namespace: string, code: (path: string) => string | undefined): void =>
+        builder.onLoad({ filter: /.*/, namespace }, ({ path }) => ({
+          contents: code(path) ?? "",
+          resolveDir: root,
+        }));
+      load("made", (name) => MADE[name]);
+      load("in-node", nodeModule);
+      load(
+        "late-in-node",
+        (file) => `import { goOnInNode } from ${text("go-on.ts")}; goOnInNode("${file}");`,
+      );
     },
   };
 }
 
-/** Each name of the module goes on in Node when it is looked at. */
-function lateModule(name: string): string {
+/** Each name of a module of Node's goes on there when it is looked at. */
+function nodeModule(name: string): string {
   const names = Object.keys(createRequire(import.meta.url)(`node:${name}`) as object);
   const getters = names.map((each) => `get ${JSON.stringify(each)}() { return part(); }`);
-  return `const { goOnInNode } = require(${JSON.stringify(GO_ON)});
-    const part = () => goOnInNode(${JSON.stringify(name)});
+  return `const { goOnInNode } = require(${text("go-on.ts")});
+    const part = () => goOnInNode("${name}");
     module.exports = { ${getters.join(", ")} };`;
 }

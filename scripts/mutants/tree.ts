@@ -24,11 +24,22 @@ import { quickjs } from "../compile-c.ts";
 import { withFault } from "./choose.ts";
 
 /** What build.ts builds of TypeScript, with the files where its code begins. */
-const PARTS = { shim: ["cmd/shim/main.ts"], node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"] } as const;
+const PARTS = {
+  shim: ["cmd/shim/main.ts"],
+  node: ["cmd/daemon/main.ts", "cmd/holdfast/main.ts"],
+  front: ["cmd/holdfast/native.ts"],
+} as const;
 
 /** Goes into what starts holdfast, which has no file of its own where its code begins. */
 const CODE_CACHE = "src/platform/code-cache.ts";
-const PROGRAMS = ["containerd-shim-holdfast-v2", "holdfastd", "holdfast", "holdfast-node", "holdfast-node.js", "holdfast-layer"];
+const PROGRAMS = [
+  "containerd-shim-holdfast-v2",
+  "holdfastd",
+  "holdfast",
+  "holdfast-node",
+  "holdfast-node.js",
+  "holdfast-layer",
+];
 
 /** `use` gets the tree; it is gone when that is done. */
 export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> {
@@ -43,7 +54,7 @@ export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> 
     }
     for (const shared of ["node_modules", "build"]) symlinkSync(join(root, shared), join(path, shared));
     const sources = new Map<Part, ReadonlySet<string>>();
-    for (const part of ["shim", "node"] as const) sources.set(part, await sourcesOf(path, PARTS[part]));
+    for (const part of ["shim", "node", "front"] as const) sources.set(part, await sourcesOf(path, PARTS[part]));
     await use(new Tree(path, sources));
   } finally {
     rmSync(path, { recursive: true, force: true });
@@ -190,7 +201,8 @@ export class Tree {
 
   #partsOf(file: string): Part[] {
     if (file.startsWith("native/layer/")) return ["layer"];
-    if (file.startsWith("native/")) return ["shim"];
+    if (file.startsWith("native/front/") || file.startsWith("src/node-parts/")) return ["front"];
+    if (file.startsWith("native/")) return ["shim", "front"];
     if (/^scripts\/launcher.*\.sh$/.test(file) || file === CODE_CACHE) return ["node"];
     return [...this.#sources].filter(([, files]) => files.has(file)).map(([part]) => part);
   }

@@ -27,7 +27,11 @@ export class AbortSignal {
     if (this.aborted) throw this.#reason;
   }
 
-  addEventListener(_type: "abort", listener: Listener, { once = false }: { readonly once?: boolean } = {}): void {
+  addEventListener(
+    _type: "abort",
+    listener: Listener,
+    { once = false }: { readonly once?: boolean } = {},
+  ): void {
     if (!this.#listeners.has(listener)) this.#listeners.set(listener, once);
   }
 

@@ -26,7 +26,10 @@ class Child extends EventEmitter {
   #open = 0;
   #exit: host.Exit | undefined;
 
-  constructor(stdio: readonly (Socket | null)[], started: { readonly pid: number; readonly pidfd: number } | undefined) {
+  constructor(
+    stdio: readonly (Socket | null)[],
+    started: { readonly pid: number; readonly pidfd: number } | undefined,
+  ) {
     super();
     this.stdio = stdio;
     this.pid = started?.pid;

@@ -136,7 +136,12 @@ export function closeSync(fd: number): void {
 }
 
 /** From where the file is at, as nobody here asks for another place. */
-export function readSync(fd: number, into: Uint8Array, offset = 0, length: number = into.length - offset): number {
+export function readSync(
+  fd: number,
+  into: Uint8Array,
+  offset = 0,
+  length: number = into.length - offset,
+): number {
   if (length === 0) return 0;
   const bytes = host.read(fd, length);
   if (bytes === null) throw wouldBlock("read");
@@ -152,7 +157,10 @@ export function writeSync(fd: number, bytes: Uint8Array | string, offset = 0): n
 }
 
 function wouldBlock(syscall: string): Error {
-  return Object.assign(new Error(`${syscall}: Resource temporarily unavailable`), { code: "EAGAIN", syscall });
+  return Object.assign(new Error(`${syscall}: Resource temporarily unavailable`), {
+    code: "EAGAIN",
+    syscall,
+  });
 }
 
 function readAll(fd: number): Buffer {
@@ -192,7 +200,11 @@ interface WriteOptions {
   readonly flag?: string;
 }
 
-export function writeFileSync(file: string | number, content: Uint8Array | string, options: WriteOptions = {}): void {
+export function writeFileSync(
+  file: string | number,
+  content: Uint8Array | string,
+  options: WriteOptions = {},
+): void {
   const { flag = "w", mode } = options;
   const fd = typeof file === "number" ? file : openSync(file, flag, mode);
   try {
@@ -246,7 +258,10 @@ class Entry {
   }
 }
 
-export function readdirSync(path: string, options: { readonly withFileTypes?: boolean } = {}): string[] | Entry[] {
+export function readdirSync(
+  path: string,
+  options: { readonly withFileTypes?: boolean } = {},
+): string[] | Entry[] {
   const names = host.listDirectory(path);
   return options.withFileTypes === true ? names.map((name) => new Entry(name, path)) : names;
 }

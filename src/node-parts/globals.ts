@@ -1,8 +1,8 @@
 // What every program for Node finds without an import. To be imported before anything else.
 import * as host from "holdfast:host";
 import { Buffer } from "node:buffer";
-import { AbortController, AbortSignal } from "./abort.ts";
 import { useTextEncoding } from "../api/text-encoding.ts";
+import { AbortController, AbortSignal } from "./abort.ts";
 import { goOnInNode } from "./go-on.ts";
 import { process } from "./process.ts";
 

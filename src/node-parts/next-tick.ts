@@ -6,7 +6,3 @@ export function nextTick(act: (...args: unknown[]) => void, ...args: unknown[]):
 }
 
 export const env: Readonly<Record<string, string>> = {};
-
-const process: { readonly nextTick: typeof nextTick; readonly env: typeof env } = { nextTick, env };
-
-export default process;

@@ -1,6 +1,6 @@
 // In place of string-width, whose tables of emoji take longer to load than everything else: Node has what measures text that is not plain.
 import { goOnInNode } from "./go-on.ts";
 
-export default function stringWidth(): never {
+export function stringWidth(): never {
   return goOnInNode("the width of such text");
 }

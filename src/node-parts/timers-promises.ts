@@ -9,7 +9,9 @@ export function setTimeout<T>(ms?: number, value?: T, { signal }: Options = {}):
   return new Promise((resolve, reject) => {
     const abort = (): void => {
       clearTimeout(timer);
-      reject(Object.assign(new Error("The operation was aborted"), { name: "AbortError", code: "ABORT_ERR" }));
+      reject(
+        Object.assign(new Error("The operation was aborted"), { name: "AbortError", code: "ABORT_ERR" }),
+      );
     };
     const timer = globalThis.setTimeout(() => {
       signal?.removeEventListener("abort", abort);

@@ -408,9 +408,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "fifos that others may open",
-    file: "src/cli/session/fifos.ts",
-    text: '["-m", "600", ...fifos]',
-    replacement: '["-m", "666", ...fifos]',
+    file: "src/node-parts/make-fifos.ts",
+    text: "const OWNER_ONLY = 0o600;",
+    replacement: "const OWNER_ONLY = 0o666;",
     tests: ["test/cli/session.test.ts"],
     name: "fifos are for their owner",
   },
