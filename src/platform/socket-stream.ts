@@ -18,6 +18,9 @@ export class SocketStream implements ByteStream {
   #sent = 0;
   #reading = true;
   #open = true;
+  /** What the loop watches it for. */
+  #watched = 0;
+  readonly #onReady = (ready: number): void => this.#ready(ready);
   #window = READ_CHUNK;
   #handler: StreamHandler | undefined;
 
@@ -67,9 +70,11 @@ export class SocketStream implements ByteStream {
   #rewatch(): void {
     if (!this.#open || this.#handler === undefined) return;
     const events = (this.#reading ? host.READABLE : 0) | (this.queued > 0 ? host.WRITABLE : 0);
+    if (events === this.#watched) return;
     if (events === 0) host.unwatch(this.fd);
     // What is only looked at stays: it is told of once.
-    else host.watch(this.fd, events | (this.#handler.take ? host.EDGE : 0), (ready) => this.#ready(ready));
+    else host.watch(this.fd, events | (this.#handler.take ? host.EDGE : 0), this.#onReady);
+    this.#watched = events;
   }
 
   #ready(events: number): void {

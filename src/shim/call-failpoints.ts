@@ -9,11 +9,14 @@ export function withFailpoints<D extends ServiceDefinition>(
   if (!hasFailpoints()) return service;
   const handlers = service as Record<string, (request: unknown, call: CallContext) => unknown>;
   const wrapped = Object.entries(definition.methods).map(([key, { name }]) => {
-    const handler = async (request: unknown, call: CallContext): Promise<unknown> => {
-      failpoint(`${name}:request`);
-      const answer = await handlers[key]?.call(service, request, call);
+    const passOn = (answer: unknown): unknown => {
       failpoint(`${name}:response`);
       return answer;
+    };
+    const handler = (request: unknown, call: CallContext): unknown => {
+      failpoint(`${name}:request`);
+      const answer = handlers[key]?.call(service, request, call);
+      return answer instanceof Promise ? answer.then(passOn) : passOn(answer);
     };
     return [key, handler] as const;
   });

@@ -1,5 +1,5 @@
 // Gives the shim's memory back between bursts of calls.
-import type { Platform, Timer } from "../platform/platform.ts";
+import type { Platform } from "../platform/platform.ts";
 
 /** How long nothing must have happened before memory is given back, in ms. */
 const TRIM_AFTER = 300;
@@ -7,16 +7,29 @@ const TRIM_AFTER = 300;
 /** A burst of calls leaves a heap several times the size that an idle shim needs. */
 export class Idle {
   readonly #platform: Platform;
-  #timer: Timer | undefined;
+  #touchedMs = 0;
+  #isTicking = false;
 
   constructor(platform: Platform) {
     this.#platform = platform;
   }
 
+  /** Something has happened. */
   touch(): void {
-    this.#timer?.cancel();
-    this.#timer = this.#platform.clock.after(TRIM_AFTER, () => {
-      this.#timer = undefined;
+    this.#touchedMs = this.#platform.clock.monotonicMs();
+    if (!this.#isTicking) this.#lookAgain(TRIM_AFTER);
+  }
+
+  /** One timer for a burst, however many calls it has. */
+  #lookAgain(ms: number): void {
+    this.#isTicking = true;
+    this.#platform.clock.after(ms, () => {
+      const left = this.#touchedMs + TRIM_AFTER - this.#platform.clock.monotonicMs();
+      if (left > 0) {
+        this.#lookAgain(Math.ceil(left));
+        return;
+      }
+      this.#isTicking = false;
       this.#platform.self.trimMemory();
     });
   }

@@ -29,6 +29,9 @@ import { Succession } from "./succession.ts";
 /** How long leaving may wait for the daemon to take the last events, in ms: it gives Shutdown 3 s. */
 const FLUSH_TIMEOUT = 2_000;
 
+/** What is asked so often, of so many shims at once, that it is to cost little. */
+const QUESTIONS = ["state", "stats", "connect"] as const;
+
 export interface ServeConfig extends OwnProcessConfig {
   readonly namespace: string;
   /** The bound socket's descriptor and path. */
@@ -130,7 +133,7 @@ class Shim {
     this.#service = this.#makeService(records);
     this.#debug = this.#makeDebug(records, keeper);
     const tasks = withFailpoints(TaskDefinition, withErrorClasses(TaskDefinition, this.#service));
-    this.#server.register(TaskDefinition, tasks, [TaskV3Definition.fullName]);
+    this.#server.register(TaskDefinition, tasks, [TaskV3Definition.fullName], QUESTIONS);
     this.#server.register(DebugDefinition, this.#debug);
     this.#idle.touch();
   }

@@ -19,16 +19,21 @@ export function withErrorClasses<D extends ServiceDefinition>(
 ): ServiceImplementation<D> {
   const handlers = service as Record<string, (request: unknown, call: CallContext) => unknown>;
   const wrapped = Object.keys(definition.methods).map((name) => {
-    const handler = async (request: unknown, call: CallContext): Promise<unknown> => {
+    const handler = (request: unknown, call: CallContext): unknown => {
       try {
-        return await handlers[name]?.call(service, request, call);
+        const answer = handlers[name]?.call(service, request, call);
+        return answer instanceof Promise ? answer.catch(refuse) : answer;
       } catch (error) {
-        throw withClass(error);
+        return refuse(error);
       }
     };
     return [name, handler] as const;
   });
   return Object.fromEntries(wrapped) as unknown as ServiceImplementation<D>;
+}
+
+function refuse(error: unknown): never {
+  throw withClass(error);
 }
 
 function withClass(error: unknown): unknown {

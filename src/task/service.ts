@@ -142,7 +142,7 @@ export class TaskService {
     return empty;
   }
 
-  async state(request: api.StateRequest): Promise<api.StateResponse> {
+  state(request: api.StateRequest): api.StateResponse {
     const [container, process] = this.#find(request);
     const { stdin, stdout, stderr, terminal } = process.config;
     return {
@@ -208,7 +208,7 @@ export class TaskService {
     return exitFields(await this.#find(request)[1].wait(call));
   }
 
-  async stats(request: api.StatsRequest): Promise<api.StatsResponse> {
+  stats(request: api.StatsRequest): api.StatsResponse {
     const { cgroup, init } = this.#container(request.id);
     if (cgroup === undefined) throw new TtrpcError(Code.NOT_FOUND, "cgroup does not exist");
     const stats = cgroup.stats();
@@ -228,7 +228,7 @@ export class TaskService {
     return { processes };
   }
 
-  async connect(request: api.ConnectRequest): Promise<api.ConnectResponse> {
+  connect(request: api.ConnectRequest): api.ConnectResponse {
     const container = this.#containers.get(request.id);
     return { shimPid: this.#context.platform.self.pid(), taskPid: container?.init.pid ?? 0, version: "" };
   }

@@ -7,8 +7,13 @@ import { Code, TtrpcError } from "./status.ts";
 /** Tags, lengths and 32-bit numbers that one message may hold, at all depths together. Real requests have a few hundred. */
 export const MAX_PARTS: number = 1 << 15;
 
-/** A reader for a codec's decode(). Throws RESOURCE_EXHAUSTED in the middle of a message that holds too much. */
-export class BoundedReader extends BinaryReader {
+/** A reader for a codec's decode(). It throws RESOURCE_EXHAUSTED in the middle of a message that holds too much. */
+export function boundedReader(bytes: Uint8Array): BinaryReader {
+  // Each part takes a byte at least.
+  return bytes.length <= MAX_PARTS ? new BinaryReader(bytes) : new BoundedReader(bytes);
+}
+
+class BoundedReader extends BinaryReader {
   constructor(bytes: Uint8Array) {
     super(bytes);
     const readNumber = this.uint32;

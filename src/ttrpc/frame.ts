@@ -65,7 +65,9 @@ export function frameAt(
   const from = start + HEADER_BYTES;
   if (bytes.length < start + size) return { size, frame: undefined };
   const data = bytes.subarray(from, from + length);
-  const [streamId, type, flags] = [header.getUint32(4), header.getUint8(8), header.getUint8(9)];
+  const streamId = header.getUint32(4);
+  const type = header.getUint8(8);
+  const flags = header.getUint8(9);
   return { size, frame: { streamId, type, flags, length, data } };
 }
 

@@ -2,7 +2,7 @@
 // bounded time.
 
 import type { Clock, Timer } from "../platform/platform.ts";
-import { BoundedReader } from "./bounded-reader.ts";
+import { boundedReader } from "./bounded-reader.ts";
 import type { MessageCodec } from "./codec.ts";
 import { Code, TtrpcError } from "./status.ts";
 
@@ -120,7 +120,7 @@ export class MessageQueue<T> implements AsyncIterableIterator<T, undefined> {
     this.#bytes -= link.data.length + OVERHEAD_BYTES;
     if (this.#bytes <= WINDOW_BYTES) this.#unstall();
     try {
-      reader.resolve({ done: false, value: this.#codec.decode(new BoundedReader(link.data)) });
+      reader.resolve({ done: false, value: this.#codec.decode(boundedReader(link.data)) });
     } catch (error) {
       const malformed = TtrpcError.from(error, Code.INTERNAL);
       reader.reject(malformed);

@@ -65,13 +65,15 @@ export class ServerCall extends Cancellation implements CallContext {
     return this.#done;
   }
 
-  /** Arms the deadline. False if it has passed, and then the call has failed. */
-  arm(timeoutMs: number | undefined): boolean {
-    if (timeoutMs === undefined || timeoutMs > MAX_TIMER_MS) return true;
-    const expire = () => this.abort(new TtrpcError(Code.DEADLINE_EXCEEDED, "deadline exceeded"));
-    if (timeoutMs <= 0) expire();
-    else this.#timer = this.host.clock.after(Math.ceil(timeoutMs), expire);
-    return timeoutMs > 0;
+  /** Arms the deadline, which has not passed. */
+  arm(timeoutMs: number | undefined): void {
+    if (this.#done || timeoutMs === undefined || timeoutMs > MAX_TIMER_MS) return;
+    this.#timer = this.host.clock.after(Math.ceil(timeoutMs), () => this.expire());
+  }
+
+  /** The deadline has passed. */
+  expire(): void {
+    this.abort(new TtrpcError(Code.DEADLINE_EXCEEDED, "deadline exceeded"));
   }
 
   /** Ends the call with a message. Throws, and leaves the call as it is, if the message cannot be encoded or is too large. */

@@ -1,8 +1,9 @@
 // A ttrpc server: services by name, and one ServerConnection for each accepted stream.
 
 import type { ByteStream, Clock } from "../platform/platform.ts";
-import { BoundedReader } from "./bounded-reader.ts";
+import { boundedReader } from "./bounded-reader.ts";
 import { Channel } from "./channel.ts";
+import type { MessageCodec } from "./codec.ts";
 import type { CallRecords, ConnectionRecord, KeptConnection } from "./connection-record.ts";
 import type {
   CallContext,
@@ -22,6 +23,7 @@ export interface RegisteredMethod {
   readonly definition: MethodDefinition;
   /** Bound to the implementation. */
   readonly handle: (request: unknown, context: CallContext) => unknown;
+  readonly isQuestion: boolean;
 }
 
 /** Serves one call that streams, and sets its sink: serverStreaming of server-stream.ts. Kept apart so that a server of unary methods does not carry it. */
@@ -60,12 +62,14 @@ export class TtrpcServer {
 
   /**
    * Serves `implementation` under the definition's full name and under `aliases`, which have the same messages. A method that is
-   * left out is UNIMPLEMENTED. Throws if a name is taken, or if a method streams and the server cannot.
+   * left out is UNIMPLEMENTED. `questions` change nothing: one that is answered at once needs no record, for its request is taken from the kernel
+   * after the answer was handed over. Throws if a name is taken, or if a method streams and the server cannot.
    */
   register<D extends ServiceDefinition>(
     definition: D,
     implementation: Partial<ServiceImplementation<D>>,
     aliases: readonly string[] = [],
+    questions: readonly (keyof D["methods"])[] = [],
   ): void {
     const methods = new Map<string, RegisteredMethod>();
     for (const [key, method] of Object.entries(definition.methods)) {
@@ -75,7 +79,8 @@ export class TtrpcServer {
       if ((method.requestStream || method.responseStream) && !this.#options.streaming) {
         throw new Error(`${definition.fullName}/${method.name} streams, and this server has no streaming`);
       }
-      methods.set(method.name, { definition: method, handle: handler.bind(implementation) });
+      const isQuestion = questions.includes(key);
+      methods.set(method.name, { definition: method, handle: handler.bind(implementation), isQuestion });
     }
     for (const name of [definition.fullName, ...aliases]) {
       if (this.#services.has(name)) throw new Error(`service ${name} is registered twice`);
@@ -94,6 +99,7 @@ export class TtrpcServer {
       stream,
       this.#clock,
       {
+        isQuestion: ({ service, method }) => this.#services.get(service)?.get(method)?.isQuestion === true,
         begin: (call, request, flags) => this.#begin(call, request, flags),
         finished: (call, error) =>
           this.#options.finished?.(call, this.#clock.monotonicMs() - call.startedMs, error),
@@ -156,12 +162,15 @@ export class TtrpcServer {
 
   #begin(call: ServerCall, request: Request, flags: number): void {
     const method = this.#find(request);
+    const { timeoutMs, payload } = request;
     if (method instanceof TtrpcError) call.fail(method);
-    else if (call.arm(request.timeoutMs)) {
+    else if (timeoutMs !== undefined && timeoutMs <= 0) call.expire();
+    else {
       const { requestStream, responseStream } = method.definition;
       if ((requestStream || responseStream) && this.#options.streaming) {
-        this.#options.streaming(call, method, request.payload, (flags & Flag.REMOTE_CLOSED) !== 0);
-      } else void serveUnary(call, method, request.payload ?? NO_BYTES);
+        call.arm(timeoutMs);
+        this.#options.streaming(call, method, payload, (flags & Flag.REMOTE_CLOSED) !== 0);
+      } else serveUnary(call, method, payload ?? NO_BYTES, timeoutMs);
     }
   }
 
@@ -173,10 +182,32 @@ export class TtrpcServer {
   }
 }
 
-async function serveUnary(call: ServerCall, method: RegisteredMethod, payload: Uint8Array): Promise<void> {
+/** What a handler returns that is no promise is sent before this returns. */
+function serveUnary(
+  call: ServerCall,
+  method: RegisteredMethod,
+  payload: Uint8Array,
+  timeoutMs: number | undefined,
+): void {
+  const { responseType } = method.definition;
   try {
-    const request = decodePayload(method, payload);
-    call.reply(method.definition.responseType, await method.handle(request, call));
+    const answer = method.handle(decodePayload(method, payload), call);
+    if (answer instanceof Promise) {
+      call.arm(timeoutMs);
+      void serveLater(call, responseType, answer);
+    } else call.reply(responseType, answer);
+  } catch (error) {
+    call.fail(TtrpcError.from(error));
+  }
+}
+
+async function serveLater(
+  call: ServerCall,
+  codec: MessageCodec<unknown>,
+  answer: Promise<unknown>,
+): Promise<void> {
+  try {
+    call.reply(codec, await answer);
   } catch (error) {
     call.fail(TtrpcError.from(error));
   }
@@ -185,7 +216,7 @@ async function serveUnary(call: ServerCall, method: RegisteredMethod, payload: U
 /** The decoded request. Throws INTERNAL if it is malformed, as the Go server does, and RESOURCE_EXHAUSTED if it holds too much. */
 export function decodePayload(method: RegisteredMethod, payload: Uint8Array): unknown {
   try {
-    return method.definition.requestType.decode(new BoundedReader(payload));
+    return method.definition.requestType.decode(boundedReader(payload));
   } catch (error) {
     if (error instanceof TtrpcError) throw error;
     const reason = TtrpcError.from(error).rawMessage;
@@ -196,6 +227,7 @@ export function decodePayload(method: RegisteredMethod, payload: Uint8Array): un
 }
 
 interface ConnectionOwner {
+  isQuestion(request: Request): boolean;
   begin(call: ServerCall, request: Request, flags: number): void;
   finished(call: ServerCall, error: TtrpcError | undefined): void;
   /** A call ended, or all answers were sent, or the connection is gone. */
@@ -211,6 +243,8 @@ class ServerConnection implements CallHost {
   readonly #channel: Channel;
   readonly #record: ConnectionRecord | undefined;
   #lastId = 0;
+  /** The last request that was written down: what came after it and has no answer is still with the kernel. */
+  #recordedId = 0;
   /** The last request that an earlier process took: it, and some before it, may stand in the kernel still. 0 once a later one has come. */
   #keptId = 0;
   /** Calls whose answers the kernel has not taken. */
@@ -228,7 +262,8 @@ class ServerConnection implements CallHost {
     this.#record = record;
     this.#lastId = lastId;
     this.#keptId = lastId;
-    record?.put(() => this.#lastId);
+    this.#recordedId = lastId;
+    record?.put(() => this.#recordedId);
     this.#channel = new Channel(
       stream,
       {
@@ -244,7 +279,8 @@ class ServerConnection implements CallHost {
   /** Answers a call that an earlier process had begun to answer. */
   resume(id: number, data: Uint8Array): void {
     this.#record?.begin(id, data);
-    this.#begin(id, 0, data, true);
+    const request = this.#read(id, data);
+    if (request !== undefined) this.#begin(id, 0, request, true);
   }
 
   get peer() {
@@ -324,19 +360,33 @@ class ServerConnection implements CallHost {
       return;
     }
     this.#lastId = id;
-    // A view of what was received, which does not stay.
-    this.#record?.begin(id, data.slice());
-    this.#begin(id, flags, data, false);
+    const request = this.#read(id, data);
+    if (request === undefined) return;
+    const isQuestion = this.#owner.isQuestion(request);
+    if (!isQuestion) this.#note(id, data);
+    this.#begin(id, flags, request, false);
+    const isAnswered = !this.calls.has(id) && this.#channel.stream.queued === 0;
+    if (isQuestion && !isAnswered) this.#note(id, data);
   }
 
-  #begin(id: number, flags: number, data: Uint8Array, isResumed: boolean): void {
-    let request: Request;
+  /** Writes a request down. What comes is a view of what was received, which does not stay. */
+  #note(id: number, data: Uint8Array): void {
+    if (this.#record === undefined) return;
+    this.#recordedId = id;
+    this.#record.begin(id, data.slice());
+  }
+
+  /** undefined if it was refused. */
+  #read(id: number, data: Uint8Array): Request | undefined {
     try {
-      request = decodeRequest(data);
+      return decodeRequest(data);
     } catch (error) {
       this.#refuse(id, `has a malformed request: ${TtrpcError.from(error).rawMessage}`);
-      return;
+      return undefined;
     }
+  }
+
+  #begin(id: number, flags: number, request: Request, isResumed: boolean): void {
     const call = new ServerCall(this, id, request, isResumed);
     this.calls.set(id, call);
     this.#owner.begin(call, request, flags);

@@ -92,6 +92,32 @@ test("several requests that one read had written down are all answered by the ne
   await place.forget(shim, id);
 });
 
+for (const failpoint of [
+  "State:request",
+  "State:response",
+  "answer:sent#3",
+  "request:recorded#3",
+  "request:taken#3",
+]) {
+  test(`a question is answered once for its caller, by the shim or the next one, killed at ${failpoint}`, async () => {
+    const id = failpoint.replace(/[:#]/g, "-");
+    const env = { HOLDFAST_FAILPOINT: failpoint };
+    const shim = await place.shim(id, { args: ["sleep", "1000"] }, { env });
+    await shim.create(id, place.bundle(id));
+    await shim.start(id);
+    const { pid } = (await place.events.arrived("/tasks/start", id)).body;
+    for (let turn = 0; turn < 2; turn++) {
+      const state = await shim.state(id);
+      assert.deepEqual([state.status, state.pid], [Status.RUNNING, Number(pid)]);
+    }
+    await eventually("a death", async () => (await shim.dump()).deaths === 1);
+    await shim.kill(id, 9);
+    assert.equal((await shim.wait(id)).exitStatus, 137);
+    await shim.delete(id);
+    await place.forget(shim, id);
+  });
+}
+
 for (const failpoint of ["Start:response", "publish/tasks/exit", "Delete:request", "runc delete:done"]) {
   test(`a container with a logger, killed at ${failpoint}, is gone with its Delete, and its shim with the Shutdown`, async () => {
     const id = `logged-${failpoint.replace(/\W/g, "-")}`;

@@ -360,7 +360,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a message may hold millions of parts",
     file: "src/ttrpc/server.ts",
-    text: "requestType.decode(new BoundedReader(payload))",
+    text: "requestType.decode(boundedReader(payload))",
     replacement: "requestType.decode(payload)",
     tests: ["test/e2e/direct-wire.test.ts"],
     name: "a message of millions",

@@ -281,8 +281,8 @@ test("an observer is told of every call's method, duration and error", async () 
   clock.advance(7);
   stream.end();
   assert.deepEqual(seen, [
-    ["Fly", 0, "UNIMPLEMENTED"],
     ["Unary", 0, undefined],
+    ["Fly", 0, "UNIMPLEMENTED"],
     ["Unary", 7, "CANCELLED"],
   ]);
 });

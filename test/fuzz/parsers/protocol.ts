@@ -11,7 +11,7 @@ import * as runtimeOptions from "../../../src/api/generated/runtime_options.ts";
 import * as task from "../../../src/api/generated/task.ts";
 import * as taskEvents from "../../../src/api/generated/task_events.ts";
 import * as transferTypes from "../../../src/api/generated/transfer_types.ts";
-import { BoundedReader } from "../../../src/ttrpc/bounded-reader.ts";
+import { boundedReader } from "../../../src/ttrpc/bounded-reader.ts";
 import {
   decodeRequest,
   decodeResponse,
@@ -151,7 +151,7 @@ const messages: ParserTarget = {
   run(input) {
     const message = MESSAGES[(input[0] ?? 0) % MESSAGES.length];
     if (message === undefined) return;
-    const read = orRefusal(() => message.decode(new BoundedReader(input.subarray(1))), isMalformed);
+    const read = orRefusal(() => message.decode(boundedReader(input.subarray(1))), isMalformed);
     if (read === undefined) return;
     const written = message.encode(read).finish();
     assert.deepEqual(message.encode(message.decode(written)).finish(), written);
