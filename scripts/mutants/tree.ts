@@ -54,7 +54,8 @@ export async function inTree(use: (tree: Tree) => Promise<void>): Promise<void> 
     }
     for (const shared of ["node_modules", "build"]) symlinkSync(join(root, shared), join(path, shared));
     const sources = new Map<Part, ReadonlySet<string>>();
-    for (const part of ["shim", "node", "front"] as const) sources.set(part, await sourcesOf(path, PARTS[part]));
+    for (const part of ["shim", "node", "front"] as const)
+      sources.set(part, await sourcesOf(path, PARTS[part]));
     await use(new Tree(path, sources));
   } finally {
     rmSync(path, { recursive: true, force: true });
