@@ -29,8 +29,14 @@ const STANDINS: Readonly<Record<string, string>> = {
 const SERVED: readonly string[] = [
   "src/cli/containers/daemon-client.ts",
   "src/cli/verbs/images.ts",
+  "src/cli/verbs/inspect.ts",
   "src/cli/verbs/list.ts",
   "src/cli/verbs/run.ts",
+  "src/cli/verbs/shims.ts",
+  "src/cli/verbs/stop.ts",
+  "src/cli/verbs/task.ts",
+  "src/cli/verbs/version.ts",
+  "src/cli/verbs/wait.ts",
 ];
 
 function packageFile(name: string): string {

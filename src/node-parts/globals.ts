@@ -76,7 +76,7 @@ Object.assign(globalThis, {
   setImmediate: (act: Act, ...args: unknown[]) => setTimeout(act, 0, ...args),
   clearImmediate: (timer: Timer | undefined) => timer?.clear(),
   queueMicrotask: (act: () => void) => void Promise.resolve().then(act),
-  performance: { now: host.monotonicMs },
+  performance: { now: host.monotonicMs, timeOrigin: Date.now() - host.monotonicMs() },
   Intl: {
     get Segmenter() {
       return goOnInNode("text that is not plain");

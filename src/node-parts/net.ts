@@ -1,6 +1,7 @@
 // node:net as far as the command line uses it: connections to unix sockets, and fifos that are open already.
 import * as host from "holdfast:host";
 import { Duplex } from "node:stream";
+import { goOnInNode } from "./go-on.ts";
 
 const CHUNK = 64 * 1024;
 
@@ -123,4 +124,8 @@ export function createConnection({ path }: { readonly path: string }): Socket | 
     process.nextTick(() => failed.destroy(error as Error));
     return failed;
   }
+}
+
+export function createServer(): never {
+  return goOnInNode("a server");
 }

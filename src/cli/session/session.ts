@@ -241,10 +241,15 @@ function lostStatus(error: Error): number {
   return FAILED;
 }
 
-/** Throws a Problem if a terminal is asked for, with input, where there is none. What takes input is loaded by then: before anything has been done. */
+/** What takes input and follows logs is loaded before anything has been done: in the native program it is not, which goes on in Node. */
+export async function loadInput(): Promise<void> {
+  await import("./terminal.ts");
+}
+
+/** Throws a Problem if a terminal is asked for, with input, where there is none. */
 export async function demandTerminal(terminal: boolean, interactive: boolean): Promise<void> {
   if (!interactive) return;
-  await import("./terminal.ts");
+  await loadInput();
   if (terminal && !process.stdin.isTTY) {
     throw new Problem("-t with -i needs a terminal as input: leave -t out, or run it in a terminal");
   }

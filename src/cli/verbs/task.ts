@@ -12,6 +12,7 @@ import { limited } from "../containers/spec.ts";
 import { DEFAULT_DETACH_KEYS, parseDetachKeys } from "../session/detach-keys.ts";
 import { runExec } from "../session/exec-session.ts";
 import { removeLog } from "../session/log-files.ts";
+import { loadInput } from "../session/session.ts";
 import { attachTo } from "../session/task-session.ts";
 import { stringifyExact } from "../text/exact-json.ts";
 import { callCode, Problem, USAGE } from "../text/problem.ts";
@@ -135,6 +136,7 @@ async function attachVerb(visit: Visit): Promise<void> {
     sigProxy: boolean;
   }>();
   const options = { input: stdin, detachKeys: parseDetachKeys(detachKeys), signalProxy: sigProxy };
+  await loadInput();
   const outcome = await attachTo(daemon, id, options);
   if (outcome === "detached") settings.screen.note(`${id} goes on`);
   else process.exitCode = outcome.status;
