@@ -161,16 +161,13 @@ static void collect_often(void)
 }
 #endif
 
-// The program alone is larger than the engine's first threshold; collecting while it is read would find nothing.
-enum { FIRST_COLLECTION = 1 << 20 };
-
 static JSRuntime *new_runtime(void)
 {
   JSRuntime *fresh = JS_NewRuntime2(&heap_functions, NULL);
 #ifdef HOST_SANITIZE
   heap_allocated = collect_often;
 #else
-  if (fresh != NULL) JS_SetGCThreshold(fresh, FIRST_COLLECTION);
+  if (fresh != NULL) JS_SetGCThreshold(fresh, this_program.first_collection);
 #endif
   return fresh;
 }

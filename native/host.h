@@ -29,6 +29,7 @@ extern const struct host_exports bytes_exports, engine_exports, failpoint_export
 struct program {
   const struct host_exports *const *exports; // up to a null
   void (*add_intrinsics)(JSContext *ctx); // beside those that every program has; null for none
+  size_t first_collection; // bytes on the heap
 };
 extern const struct program this_program;
 

@@ -9,6 +9,7 @@ import { cached, hashOf, native, prune, root, run } from "./cache.ts";
 import {
   ARCHITECTURES,
   type Architecture,
+  forSpeed,
   type HostKind,
   hostObjects,
   layerProgram,
@@ -16,6 +17,7 @@ import {
   releaseFor,
   sanitized,
   tool,
+  type Variant,
 } from "./compile-c.ts";
 import { buildNodePrograms } from "./node-programs.ts";
 
@@ -33,7 +35,7 @@ export interface BuildOptions {
  * Several processes may build at once. What was built before is taken from build/.
  */
 export async function buildProgram(entry: string, output: string, options: BuildOptions = {}): Promise<void> {
-  const variant = options.sanitize === true ? sanitized : releaseFor(options.architecture);
+  const variant = variantOf(options);
   const engine = quickjs();
   const [objects, bytecode] = await Promise.all([
     hostObjects(engine, variant, options.host),
@@ -47,6 +49,12 @@ export async function buildProgram(entry: string, output: string, options: Build
     run(gcc, [...variant.link, "-o", path, ...objects, `-DPROGRAM_IMAGE="${bytecode}"`, source, "-lm"]),
   );
   await install(whole, output, options.sanitize === true ? undefined : tool(variant, "strip"));
+}
+
+function variantOf({ sanitize, architecture, host }: BuildOptions): Variant {
+  if (sanitize === true) return sanitized;
+  const release = releaseFor(architecture);
+  return host === "front" ? forSpeed(release) : release;
 }
 
 /** Puts a program into its place, its symbols taken out by `strip`; one that runs keeps its own file. */

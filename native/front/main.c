@@ -16,7 +16,8 @@ static const struct host_exports *const exports[] = {
     &engine_exports, &loop_exports,  &timer_exports,   &self_exports,   &bytes_exports,    &fd_exports,
     &files_exports,  &spawn_exports, &process_exports, &socket_exports, &terminal_exports, &system_exports, NULL,
 };
-const struct program this_program = {.exports = exports, .add_intrinsics = add_intrinsics};
+// Most command lines have ended before anything is worth collecting.
+const struct program this_program = {.exports = exports, .add_intrinsics = add_intrinsics, .first_collection = 32 << 20};
 
 int main(int argc, char **argv)
 {
