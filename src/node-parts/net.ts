@@ -16,6 +16,9 @@ type Done = (error?: Error | null) => void;
 /** A stream over a descriptor that can be polled, which it owns. */
 export class Socket extends Duplex {
   readonly #fd: number;
+  readonly #onReady = (): void => this.#ready();
+  /** What the host watches for. */
+  #watched = 0;
   #isReading = false;
   /** What could not be written yet. */
   #unwritten: { readonly bytes: Uint8Array; readonly done: Done } | undefined;
@@ -73,8 +76,10 @@ export class Socket extends Duplex {
     if (this.destroyed) return;
     const events =
       (this.#isReading ? host.READABLE : 0) | (this.#unwritten === undefined ? 0 : host.WRITABLE);
+    if (events === this.#watched) return;
+    this.#watched = events;
     if (events === 0) host.unwatch(this.#fd);
-    else host.watch(this.#fd, events, () => this.#ready());
+    else host.watch(this.#fd, events, this.#onReady);
   }
 
   #ready(): void {
