@@ -2,6 +2,8 @@
 import "../../src/node-parts/globals.ts";
 import { runProgram } from "../../src/cli/program.ts";
 import { outputDone, watchOutput } from "../../src/cli/text/output.ts";
+import { errorText, FAILED } from "../../src/cli/text/problem.ts";
+import { complain } from "../../src/cli/text/screen.ts";
 
 watchOutput();
 
@@ -11,5 +13,11 @@ async function main(): Promise<number> {
   return status;
 }
 
+/** The program for the rest is not there, say. */
+function failed(error: unknown): never {
+  complain(errorText(error));
+  return process.exit(FAILED);
+}
+
 // Nothing that is still open shall keep us.
-void main().then((status) => process.exit(status));
+void main().then((status) => process.exit(status), failed);

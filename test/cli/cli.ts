@@ -56,6 +56,11 @@ export class Cli {
     return run(this.argv(args), this.#with(options));
   }
 
+  /** The same by the program that is on Node for all verbs. */
+  runOnNode(args: readonly string[], options: CommandOptions = {}): Promise<Output> {
+    return run([this.nodeProgram, ...this.argv(args).slice(1)], this.#with(options));
+  }
+
   /** To its end; rejects unless it succeeds. Returns its stdout. */
   async do(args: readonly string[], options: CommandOptions = {}): Promise<string> {
     const output = await this.run(args, options);

@@ -144,7 +144,7 @@ const NAMES = (
 
 test("no variable for Node is in the environment that holdfast's Node starts with", async () => {
   const env = Object.fromEntries(NAMES.map((name) => [name, "1"]));
-  const waiting = cli.spawn(["wait", "web"], { env });
+  const waiting = cli.spawn(["events"], { env });
   const started = (): string => readFileSync(`/proc/${waiting.pid}/environ`, "utf8");
   await eventually("Node to run", () => /(^|\0)HOLDFAST_KEPT_NODE_OPTIONS=1/.test(started()));
   const names = started()
@@ -249,10 +249,10 @@ test("node on the program itself works, and is refused where Node would take an 
 });
 
 test("SIGUSR1 opens no debugger, and ends holdfast as it ends any program", async () => {
-  const waiting = cli.spawn(["wait", "web"]);
+  const waiting = cli.spawn(["events"]);
   await eventually("holdfast to wait", async () => {
     const title = readFileSync(`/proc/${waiting.pid}/cmdline`, "utf8");
-    return title.startsWith("holdfast wait web");
+    return title.startsWith("holdfast events");
   });
   waiting.kill("SIGUSR1");
   const { status, stderr } = await waiting.exited;
