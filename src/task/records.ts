@@ -61,7 +61,7 @@ export function isUndone(record: MaybeMade): boolean {
 type MaybeMade = Partial<Pick<ContainerRecord, "isMade"> & Pick<ExecRecord, "container" | "process">>;
 
 /** Most characters of a container's id, and of an exec's: both are in a record's key, for whose bytes docs/state.md has a limit. */
-const MAX_ID = 1024;
+const MAX_ID = 4096;
 
 /** Throws INVALID_ARGUMENT for an id that no record could be named by. */
 export function checkId(id: string): void {

@@ -347,7 +347,7 @@ test("an id too long for a record's key is refused, and a shim that was asked fo
   const create = refusal(Code.INVALID_ARGUMENT, shim.create(tooLong, place.bundle(id)));
   assert.match(await exec, /id of 70000 characters/);
   assert.match(await create, /id of 70000 characters/);
-  const longest = "y".repeat(1024);
+  const longest = "y".repeat(4096);
   await shim.exec(id, longest, ["sh", "-c", "exit 7"]);
   kill(shimPid, "SIGKILL");
   assert.notEqual((await shim.connect(id)).shimPid, shimPid);
