@@ -17,6 +17,20 @@ static uint32_t rotate(uint32_t x, int n)
   return x >> n | x << (32 - n);
 }
 
+// One round, in which the word `a` of the standard is s[-j], `b` the next, and so on around.
+static inline __attribute__((always_inline)) void add_round(uint32_t s[8], int j, uint32_t input)
+{
+  uint32_t *a = s + (8 - j) % 8, *b = s + (9 - j) % 8, *c = s + (10 - j) % 8, *d = s + (11 - j) % 8;
+  uint32_t *e = s + (12 - j) % 8, *f = s + (13 - j) % 8, *g = s + (14 - j) % 8, *h = s + (15 - j) % 8;
+  uint32_t sum1 = rotate(*e, 6) ^ rotate(*e, 11) ^ rotate(*e, 25);
+  uint32_t choice = (*e & *f) ^ (~*e & *g);
+  uint32_t t1 = *h + sum1 + choice + input;
+  uint32_t sum0 = rotate(*a, 2) ^ rotate(*a, 13) ^ rotate(*a, 22);
+  uint32_t majority = (*a & *b) ^ (*a & *c) ^ (*b & *c);
+  *d += t1;
+  *h = t1 + sum0 + majority;
+}
+
 static void add_block(uint32_t state[8], const uint8_t block[64])
 {
   uint32_t w[64], s[8];
@@ -30,15 +44,17 @@ static void add_block(uint32_t state[8], const uint8_t block[64])
     w[i] = w[i - 16] + s0 + w[i - 7] + s1;
   }
   memcpy(s, state, sizeof s);
-  for (int i = 0; i < 64; i++) {
-    uint32_t sum1 = rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25);
-    uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]);
-    uint32_t t1 = s[7] + sum1 + choice + round_constants[i] + w[i];
-    uint32_t sum0 = rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22);
-    uint32_t majority = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-    memmove(s + 1, s, 7 * sizeof s[0]);
-    s[4] += t1;
-    s[0] = t1 + sum0 + majority;
+  // Eight rounds a turn: after them every word is where it was, and none was moved.
+  for (int i = 0; i < 64; i += 8) {
+    const uint32_t *k = round_constants + i, *in = w + i;
+    add_round(s, 0, k[0] + in[0]);
+    add_round(s, 1, k[1] + in[1]);
+    add_round(s, 2, k[2] + in[2]);
+    add_round(s, 3, k[3] + in[3]);
+    add_round(s, 4, k[4] + in[4]);
+    add_round(s, 5, k[5] + in[5]);
+    add_round(s, 6, k[6] + in[6]);
+    add_round(s, 7, k[7] + in[7]);
   }
   for (int i = 0; i < 8; i++) state[i] += s[i];
 }

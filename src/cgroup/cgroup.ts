@@ -2,6 +2,7 @@
 import { METRICS_V1, METRICS_V2 } from "../api/any.ts";
 import type { Any } from "../api/generated/google/protobuf/any.ts";
 import { errorText, type Log } from "../log/log.ts";
+import { fieldsOnce } from "../platform/json-fields.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { CgroupFiles } from "./files.ts";
 import { type CgroupPaths, parseCgroupPaths, parseHierarchy } from "./hierarchy.ts";
@@ -20,13 +21,17 @@ export interface CgroupRecord {
 
 export class Cgroup {
   readonly #platform: Platform;
-  readonly #membership: string;
+  /** The text of /proc/PID/cgroup of its first process. */
+  readonly membership: string;
   readonly #paths: CgroupPaths;
   readonly #oom: OomWatch | undefined;
+  /** Of its record. */
+  readonly #fixed: () => string;
 
   constructor(platform: Platform, membership: string, paths: CgroupPaths, oom: OomWatch | undefined) {
     this.#platform = platform;
-    this.#membership = membership;
+    this.membership = membership;
+    this.#fixed = fieldsOnce(() => ({ membership }));
     this.#paths = paths;
     this.#oom = oom;
   }
@@ -40,13 +45,13 @@ export class Cgroup {
       : { typeUrl: METRICS_V2, value: metricsV2(this.#paths, files) };
   }
 
-  record(): CgroupRecord {
+  /** Its CgroupRecord as JSON. */
+  record(): string {
     const { published, around } = this.#oom?.counts ?? {};
-    return {
-      membership: this.#membership,
-      oomKills: published?.toString(),
-      oomKillsAround: around?.toString(),
-    };
+    let fields = this.#fixed();
+    if (published !== undefined) fields += `,"oomKills":"${published}"`;
+    if (around !== undefined) fields += `,"oomKillsAround":"${around}"`;
+    return `{${fields}}`;
   }
 
   /** Publishes an OOM kill that has not been published, before it returns. `wasKilled`: a process has ended by SIGKILL, which was not asked of us. */

@@ -81,7 +81,7 @@ function oomKills(counter: string): bigint {
 export interface OomIo {
   readonly fds: Pick<
     Descriptors,
-    "openRead" | "close" | "read" | "eventFd" | "watch" | "watchPriority" | "unwatch"
+    "openRead" | "close" | "discard" | "read" | "eventFd" | "watch" | "watchPriority" | "unwatch"
   >;
   readonly files: Pick<Files, "write">;
   readonly text: Pick<Text, "decode">;
@@ -197,7 +197,7 @@ export class OomWatch {
       this.#unwatch();
       throw error;
     } finally {
-      fds.close(fd);
+      fds.discard(fd);
     }
     fds.watch(this.#fd, notified);
     return text;
@@ -272,7 +272,7 @@ export class OomWatch {
 
   #readOnce(path: string): string {
     const { fd, text } = this.#open(path);
-    this.#io.fds.close(fd);
+    this.#io.fds.discard(fd);
     return text;
   }
 
@@ -282,7 +282,7 @@ export class OomWatch {
     try {
       return { fd, text: text.decode(fds.read(fd, COUNTER_MAX) ?? new Uint8Array()) };
     } catch (error) {
-      fds.close(fd);
+      fds.discard(fd);
       throw error;
     }
   }

@@ -114,6 +114,11 @@ declare module "holdfast:host" {
   export function decodeUtf8(bytes: Uint8Array): string;
   /** SHA-256 in lower-case hex. */
   export function sha256(bytes: Uint8Array): string;
+  /**
+   * Keys and contents by turns, as bytes with their length and checksum before them (docs/state.md). Without content a record is gone. Throws a RangeError
+   * for a key of more than 65,535 bytes.
+   */
+  export function recordBatch(entries: readonly (string | Uint8Array | undefined)[]): Uint8Array;
 
   // --- descriptors and files ----------------------------------------------------------------------------------------
 

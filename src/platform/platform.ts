@@ -157,6 +157,8 @@ export interface Descriptors {
   /** For reading, and for being executed. */
   openProgram(path: string): number;
   close(fd: number): void;
+  /** Closes a file that was open for a moment: nobody can see that, and no record names the descriptor, so nothing has to be written down first. */
+  discard(fd: number): void;
   /** Up to `max` bytes; empty at end of file; null if nothing is there now. */
   read(fd: number, max: number): Uint8Array | null;
   /** Bytes written; -1 if nothing can be written now. */
@@ -356,6 +358,8 @@ export interface Platform {
   readonly keeping: Keeping;
   /** SHA-256 in lower-case hex. */
   sha256(data: string | Uint8Array): string;
+  /** A batch of the state's file (state-log.ts): keys and contents by turns, undefined for a record that is gone. */
+  recordBatch(entries: readonly (string | Uint8Array | undefined)[]): Uint8Array;
   resizeTerminal(fd: number, columns: number, rows: number): void;
   /** The other side of a terminal's master. */
   openTerminalPeer(master: number): number;

@@ -61,6 +61,7 @@ export function quickjsPlatform(): Platform {
     self: thisProcess(),
     keeping,
     sha256: (data) => host.sha256(typeof data === "string" ? host.encodeUtf8(data) : data),
+    recordBatch: host.recordBatch,
     resizeTerminal: host.resizeTerminal,
     openTerminalPeer: host.openTerminalPeer,
   };
@@ -175,6 +176,7 @@ const descriptors: Descriptors = {
   openProgram: (path) => host.open(path, host.O_RDONLY),
   openDirectory: (path) => host.open(path, host.O_RDONLY | host.O_DIRECTORY),
   close: (fd) => whenWritten(() => host.close(fd)),
+  discard: host.close,
   read: host.read,
   write: host.write,
   readToEnd(fd) {

@@ -30,13 +30,14 @@ const GROWTH = 4;
 const MOST_GROWTH = 32 << 20;
 const LEAST_LIMIT = 16 << 10;
 
-type Host = Pick<Platform, "text" | "fds" | "files" | "clock" | "sha256">;
+type Host = Pick<Platform, "text" | "fds" | "files" | "clock" | "recordBatch">;
 
 export class StateLog implements Records {
   readonly #platform: Host;
   readonly #live = new Map<string, () => Content>();
   /** What has changed since the last flush. */
   readonly #dirty = new Set<string>();
+  #isFlushDue = false;
   #fd = -1;
   #path = "";
   #size = 0;
@@ -60,9 +61,14 @@ export class StateLog implements Records {
 
   changed(key: string): void {
     if (this.#fd < 0) return;
-    // What nobody waits for is written when this turn of the loop is over.
-    if (this.#dirty.size === 0) this.#platform.clock.after(0, () => this.flush());
     this.#dirty.add(key);
+    if (this.#isFlushDue) return;
+    // What nobody waits for is written when this turn of the loop is over.
+    this.#isFlushDue = true;
+    this.#platform.clock.after(0, () => {
+      this.#isFlushDue = false;
+      this.flush();
+    });
   }
 
   remove(key: string): void {
@@ -184,27 +190,9 @@ export class StateLog implements Records {
 
   /** All of a batch is read, or nothing. */
   #batch(keys: Iterable<string>): Uint8Array {
-    const { text, sha256 } = this.#platform;
-    const entries = [...keys].map((key): [Uint8Array, Uint8Array | undefined] => {
-      const content = this.#live.get(key)?.();
-      return [text.encode(key), typeof content === "string" ? text.encode(content) : content];
-    });
-    let length = BATCH_HEADER;
-    for (const [key, content] of entries) length += ENTRY_HEADER + key.length + (content?.length ?? 0);
-    const batch = new Uint8Array(length);
-    const view = new DataView(batch.buffer);
-    let at = BATCH_HEADER;
-    for (const [key, content] of entries) {
-      view.setUint16(at, key.length);
-      view.setUint32(at + 2, content?.length ?? REMOVED);
-      batch.set(key, at + ENTRY_HEADER);
-      at += ENTRY_HEADER + key.length;
-      if (content !== undefined) batch.set(content, at);
-      at += content?.length ?? 0;
-    }
-    view.setUint32(0, length - BATCH_HEADER);
-    view.setUint32(4, checksum(sha256(batch.subarray(BATCH_HEADER))));
-    return batch;
+    const entries: (Content | undefined)[] = [];
+    for (const key of keys) entries.push(key, this.#live.get(key)?.());
+    return this.#platform.recordBatch(entries);
   }
 }
 

@@ -5,6 +5,7 @@ import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/tas
 import { type Cgroup, type CgroupRecord, findCgroup, removeCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
 import { within } from "../platform/deadline.ts";
+import { fieldsOnce } from "../platform/json-fields.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { readSpec, type Spec } from "../runc/bundle.ts";
 import { RuntimeError } from "../runc/errors.ts";
@@ -27,7 +28,14 @@ import { Kills } from "./kills.ts";
 import { explain, Launcher } from "./launch.ts";
 import { Process, type ProcessExit } from "./process.ts";
 import { Queue } from "./queue.ts";
-import { type ContainerRecord, containerKey, type ExecRecord, recordedSpec } from "./records.ts";
+import {
+  type ChangingContainerRecord,
+  type ContainerRecord,
+  containerKey,
+  type ExecRecord,
+  type FixedContainerRecord,
+  recordedSpec,
+} from "./records.ts";
 import { takeOver } from "./resumption.ts";
 
 /** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
@@ -68,6 +76,8 @@ export class Container {
   readonly #restoring: CriuRun | undefined;
   readonly #beginning: Beginning;
   #isMade = false;
+  /** Of its record. */
+  readonly #fixed: () => string;
 
   private constructor(context: ShimContext, config: ContainerConfig) {
     const { platform, reaper, namespace } = context;
@@ -81,6 +91,9 @@ export class Container {
     this.#spec = spec;
     this.#launcher = new Launcher(context, config, spec, options);
     this.#restoring = config.restoring;
+    this.#fixed = fieldsOnce((): FixedContainerRecord => {
+      return { bundle, options, spec: recordedSpec(spec), restoring: config.restoring };
+    });
     this.#beginning = new Beginning(platform, this.#runc, {
       pid: () => this.init.pid,
       mayGoOn: spec.hasPoststartHooks,
@@ -119,7 +132,7 @@ export class Container {
     const container = new Container(context, { ...request, options, spec, restoring });
     await explain("OCI runtime create failed", claimId(container.#runc, request.id));
     container.#save();
-    context.records.put(container.#key, () => JSON.stringify(container.#record()));
+    context.records.put(container.#key, () => container.#record());
     writeGoShimFiles(context.platform, request.bundle, container.#options);
     try {
       mountRootfs(context.platform, request.bundle, request.rootfs);
@@ -148,7 +161,7 @@ export class Container {
     execs: readonly ExecRecord[],
   ): { container: Container; settled: Promise<boolean> } {
     const container = new Container(context, { ...record.init, ...record });
-    context.records.put(container.#key, () => JSON.stringify(container.#record()));
+    context.records.put(container.#key, () => container.#record());
     return { container, settled: container.#resume(record, execs) };
   }
 
@@ -404,20 +417,18 @@ export class Container {
     else this.#execs.changed(process);
   }
 
-  #record(): ContainerRecord {
-    return {
-      bundle: this.bundle,
-      options: this.#options,
-      spec: recordedSpec(this.#spec),
-      restoring: this.#restoring,
+  /** Its ContainerRecord as JSON. */
+  #record(): string {
+    const changing: ChangingContainerRecord = {
       waitsAs: this.#beginning.waitsAs,
       isMade: this.#isMade,
-      init: this.init.record(),
       startIsDue: this.#exits.startIsDue,
       execCount: this.#execs.count,
       lastCheckpoint: this.controls.lastCheckpoint,
-      cgroup: this.cgroup?.record(),
     };
+    const cgroup = this.cgroup === undefined ? "" : `"cgroup":${this.cgroup.record()},`;
+    const init = `"init":${this.init.record()}`;
+    return `{${this.#fixed()},${init},${cgroup}${JSON.stringify(changing).slice(1)}`;
   }
 
   #save(exit?: ProcessExit): void {

@@ -10,7 +10,14 @@ import type { ShimContext } from "./context.ts";
 import type { Exits } from "./exits.ts";
 import { type Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process } from "./process.ts";
-import { containerKey, type ExecBeginning, type ExecRecord, type ExecSpec, execKey } from "./records.ts";
+import {
+  checkId,
+  containerKey,
+  type ExecBeginning,
+  type ExecRecord,
+  type ExecSpec,
+  execKey,
+} from "./records.ts";
 import { killUnfinishedExec, now, removeStartFiles } from "./unfinished-exec.ts";
 
 /** Most that execs which nobody starts may take, of all containers of a shim together, in bytes: whoever goes on after its death has to read them. */
@@ -67,6 +74,7 @@ export class Execs {
   /** Registers an exec, to be started later. */
   add(request: ExecProcessRequest): void {
     if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
+    checkId(request.execId);
     if (this.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
     const { platform } = this.#context;
     const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };
@@ -177,7 +185,7 @@ export class Execs {
     const { clock } = this.#context.platform;
     const { init, exits, privatePidNamespace, cgroup } = this.#container;
     return exits.track(async () => {
-      const membership = cgroup()?.record().membership;
+      const membership = cgroup()?.membership;
       await killUnfinishedExec(this.#context, {
         ...beginning,
         init: init.pid,
@@ -202,17 +210,18 @@ export class Execs {
   #make(id: string, config: StdioConfig): Process {
     const exec: Process = new Process("exec", id, config, () => this.changed(exec));
     this.#all.set(id, exec);
-    this.#context.records.put(this.#key(id), () => JSON.stringify(this.#record(exec)));
+    this.#context.records.put(this.#key(id), () => this.#record(exec));
     return exec;
   }
 
-  #record(exec: Process): ExecRecord {
-    return {
+  /** Its ExecRecord as JSON. */
+  #record(exec: Process): string {
+    const own: Omit<ExecRecord, "process"> = {
       container: this.#container.id,
-      process: exec.record(),
       spec: this.#specs.get(exec),
       ...this.#beginnings.get(exec),
     };
+    return `{"process":${exec.record()},${JSON.stringify(own).slice(1)}`;
   }
 
   #key(id: string): string {

@@ -1,6 +1,7 @@
 // One process of a container: its init, or an exec. Holds its state and what is known of it, and answers those who wait for its exit.
 
 import type { ProcessDump } from "../api/dump.ts";
+import { fieldsOnce } from "../platform/json-fields.ts";
 import { SIGKILL } from "../platform/platform.ts";
 import type { Identity } from "../reaper/process-stat.ts";
 import type { Child } from "../reaper/reaper.ts";
@@ -44,6 +45,9 @@ export interface ProcessRecord extends StdioConfig {
   readonly stdio?: StdioRecord | undefined;
 }
 
+/** What of that never changes. */
+type FixedRecord = StdioConfig & Pick<ProcessRecord, "id">;
+
 /** How Wait is answered for a process that never ran. */
 type Answer = ProcessExit | TtrpcError;
 
@@ -73,24 +77,23 @@ export class Process {
   readonly #waiters = new Set<(answer: Answer) => void>();
 
   readonly #changed: () => void;
+  /** Of its record. */
+  readonly #fixed: () => string;
 
   /** `changed` is called when what record() tells has changed. */
   constructor(kind: Kind, id: string, config: StdioConfig, changed: () => void = () => {}) {
     this.kind = kind;
     this.id = id;
     this.config = config;
+    const { stdin, stdout, stderr, terminal } = config;
+    this.#fixed = fieldsOnce((): FixedRecord => ({ id, stdin, stdout, stderr, terminal }));
     this.#changed = changed;
   }
 
-  record(): ProcessRecord {
-    const { stdin, stdout, stderr, terminal } = this.config;
+  /** Its ProcessRecord as JSON. */
+  record(): string {
     const death = this.#death;
-    return {
-      id: this.id,
-      stdin,
-      stdout,
-      stderr,
-      terminal,
+    const changing: Omit<ProcessRecord, keyof FixedRecord> = {
       state: this.#state,
       pid: this.pid,
       pidfd: death === undefined ? (this.#child?.pidfd ?? -1) : -1,
@@ -101,6 +104,7 @@ export class Process {
       isStdinClosed: this.#isStdinClosed,
       stdio: this.stdio?.record(),
     };
+    return `{${this.#fixed()},${JSON.stringify(changing).slice(1)}`;
   }
 
   #failed(): ProcessRecord["failed"] {

@@ -2,6 +2,7 @@
 import type { CgroupRecord } from "../cgroup/cgroup.ts";
 import type { Ids, Spec } from "../runc/bundle.ts";
 import type { RuntimeOptions } from "../runc/options.ts";
+import { Code, TtrpcError } from "../ttrpc/status.ts";
 import type { CriuRun } from "./checkpoint.ts";
 import type { CheckpointRecord } from "./controls.ts";
 import type { ProcessRecord } from "./process.ts";
@@ -22,6 +23,12 @@ export interface ContainerRecord {
   readonly lastCheckpoint?: CheckpointRecord | undefined;
   readonly cgroup?: CgroupRecord | undefined;
 }
+
+/** What of that never changes, and is made text once: there is a new record at every step of a container's life. */
+export type FixedContainerRecord = Pick<ContainerRecord, "bundle" | "options" | "spec" | "restoring">;
+
+/** What is neither fixed nor a part's own. */
+export type ChangingContainerRecord = Omit<ContainerRecord, keyof FixedContainerRecord | "init" | "cgroup">;
 
 /** What an exec is to run: the runtime's JSON, and whom as. */
 export interface ExecSpec {
@@ -52,6 +59,16 @@ export function isUndone(record: MaybeMade): boolean {
 
 /** What tells it, of a container's record or an exec's. */
 type MaybeMade = Partial<Pick<ContainerRecord, "isMade"> & Pick<ExecRecord, "container" | "process">>;
+
+/** Most characters of a container's id, and of an exec's: both are in a record's key, for whose bytes docs/state.md has a limit. */
+const MAX_ID = 4096;
+
+/** Throws INVALID_ARGUMENT for an id that no record could be named by. */
+export function checkId(id: string): void {
+  if (id.length > MAX_ID) {
+    throw new TtrpcError(Code.INVALID_ARGUMENT, `an id of ${id.length} characters, more than ${MAX_ID}`);
+  }
+}
 
 export function containerKey(id: string): string {
   return `container ${id}`;

@@ -15,7 +15,7 @@ import { Container } from "./container.ts";
 import type { ShimContext } from "./context.ts";
 import { exitFields } from "./exits.ts";
 import type { Process, ProcessExit } from "./process.ts";
-import type { ContainerRecord, ExecRecord } from "./records.ts";
+import { type ContainerRecord, checkId, type ExecRecord } from "./records.ts";
 import { Watchdog, type Watched } from "./watchdog.ts";
 
 /** How many answers to Delete are kept for a client that asks again. */
@@ -88,6 +88,7 @@ export class TaskService {
       if (wasBegun) throw new TtrpcError(Code.UNAVAILABLE, "the shim was killed while it made the container");
     }
     if (this.#containers.has(id)) throw new TtrpcError(Code.ALREADY_EXISTS, `container ${id} already exists`);
+    checkId(id);
     this.#put(id, null);
     try {
       const container = await Container.create(this.#context, request, call);

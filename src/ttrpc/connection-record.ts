@@ -47,7 +47,7 @@ export class ConnectionRecord {
   }
 
   put(lastId: () => number): void {
-    this.#records.put(this.#key, () => JSON.stringify([this.#fd, lastId(), this.#doubts.size > 0]));
+    this.#records.put(this.#key, () => `[${this.#fd},${lastId()},${this.#doubts.size > 0}]`);
   }
 
   begin(id: number, data: Uint8Array): void {

@@ -39,6 +39,7 @@ class FakeIo implements OomIo {
     },
     eventFd: () => this.#make("eventfd"),
     close: (fd) => assert.ok(!this.watched.has(fd) && this.open.delete(fd), `close of ${fd}`),
+    discard: (fd) => this.fds.close(fd),
     read: (fd) => {
       const path = this.open.get(fd);
       if (path === "eventfd") return this.#takeSignals();

@@ -152,7 +152,8 @@ for (const [index, failpoint] of ["relay:read", "relay:moved", "relay:moved#2,re
     const path = join(place.directory, `${id}.log`);
     const shim = await place.shim(
       id,
-      { args: ["sh", "-c", "yes a | head -c 300000 & yes b | head -c 300000 >&2; wait; exit 3"] },
+      // More than two turns of the loop take, a mebibyte each: there is something left for each of the deaths.
+      { args: ["sh", "-c", "yes a | head -c 3000000 & yes b | head -c 3000000 >&2; wait; exit 3"] },
       { env: { HOLDFAST_FAILPOINT: failpoint } },
     );
     // One file for both, as in a log.
@@ -162,7 +163,7 @@ for (const [index, failpoint] of ["relay:read", "relay:moved", "relay:moved#2,re
     await shim.delete(id);
     const text = readFileSync(path, "latin1");
     const counts = ["a", "b", "\n"].map((letter) => text.split(letter).length - 1);
-    assert.deepEqual([text.length, ...counts], [600_000, 150_000, 150_000, 300_000]);
+    assert.deepEqual([text.length, ...counts], [6_000_000, 1_500_000, 1_500_000, 3_000_000]);
     // A pipe's bytes do not come by the shim's memory.
     assert.equal((await shim.dump()).deaths, failpoint === "relay:read" ? 0 : failpoint.split(",").length);
     await place.forget(shim, id);
@@ -175,15 +176,16 @@ for (const [index, failpoint] of ["relay:read", "relay:moved", "relay:moved#3,re
     const path = join(place.directory, `${id}.log`);
     const shim = await place.shim(
       id,
-      { args: ["sh", "-c", "stty -opost; seq 1 20000; exit 3"], terminal: true },
+      { args: ["sh", "-c", "stty -opost; seq 1 500000; exit 3"], terminal: true },
       { env: { HOLDFAST_FAILPOINT: failpoint } },
     );
     await shim.create(id, place.bundle(id), { stdout: `file://${path}`, terminal: true });
     await shim.start(id);
     assert.equal((await shim.wait(id)).exitStatus, 3);
     await shim.delete(id);
-    const whole = Array.from({ length: 20_000 }, (_, n) => `${n + 1}\n`).join("");
-    assert.equal(readFileSync(path, "latin1"), whole);
+    const whole = Array.from({ length: 500_000 }, (_, n) => `${n + 1}\n`).join("");
+    const text = readFileSync(path, "latin1");
+    assert.ok(text === whole, `${text.length} bytes of ${whole.length}, or others`);
     assert.equal((await shim.dump()).deaths, failpoint === "relay:read" ? 0 : failpoint.split(",").length);
     await place.forget(shim, id);
   });

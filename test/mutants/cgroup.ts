@@ -108,7 +108,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "the counter's descriptor stays open on v1",
     file: "src/cgroup/oom.ts",
-    text: "fds.close(fd); } fds.watch",
+    text: "fds.discard(fd); } fds.watch",
     replacement: "} fds.watch",
     tests: ["test/cgroup/oom.test.ts"],
     name: "v1: the eventfd is registered for memory.oom_control",
@@ -132,7 +132,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "what was read is left open after a read that failed",
     file: "src/cgroup/oom.ts",
-    text: "fds.close(fd); throw error;",
+    text: "fds.discard(fd); throw error;",
     replacement: "throw error;",
     tests: ["test/cgroup/oom.test.ts"],
     name: "goes while its counter is read",

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { recordBatch } from "../harness/state-file.ts";
 import { forEachBuild } from "./host-program.ts";
 
 const malformed = [
@@ -96,6 +97,35 @@ await forEachBuild("bytes", (program) => {
         .digest("hex"),
     );
     assert.deepEqual(await program.reports("sha256", sizes.map(String)), expected);
+  });
+
+  test("a batch of records is what docs/state.md says: text, bytes, and records that are gone", async () => {
+    const large = "x€".repeat(10_000);
+    const samples: readonly (readonly (string | number[] | null)[])[] = [
+      [],
+      ["call 8 1", null],
+      ["", ""],
+      ["é€😀", "a\0b", "bytes", [0, 255, 237, 160, 128, 7], "none", []],
+      ["k".repeat(65_535), large, "later", "\ud800b\udc00", "gone", null],
+      ["without content"],
+    ];
+    assert.deepEqual(
+      await program.reports(
+        "recordBatch",
+        samples.map((sample) => JSON.stringify(sample)),
+      ),
+      samples.map((sample) => {
+        const whole = sample.length % 2 === 0 ? sample : [];
+        return recordBatch(
+          whole.map((each) => (Array.isArray(each) ? Buffer.from(each) : (each ?? undefined))),
+        ).toString("hex");
+      }),
+    );
+  });
+
+  test("a batch of what cannot be written is refused", async () => {
+    const refusals = ["RangeError", "RangeError", "TypeError", "TypeError", "TypeError"];
+    assert.deepEqual(await program.reports("wrongBatches"), refusals);
   });
 
   test("a view gives its own bytes only", async () => {

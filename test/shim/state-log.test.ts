@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { readState, StateLog } from "../../src/platform/state-log.ts";
+import { recordBatch } from "../harness/state-file.ts";
 
 type Host = ConstructorParameters<typeof StateLog>[0];
 
@@ -20,6 +21,15 @@ class Machine {
   readonly #open = new Map<number, { bytes: Buffer }>();
   readonly #names = new Map<string, { bytes: Buffer }>();
   #next = 100;
+  #timers: (() => void)[] = [];
+
+  /** Ends a turn of the loop. Returns how many timers were due. */
+  turn(): number {
+    const due = this.#timers;
+    this.#timers = [];
+    for (const fire of due) fire();
+    return due.length;
+  }
 
   #opened(): number {
     if (this.spare-- <= 0) throw new Error("Too many open files");
@@ -40,7 +50,13 @@ class Machine {
       decode: (bytes: Uint8Array) => new TextDecoder().decode(bytes),
     },
     sha256: (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex"),
-    clock: { after: () => ({ cancel() {} }) },
+    recordBatch,
+    clock: {
+      after: (_ms: number, fire: () => void) => {
+        this.#timers.push(fire);
+        return { cancel() {} };
+      },
+    },
     fds: {
       memoryFile: () => this.#opened(),
       create: (path: string) => {
@@ -154,4 +170,19 @@ test("where the disk is full the state is written to memory once, though closing
   assert.equal(machine.begun, before + 2, "one on the disk, one in memory");
   assert.deepEqual(machine.records(String(FD)), { first: "1", large: LARGE });
   assert.equal(machine.openFiles, open);
+});
+
+test("what nobody waits for is written when each turn is over, by one timer whatever is written before", () => {
+  const { machine, log } = begun();
+  machine.turn();
+  for (const turn of ["one", "two", "three"]) {
+    log.put("before", () => turn);
+    log.flush();
+    log.put("after", () => turn);
+    log.changed("before");
+    assert.notEqual(machine.records(String(FD)).after, turn);
+    assert.equal(machine.turn(), 1);
+    assert.deepEqual(machine.records(String(FD)), { first: "1", before: turn, after: turn });
+  }
+  assert.equal(machine.turn(), 0);
 });

@@ -2,7 +2,7 @@
 
 import type { EventEmitter } from "node:events";
 import { chmod, mkdtemp, rename, rm } from "node:fs/promises";
-import type { Http2Server } from "node:http2";
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session } from "node:http2";
 import { dirname, join } from "node:path";
 import {
   type ServiceDefinition as GrpcService,
@@ -42,6 +42,9 @@ const TIMEOUT_UNITS: Readonly<Record<string, number>> = {
 const MAX_TIMER_MS = 2 ** 31 - 1;
 /** containerd's bound, in both directions. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** What a client may send of one call before its handler reads, and of all calls before they have arrived. */
+const STREAM_WINDOW_BYTES = 256 * 1024;
+const CONNECTION_WINDOW_BYTES = 1024 * 1024;
 /** Calls that take as long as a container, or a registry, does: they end when we do. */
 const LONG: readonly string[] = ["Wait", "Transfer"];
 
@@ -145,14 +148,12 @@ export class GrpcServer {
     return (call: AnyStream) => void this.#stream(service, method, handle as StreamHandler, call);
   }
 
-  /** grpc-js counts deadlines in 32 bits of milliseconds, and ends a call at once, or much too early, whose deadline is further away: it has none then. */
-  #forgetFarDeadlines(): void {
+  /** What grpc-js has no options for. */
+  #tune(): void {
     const { http2Servers } = this.#server as unknown as { http2Servers: Map<Http2Server, unknown> };
     for (const server of http2Servers.keys()) {
-      server.prependListener("stream", (_stream, headers) => {
-        const [, number, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(String(headers[TIMEOUT_HEADER])) ?? [];
-        if (Number(number) * (TIMEOUT_UNITS[unit] ?? 0) > MAX_TIMER_MS) delete headers[TIMEOUT_HEADER];
-      });
+      server.prependListener("session", widenWindows);
+      server.prependListener("stream", (_stream, headers) => forgetFarDeadline(headers));
     }
   }
 
@@ -166,7 +167,7 @@ export class GrpcServer {
           error === null ? resolve() : reject(error),
         );
       });
-      this.#forgetFarDeadlines();
+      this.#tune();
       await chmod(socket, 0o600);
       await rename(socket, path);
     } finally {
@@ -273,6 +274,18 @@ export class GrpcServer {
       error,
     });
   }
+}
+
+/** Who writes content sends it by the MiB: with HTTP/2's own 64 KiB it waits for us sixteen times in each. */
+function widenWindows(session: ServerHttp2Session): void {
+  session.settings({ initialWindowSize: STREAM_WINDOW_BYTES });
+  session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+}
+
+/** grpc-js counts deadlines in 32 bits of milliseconds, and ends a call at once, or much too early, whose deadline is further away: it has none then. */
+function forgetFarDeadline(headers: IncomingHttpHeaders): void {
+  const [, number, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(String(headers[TIMEOUT_HEADER])) ?? [];
+  if (Number(number) * (TIMEOUT_UNITS[unit] ?? 0) > MAX_TIMER_MS) delete headers[TIMEOUT_HEADER];
 }
 
 function grpcMethod(

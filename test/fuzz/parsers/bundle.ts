@@ -13,7 +13,10 @@ import { parseFlatToml, readOptions } from "../../../src/runc/options.ts";
 import { parseTarget } from "../../../src/stdio/target.ts";
 import { readGoShimFiles } from "../../../src/task/go-shim-files.ts";
 import { readJournal, readReaped } from "../../../src/task/journal.ts";
+import { recordBatch, sealedBatch } from "../../harness/state-file.ts";
 import { isMalformed, isWords, orRefusal, type ParserTarget, text, utf8 } from "./target.ts";
+
+const MAGIC = Buffer.from("HFSTATE1");
 
 /** A platform on which every file holds these bytes. */
 function platformWith(bytes: Uint8Array): Platform {
@@ -28,38 +31,21 @@ function platformWith(bytes: Uint8Array): Platform {
   } as unknown as Platform;
 }
 
-/** A state of one batch with these entries, as docs/state.md has it. */
-function stateOf(entries: readonly (readonly [string, string | undefined])[]): Uint8Array {
-  const parts = entries.map(([key, content]) => {
-    const header = Buffer.alloc(6);
-    header.writeUInt16BE(Buffer.byteLength(key), 0);
-    header.writeUInt32BE(content === undefined ? 0xffffffff : Buffer.byteLength(content), 2);
-    return Buffer.concat([header, Buffer.from(key), Buffer.from(content ?? "")]);
-  });
-  return sealed(Buffer.concat(parts));
-}
-
-function sealed(batch: Uint8Array): Buffer {
-  const header = Buffer.alloc(8);
-  header.writeUInt32BE(batch.length, 0);
-  header.writeUInt32BE(createHash("sha256").update(batch).digest().readUInt32BE(0), 4);
-  return Buffer.concat([Buffer.from("HFSTATE1"), header, batch]);
+/** A state of one batch with these entries. */
+function stateOf(...entries: readonly (string | undefined)[]): Buffer {
+  return Buffer.concat([MAGIC, recordBatch(entries)]);
 }
 
 const state: ParserTarget = {
   name: "state",
   what: "a shim's state: records within the bytes that are there, whatever is torn. Half of the inputs get a right checksum",
   seeds: () => [
-    stateOf([
-      ["a", "text"],
-      ["b", undefined],
-      ["a", "again"],
-    ]).subarray(16),
-    stateOf([["a", "text"]]),
-    Buffer.concat([stateOf([["a", "1"]]), stateOf([["b", "2"]]).subarray(8)]),
+    stateOf("a", "text", "b", undefined, "a", "again").subarray(16),
+    stateOf("a", "text"),
+    Buffer.concat([stateOf("a", "1"), recordBatch(["b", "2"])]),
   ],
   run(input) {
-    for (const bytes of [input, sealed(input)]) {
+    for (const bytes of [input, Buffer.concat([MAGIC, sealedBatch(input)])]) {
       const records = orRefusal(() => readState(platformWith(bytes), "/state"), isWords);
       let size = 0;
       for (const [key, content] of records ?? []) size += content.length + (key === "" ? 0 : 1);

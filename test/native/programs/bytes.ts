@@ -15,6 +15,32 @@ export const bytesCases = {
   sha256(...sizes: string[]): void {
     for (const size of sizes) report(host.sha256(new Uint8Array(Number(size)).map((_, index) => index)));
   },
+  /** A batch of each argument's entries, in hex: JSON, null for undefined, an array for bytes. */
+  recordBatch(...samples: string[]): void {
+    for (const json of samples) {
+      const entries = JSON.parse(json) as (string | number[] | null)[];
+      const given = entries.map((each) => (Array.isArray(each) ? new Uint8Array(each) : (each ?? undefined)));
+      report(toHex(host.recordBatch(given)));
+    }
+  },
+  /** Batches that cannot be: how each is refused. */
+  wrongBatches(): void {
+    const long = "k".repeat(65_536);
+    const entries: unknown[] = [
+      [long, ""],
+      [`${long.slice(2)}é`, ""],
+      [undefined, ""],
+      ["key", 5],
+      undefined,
+    ];
+    for (const each of entries) {
+      try {
+        report(host.recordBatch(each as string[]).length);
+      } catch (error) {
+        report((error as Error).name);
+      }
+    }
+  },
   /** Bytes are taken from the view, not from its whole buffer. */
   views(): void {
     const whole = host.encodeUtf8("abcdef");
