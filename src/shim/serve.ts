@@ -196,6 +196,7 @@ class Shim {
       home: bundle,
       daemonAnswers: () => eventsAddress === "" || net.answers(eventsAddress),
       namespace,
+      unstarted: { bytes: 0 },
       oomWatches: new Set<OomWatch>(),
       oomScoreAdj,
     };

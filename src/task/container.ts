@@ -4,7 +4,6 @@ import type { ContainerDump } from "../api/dump.ts";
 import type { CreateTaskRequest, ExecProcessRequest } from "../api/generated/task.ts";
 import { type Cgroup, type CgroupRecord, findCgroup, removeCgroup } from "../cgroup/cgroup.ts";
 import { topics } from "../events/topics.ts";
-import { within } from "../platform/deadline.ts";
 import { fieldsOnce } from "../platform/json-fields.ts";
 import type { Child } from "../reaper/reaper.ts";
 import { readSpec, type Spec } from "../runc/bundle.ts";
@@ -20,8 +19,9 @@ import { type CriuRun, restoreRun, runCriu } from "./checkpoint.ts";
 import { claimId, isHalfMade } from "./claim.ts";
 import type { ShimContext } from "./context.ts";
 import { type CheckpointRecord, Controls } from "./controls.ts";
+import { Deletion } from "./deletion.ts";
 import { Execs } from "./execs.ts";
-import { EXECS_TIMEOUT, Exits, exitFields } from "./exits.ts";
+import { Exits } from "./exits.ts";
 import { writeGoShimFiles } from "./go-shim-files.ts";
 import { writeJournal } from "./journal.ts";
 import { Kills } from "./kills.ts";
@@ -37,9 +37,6 @@ import {
   recordedSpec,
 } from "./records.ts";
 import { takeOver } from "./resumption.ts";
-
-/** How long Delete waits for the last output, in ms (docs/shim-protocol.md). */
-const DRAIN_TIMEOUT = 10_000;
 
 /** The last of Linux's signals. */
 const SIGNAL_MAX = 64;
@@ -72,6 +69,7 @@ export class Container {
   readonly #execs: Execs;
   readonly #queue = new Queue();
   readonly #kills: Kills;
+  readonly #deletion: Deletion;
   /** How Start makes the container, where it comes from a checkpoint: until then the runtime does not know it, and it has no process. */
   readonly #restoring: CriuRun | undefined;
   readonly #beginning: Beginning;
@@ -112,6 +110,7 @@ export class Container {
     this.#exits = new Exits(context, { ...parts, execs, save: (exit) => this.#save(exit) });
     this.#execs = new Execs(context, { ...parts, exits: this.#exits }, execs);
     this.#kills = new Kills(context, { ...parts, execs: this.#execs });
+    this.#deletion = new Deletion(context, { ...parts, execs: this.#execs, kills: this.#kills });
     const controlled = { ...parts, exits: this.#exits, queue: this.#queue, changed: () => this.#changed() };
     this.controls = new Controls(context, controlled, config.lastCheckpoint);
   }
@@ -217,10 +216,8 @@ export class Container {
   }
 
   /** Removes an exec that is not running. Waits for its last output, in bounds. `gone` as for delete(). */
-  async deleteExec(exec: Process, gone: () => void): Promise<void> {
-    exec.request("delete");
-    if (exec.state === "stopped") await this.#drain(exec);
-    this.#execs.remove(exec, gone);
+  deleteExec(exec: Process, gone: () => void): Promise<void> {
+    return this.#deletion.ofExec(exec, gone);
   }
 
   /**
@@ -228,27 +225,7 @@ export class Container {
    * it is done, and what that writes down is written as one with the container's end.
    */
   delete(gone: () => void = () => {}): Promise<void> {
-    return this.#queue.run(async () => {
-      this.init.request("delete");
-      if (this.init.state === "created") await this.#killCreated();
-      // Its exit is held, in bounds, for those of its execs.
-      if (this.init.state === "ending") await this.init.wait();
-      await this.#drain(this.init);
-      await this.#kills.settled();
-      await this.#deleteFromRuntime();
-      unmountRootfs(this.#context.platform, this.bundle);
-      this.#execs.end();
-      this.#context.records.remove(this.#key);
-      gone();
-      this.#context.events.publish(topics.delete, {
-        containerId: this.id,
-        id: "",
-        pid: this.init.pid,
-        ...exitFields(this.init.exit),
-      });
-      this.init.deleted();
-      this.cgroup?.close();
-    });
+    return this.#queue.run(() => this.#deletion.run(gone));
   }
 
   /** Kills the runtime's commands that are under way. */
@@ -342,34 +319,6 @@ export class Container {
   async #undoRestore(reason?: unknown): Promise<void> {
     if (await isHalfMade(this.#runc, reason)) await this.#runc.delete(true);
     removePidFile(this.#context.platform, `${this.bundle}/init.pid`);
-  }
-
-  // --- deleting
-
-  async #killCreated(): Promise<void> {
-    this.init.isKilled = true;
-    await this.#runc.delete(true);
-    // One that was to be restored never had a process.
-    if (this.init.pid !== 0) await within(this.#context.platform.clock, EXECS_TIMEOUT, this.init.wait());
-  }
-
-  async #deleteFromRuntime(): Promise<void> {
-    try {
-      await this.#runc.delete(false);
-    } catch (error) {
-      if (error instanceof RuntimeError && error.hung) throw error;
-      // Something still holds on in there. The init is gone, so this is the end of it.
-      await explain("failed to delete task", this.#runc.delete(true));
-    }
-  }
-
-  async #drain(process: Process): Promise<void> {
-    const drained = process.stdio?.drain();
-    if (drained === undefined || (await within(this.#context.platform.clock, DRAIN_TIMEOUT, drained))) return;
-    this.#context.log.warning("output is not read, or still comes: what is left of it is lost", {
-      id: this.id,
-      process: process.id,
-    });
   }
 
   // --- a shim's death, and the next one

@@ -24,6 +24,8 @@ export interface ShimContext {
   /** Whether a daemon takes this shim's events: false only where there is nobody at its address. */
   readonly daemonAnswers: () => boolean;
   readonly namespace: string;
+  /** Bytes of execs that nobody has started yet, of all containers (execs.ts). */
+  readonly unstarted: { bytes: number };
   /** The containers' watches for OOM kills: what one of them tells of is no other's. */
   readonly oomWatches: Set<OomWatch>;
   /** The OOM score of the loggers that the shim starts: its daemon's, not its own (containerd issue 3380). */

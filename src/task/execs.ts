@@ -23,9 +23,6 @@ import { killUnfinishedExec, now, removeStartFiles } from "./unfinished-exec.ts"
 /** Most that execs which nobody starts may take, of all containers of a shim together, in bytes: whoever goes on after its death has to read them. */
 const MAX_UNSTARTED = 32 << 20;
 
-/** What they take. */
-let unstarted = 0;
-
 /** What of a container its execs depend on. */
 export interface ExecOwner {
   readonly id: string;
@@ -78,8 +75,9 @@ export class Execs {
     if (this.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
     const { platform } = this.#context;
     const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };
-    if (unstarted + spec.process.length > MAX_UNSTARTED) {
-      const why = `${unstarted} bytes of execs wait to be started: start or delete some before ${request.execId}`;
+    const { bytes } = this.#context.unstarted;
+    if (bytes + spec.process.length > MAX_UNSTARTED) {
+      const why = `${bytes} bytes of execs wait to be started: start or delete some before ${request.execId}`;
       throw new TtrpcError(Code.RESOURCE_EXHAUSTED, why);
     }
     const exec = this.#make(request.execId, request);
@@ -199,11 +197,11 @@ export class Execs {
 
   #keepSpec(exec: Process, spec: ExecSpec): void {
     this.#specs.set(exec, spec);
-    unstarted += spec.process.length;
+    this.#context.unstarted.bytes += spec.process.length;
   }
 
   #dropSpec(exec: Process): void {
-    unstarted -= this.#specs.get(exec)?.process.length ?? 0;
+    this.#context.unstarted.bytes -= this.#specs.get(exec)?.process.length ?? 0;
     this.#specs.delete(exec);
   }
 

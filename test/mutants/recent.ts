@@ -92,8 +92,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "more is kept of execs that nobody starts than a successor reads",
     file: "src/task/execs.ts",
-    text: "if (unstarted + spec.process.length > MAX_UNSTARTED) {",
-    replacement: "if (unstarted > Number.MAX_SAFE_INTEGER) {",
+    text: "if (bytes + spec.process.length > MAX_UNSTARTED) {",
+    replacement: "if (bytes > Number.MAX_SAFE_INTEGER) {",
     tests: ["test/keeper/direct-resumed.test.ts"],
     name: "a shim with as much to remember as it takes comes back from a death",
   },

@@ -105,8 +105,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "Delete overtakes the answer to the Kill",
-    file: container,
-    text: "await this.#kills.settled();",
+    file: "src/task/deletion.ts",
+    text: "await kills.settled();",
     replacement: "",
     tests: ["test/failures/hanging-runtime.test.ts"],
     name: "a Kill that the runtime is still about is answered before the Delete",
