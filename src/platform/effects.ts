@@ -24,17 +24,21 @@ export function whenWritten(close: () => void): void {
 
 /**
  * What `work` changes is written down as one, when it is over: whoever dies in it leaves the state as it was, and no descriptor that it names is closed
- * or another's.
+ * or another's. Returns what `work` does.
  */
-export function asOne(work: () => void): void {
+export function asOne<T>(work: () => T): T {
+  // A part of something greater that is one.
+  if (postponed !== undefined) return work();
   postponed = [];
   const later = postponed;
+  let result: T;
   try {
-    work();
+    result = work();
   } finally {
     postponed = undefined;
   }
   for (const close of later) whenWritten(close);
+  return result;
 }
 
 /** What is to be done before each. */

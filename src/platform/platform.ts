@@ -314,7 +314,7 @@ export interface Keeping {
   /** Calls `hook` before everything that others can see: bytes sent, descriptors closed, programs run. */
   beforeEffects(hook: () => void): void;
   /** Does `work` with nothing written in it and no descriptor closed before it is over: what it changes is one step for whoever comes after this process. */
-  asOne(work: () => void): void;
+  asOne<T>(work: () => T): T;
 }
 
 /** The running process itself. */

@@ -254,19 +254,22 @@ export class Output {
 
   #finished(): void {
     this.#timer?.cancel();
+    const { keeping } = this.#platform;
+    // One by one they would be written down one by one, while the container's exit waits to be told.
+    if (keeping.asOne(() => this.#closeEnded())) this.#overflow?.whenEmpty(() => this.#finished());
+    else if (this.#sinkFd >= 0) this.#lingerUntilRead(LINGER_FIRST);
+    else this.#settle();
+  }
+
+  /** What is open for an output that has come to its end; of a fifo with unread bytes the write end stays. True if something waits for the sink still. */
+  #closeEnded(): boolean {
+    const isFifo = this.#fifoReader >= 0;
     this.#closeSource();
-    if (this.#overflow?.waits) {
-      this.#overflow.whenEmpty(() => this.#finished());
-      return;
-    }
+    if (this.#overflow?.waits) return true;
     this.#overflow?.close();
-    if (this.#fifoReader >= 0) {
-      this.#closeReader();
-      this.#lingerUntilRead(LINGER_FIRST);
-    } else {
-      this.#closeSink();
-      this.#settle();
-    }
+    this.#closeReader();
+    if (!isFifo || this.#sinkFd < 0 || this.#platform.fds.readable(this.#sinkFd) === 0) this.#closeSink();
+    return false;
   }
 
   /**

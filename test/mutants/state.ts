@@ -62,4 +62,19 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/shim/state-log.test.ts"],
     name: "what nobody waits for is written when each turn is over",
   },
+  {
+    what: "a part of what is done as one ends it",
+    file: "src/platform/effects.ts",
+    text: "if (postponed !== undefined) return work();",
+    replacement: "",
+    tests: ["test/shim/effects.test.ts"],
+  },
+  {
+    what: "what fails half-way closes what its state still names",
+    file: "src/platform/effects.ts",
+    text: "postponed = undefined; }",
+    replacement: "postponed = undefined; for (const close of later) whenWritten(close); }",
+    tests: ["test/shim/effects.test.ts"],
+    name: "what fails half-way closes nothing",
+  },
 ];

@@ -13,8 +13,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "the last bytes go with the shim's own descriptor",
     file: "src/stdio/output.ts",
-    text: "      this.#closeReader();\n      this.#lingerUntilRead(LINGER_FIRST);\n    } else {",
-    replacement: "      this.#closeReader();\n      this.#closeSink();\n      this.#settle();\n    } else {",
+    text: "if (!isFifo || this.#sinkFd < 0 || this.#platform.fds.readable(this.#sinkFd) === 0) this.#closeSink();",
+    replacement: "this.#closeSink();",
     tests: ["test/stdio/drain.test.ts"],
     name: "the last bytes wait for a reader that comes late",
   },
