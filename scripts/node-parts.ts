@@ -25,19 +25,26 @@ const STANDINS: Readonly<Record<string, string>> = {
   "abort-controller": `${PARTS}/abort.ts`,
 };
 
-/** What is imported late and is here: the rest of the verbs is in Node's program alone. */
+/** The verbs that are here; the others are in Node's program alone. */
+const VERBS = "src/cli/verbs/";
 const SERVED: readonly string[] = [
-  "src/cli/containers/daemon-client.ts",
-  "src/cli/verbs/images.ts",
-  "src/cli/verbs/inspect.ts",
-  "src/cli/verbs/list.ts",
-  "src/cli/verbs/run.ts",
-  "src/cli/verbs/shims.ts",
-  "src/cli/verbs/stop.ts",
-  "src/cli/verbs/task.ts",
-  "src/cli/verbs/version.ts",
-  "src/cli/verbs/wait.ts",
+  "images.ts",
+  "inspect.ts",
+  "list.ts",
+  "run.ts",
+  "shims.ts",
+  "stop.ts",
+  "task.ts",
+  "version.ts",
+  "wait.ts",
 ];
+/** What they import late, before they have done anything, and what is not here either. */
+const ELSEWHERE: readonly string[] = ["src/cli/images/pull.ts", "src/cli/session/terminal.ts"];
+
+function isElsewhere(file: string): boolean {
+  if (!file.startsWith(VERBS)) return ELSEWHERE.includes(file);
+  return !SERVED.includes(file.slice(VERBS.length));
+}
 
 function packageFile(name: string): string {
   return createRequire(import.meta.url).resolve(name);
@@ -70,8 +77,8 @@ export function nodeParts(): Plugin {
         const file = relative(root, join(resolveDir, path));
         const standin = STANDINS[file];
         if (standin !== undefined) return { path: standin };
-        const isElsewhere = kind === "dynamic-import" && !SERVED.includes(file);
-        return isElsewhere ? { path: file, namespace: "late-in-node" } : undefined;
+        const isLate = kind === "dynamic-import";
+        return isLate && isElsewhere(file) ? { path: file, namespace: "late-in-node" } : undefined;
       });
       const load = (namespace: string, code: (path: string) => string | undefined): void =>
         builder.onLoad({ filter: /.*/, namespace }, ({ path }) => ({

@@ -24,12 +24,10 @@ export class Socket extends Duplex {
   #unwritten: { readonly bytes: Uint8Array; readonly done: Done } | undefined;
 
   constructor({ fd, readable = true, writable = true }: SocketOptions) {
-    super({ allowHalfOpen: false });
+    // A side that is not there has ended: what has, is closed.
+    super({ allowHalfOpen: false, ...{ readable, writable } });
     this.#fd = fd;
     host.setNonBlocking(fd, true);
-    if (!readable) this.push(null);
-    if (!writable) this.end();
-    if (readable) this.read(0);
   }
 
   ref(): this {

@@ -154,19 +154,23 @@ async function record(
   return second;
 }
 
-/** The lease's end is waited for where nothing was made: nothing else is done before it. */
+/** The lease's end is waited for where nothing was made, and where nobody else waits for it. */
 async function underLease<T>(
   { daemon }: Visit,
   act: (store: ImageStore) => Promise<T | undefined>,
   released?: (end: Promise<unknown>) => void,
 ): Promise<T | undefined> {
   let leaseEnd: Promise<unknown> | undefined;
-  const made = await ImageStore.underLease(daemon, act, (end) => {
-    leaseEnd = end;
-  });
-  if (made === undefined || released === undefined) await leaseEnd;
-  else if (leaseEnd !== undefined) released(leaseEnd);
-  return made;
+  let made: T | undefined;
+  try {
+    made = await ImageStore.underLease(daemon, act, (end) => {
+      leaseEnd = end;
+      released?.(end);
+    });
+    return made;
+  } finally {
+    if (made === undefined || released === undefined) await leaseEnd;
+  }
 }
 
 /** undefined if it is not here. Throws a Problem if it is not to be pulled either. */
