@@ -51,8 +51,8 @@ async function removed(state: string): Promise<void> {
   await eventually("the removal", () => !readdirSync(directory).some((name) => name.startsWith(".")));
 }
 
-function bundleOf(id: string): { bundle: Bundle; rootfs: string } {
-  const bundle = new Bundle(place, "n", id);
+function bundleOf(id: string, at = place): { bundle: Bundle; rootfs: string } {
+  const bundle = new Bundle(at, "n", id);
   bundle.make(Buffer.from("{}"));
   return { bundle, rootfs: join(bundle.path, "rootfs") };
 }
@@ -93,6 +93,23 @@ test("files that are mounted elsewhere in the bundle survive its removal, as an 
   await removed(place.state);
   assert.equal(readFileSync(join(layer, "precious"), "utf8"), "layer");
 });
+
+for (const name of ["with a blank", "back\\slash", "nu#mber", "ümlaut"]) {
+  test(`what is mounted in a bundle is found where the kernel writes the path in its own way: ${name}`, {
+    skip,
+  }, async () => {
+    const { bundle, rootfs } = bundleOf("named", {
+      root: join(directory, name, "r"),
+      state: join(directory, name, "s"),
+    });
+    const users = usersDirectory(`of ${name}`);
+    bind(users, rootfs);
+    await bundle.remove();
+    assert.ok(!existsSync(bundle.path));
+    await removed(join(directory, name, "s"));
+    assert.equal(readFileSync(join(users, "precious"), "utf8"), `of ${name}`);
+  });
+}
 
 test("what is mounted beside the bundle stays mounted", { skip }, async () => {
   const { bundle } = bundleOf("beside");

@@ -9,11 +9,12 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { readFile, rm, rmdir } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BUNDLES } from "../../api/runtime-names.ts";
 import { parseShimAddress, type ShimAddress } from "../../shims/address.ts";
@@ -157,7 +158,7 @@ export class Bundle {
     const rootfs = join(this.path, "rootfs");
     for (const removal of ["first", "after unmounting"] as const) {
       try {
-        await rmdir(rootfs);
+        rmdirSync(rootfs);
         return;
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
