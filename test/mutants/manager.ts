@@ -441,7 +441,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a bundle is removed through what is in its rootfs",
     file: "src/manager/tasks/bundle.ts",
-    text: "await rmdir(rootfs);",
+    text: "rmdirSync(rootfs);",
     replacement: "await rm(rootfs, { recursive: true });",
     tests: ["test/manager/live-mounts.test.ts"],
     // A mount in there stays all the same: Node's rm gives up at a directory that is busy.
