@@ -8,7 +8,7 @@ import { nsToIso } from "../text/units.ts";
 import type { DaemonClient } from "./daemon-client.ts";
 import { describeEnd, type End, endOf, endText, historyOf } from "./end.ts";
 import { byAge, podPlaceOf } from "./names.ts";
-import { processOf, specOf } from "./record.ts";
+import { processIn } from "./record.ts";
 
 export interface Row {
   readonly namespace: string;
@@ -73,7 +73,7 @@ export function describeRow({ container, task, namespace, end, startedAt }: Row)
     startedAt: nsToIso(startedAt) ?? null,
     runtime: container.runtime?.name ?? null,
     image: container.image,
-    command: processOf(specOf(container)).args,
+    command: processIn(container).args,
     labels: container.labels,
     pod: podPlaceOf(container) ?? null,
   };

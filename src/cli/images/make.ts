@@ -6,7 +6,7 @@ import type { Container } from "../../api/generated/containers.ts";
 import type { Platform } from "../../registry/descriptor.ts";
 import { HOST_PLATFORM } from "../../transfer/platforms.ts";
 import { chainIds } from "../../transfer/unpack.ts";
-import { IMAGE_LABEL, processOf, specOf } from "../containers/record.ts";
+import { IMAGE_LABEL, processIn } from "../containers/record.ts";
 import { snapshotOf } from "../containers/root.ts";
 import { Problem } from "../text/problem.ts";
 import { withChanges } from "./changes.ts";
@@ -71,7 +71,7 @@ export async function commitContainer(
       size: Number(diff?.size ?? 0n),
     },
     diffId: layer?.labels["containerd.io/uncompressed"] ?? digest,
-    createdBy: processOf(specOf(container)).args.join(" "),
+    createdBy: processIn(container).args.join(" "),
   };
   return putImage(store, name, made, base, options);
 }

@@ -6,7 +6,7 @@ import { nsFromTimestamp } from "../../api/timestamp.ts";
 import type { DaemonClient } from "../containers/daemon-client.ts";
 import { DaemonTask } from "../containers/daemon-task.ts";
 import { podPlaceOf, podText } from "../containers/names.ts";
-import { getContainer, logOf, orNone, processOf, specOf } from "../containers/record.ts";
+import { getContainer, logOf, orNone, processIn } from "../containers/record.ts";
 import { describeRow, type Row, rowsOf, statusText } from "../containers/rows.ts";
 import { copyFrom, follow, pathOfUri, tailOffset } from "../session/log-files.ts";
 import { clip, printable } from "../text/printable.ts";
@@ -107,7 +107,7 @@ const COLUMNS: readonly Column[] = [
   {
     head: "COMMAND",
     cell: ({ container }, wide) => {
-      const line = printable(processOf(specOf(container)).args.join(" "));
+      const line = printable(processIn(container).args.join(" "));
       return wide ? line : clip(line, COMMAND_WIDTH);
     },
   },

@@ -13,8 +13,8 @@ import {
   labelsOf,
   logOf,
   orNone,
+  processIn,
   processOf,
-  specOf,
 } from "../containers/record.ts";
 import { deleteEndedToo, type Owner, Removal, removesByItself } from "../containers/removal.ts";
 import { makeSpec } from "../containers/spec.ts";
@@ -353,7 +353,7 @@ async function startVerb(visit: Visit): Promise<void> {
 export async function startAgain({ daemon, settings }: Visit, id: string, input = false): Promise<void> {
   const container = await getContainer(daemon, id);
   await clearEnded(daemon, id);
-  const { terminal } = processOf(specOf(container));
+  const { terminal } = processIn(container);
   const log = logOf(container) ?? logFile(settings.namespace, id);
   await runDetached(daemon, id, { log, terminal, input, ...NOBODY });
 }
@@ -362,7 +362,7 @@ async function startInFront(visit: Visit, id: string, front: FrontFlags): Promis
   const { daemon } = visit;
   const container = await getContainer(daemon, id);
   await clearEnded(daemon, id);
-  const { terminal } = processOf(specOf(container));
+  const { terminal } = processIn(container);
   const interactive = front.interactive === true;
   await demandTerminal(terminal, interactive);
   const detachKeys = parseDetachKeys(front.detachKeys);
