@@ -12,10 +12,12 @@ export interface Records {
   /** To be called after every change of what `produce` tells, before anybody else can know of it. */
   changed(key: string): void;
   remove(key: string): void;
+  /** Writes what has changed now: for what nobody sees at once, and a death from here on must find. */
+  flush(): void;
 }
 
 /** For what does not outlive its process. */
-export const noRecords: Records = { put() {}, changed() {}, remove() {} };
+export const noRecords: Records = { put() {}, changed() {}, remove() {}, flush() {} };
 
 export const VERSION = 1;
 const MAGIC = `HFSTATE${VERSION}`;

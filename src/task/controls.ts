@@ -87,6 +87,8 @@ export class Controls {
       const command = (): Promise<void> => runc.checkpoint(run.flags);
       await explain("OCI runtime checkpoint failed", runCriu(this.#context.platform, bundle, run, command));
       this.#noteCheckpoint(path, true);
+      // The event of it may have to wait for others, and who dies before it is sent must not leave it unknown.
+      this.#context.records.flush();
       this.#context.events.publish(topics.checkpointed, { containerId: id, checkpoint: path });
     });
   }

@@ -108,6 +108,8 @@ class KeptRecords implements Records {
 
   changed(): void {}
 
+  flush(): void {}
+
   remove(key: string): void {
     this.live.delete(key);
   }

@@ -30,6 +30,8 @@ class RecordsInMemory implements Records {
     this.changes++;
   }
 
+  flush(): void {}
+
   remove(key: string): void {
     if (this.live.delete(key)) this.changes++;
   }
