@@ -23,6 +23,8 @@ export const VERSION = 1;
 const MAGIC = `HFSTATE${VERSION}`;
 /** Most that is read, in bytes: more than all that a shim lets itself be given to keep (src/task/execs.ts). */
 const MAX_STATE = 256 << 20;
+/** Characters of a key, each of up to three bytes, whose count has 16 bits: what is named longer, by an exec's id, is not kept. */
+const MAX_KEY = 0xffff / 3;
 /** Of a batch: its length and its checksum. Of an entry: the lengths of its key and its content. */
 const BATCH_HEADER = 8;
 const ENTRY_HEADER = 6;
@@ -57,12 +59,13 @@ export class StateLog implements Records {
   }
 
   put(key: string, produce: () => Content): void {
+    if (key.length > MAX_KEY) return;
     this.#live.set(key, produce);
     this.changed(key);
   }
 
   changed(key: string): void {
-    if (this.#fd < 0) return;
+    if (this.#fd < 0 || key.length > MAX_KEY) return;
     this.#dirty.add(key);
     if (this.#isFlushDue) return;
     // What nobody waits for is written when this turn of the loop is over.

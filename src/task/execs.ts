@@ -10,14 +10,7 @@ import type { ShimContext } from "./context.ts";
 import type { Exits } from "./exits.ts";
 import { type Launcher, readProcessSpec, readProcessUser, withConsoleSize } from "./launch.ts";
 import { Process } from "./process.ts";
-import {
-  checkId,
-  containerKey,
-  type ExecBeginning,
-  type ExecRecord,
-  type ExecSpec,
-  execKey,
-} from "./records.ts";
+import { containerKey, type ExecBeginning, type ExecRecord, type ExecSpec, execKey } from "./records.ts";
 import { killUnfinishedExec, now, removeStartFiles } from "./unfinished-exec.ts";
 
 /** Most that execs which nobody starts may take, of all containers of a shim together, in bytes: whoever goes on after its death has to read them. */
@@ -71,7 +64,6 @@ export class Execs {
   /** Registers an exec, to be started later. */
   add(request: ExecProcessRequest): void {
     if (request.execId === "") throw new TtrpcError(Code.INVALID_ARGUMENT, "exec id is empty");
-    checkId(request.execId);
     if (this.has(request.execId)) throw new TtrpcError(Code.ALREADY_EXISTS, `id ${request.execId}`);
     const { platform } = this.#context;
     const spec = { process: readProcessSpec(platform, request), user: readProcessUser(platform, request) };

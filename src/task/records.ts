@@ -60,7 +60,7 @@ export function isUndone(record: MaybeMade): boolean {
 /** What tells it, of a container's record or an exec's. */
 type MaybeMade = Partial<Pick<ContainerRecord, "isMade"> & Pick<ExecRecord, "container" | "process">>;
 
-/** Most characters of a container's id, and of an exec's: both are in a record's key, for whose bytes docs/state.md has a limit. */
+/** Most characters of a container's id: it is in a record's key, for whose bytes docs/state.md has a limit. */
 const MAX_ID = 4096;
 
 /** Throws INVALID_ARGUMENT for an id that no record could be named by. */

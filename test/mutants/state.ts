@@ -40,8 +40,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     what: "an exec's id may be longer than a record's key",
-    file: "src/task/execs.ts",
-    text: "checkId(request.execId);",
+    file: "src/platform/state-log.ts",
+    text: "if (key.length > MAX_KEY) return;",
     replacement: "",
     tests: [resumed],
     name: "an id too long for a record's key",
