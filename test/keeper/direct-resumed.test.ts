@@ -343,7 +343,10 @@ test("an id too long for a record's key costs nothing else: a shim that was give
   const shim = await running(id, "", {});
   const { shimPid } = await shim.connect(id);
   const tooLong = "x".repeat(70_000);
-  await shim.exec(id, tooLong, ["true"]);
+  await shim.exec(id, tooLong, ["sh", "-c", "exit 6"]);
+  await shim.start(id, tooLong);
+  assert.equal((await shim.wait(id, tooLong)).exitStatus, 6);
+  assert.equal((await shim.connect(id)).shimPid, shimPid);
   const create = refusal(Code.INVALID_ARGUMENT, shim.create(tooLong, place.bundle(id)));
   assert.match(await create, /id of 70000 characters/);
   const longest = "y".repeat(4096);

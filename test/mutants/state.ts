@@ -41,8 +41,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "an exec's id may be longer than a record's key",
     file: "src/platform/state-log.ts",
-    text: "if (key.length > MAX_KEY) return;",
-    replacement: "",
+    text: "this.#fd < 0 || key.length > MAX_KEY",
+    replacement: "this.#fd < 0",
     tests: [resumed],
     name: "an id too long for a record's key",
   },
