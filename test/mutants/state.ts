@@ -43,6 +43,7 @@ export const mutants: readonly Mutant[] = [
     file: "src/platform/state-log.ts",
     text: "this.#fd < 0 || key.length > MAX_KEY",
     replacement: "this.#fd < 0",
+    hangs: "nothing can be written down any more, so that nothing leaves the shim",
     tests: [resumed],
     name: "an id too long for a record's key",
   },
