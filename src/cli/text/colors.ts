@@ -1,7 +1,7 @@
 // Colours for parts of a line. They are marked in the text, and only what is printed has a terminal's own commands: so what somebody else has
 // chosen can be kept from having any, wherever in the line it stands.
 import { randomBytes } from "node:crypto";
-import { printable, widthOf } from "./printable.ts";
+import { type Measured, measured, printable, widthOf } from "./printable.ts";
 
 export type Style = (text: string) => string;
 
@@ -67,6 +67,11 @@ export function colouredWidth(text: string): number {
     (sum, part, index) => (index % 2 === 0 ? sum + widthOf(printable(part)) : sum),
     0,
   );
+}
+
+/** Both at once. */
+export function colouredCell(text: string): Measured {
+  return hasColours(text) ? { text: coloured(text), width: colouredWidth(text) } : measured(text);
 }
 
 /** `change` done to the text in a marked text whose colour is that of the whole; the colours of parts go. */

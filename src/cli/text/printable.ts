@@ -43,6 +43,19 @@ export function widthOf(text: string): number {
   return NARROW.test(text) ? text.length : stringWidth(text);
 }
 
+/** Text as it is printed, and the columns that it takes. */
+export interface Measured {
+  readonly text: string;
+  readonly width: number;
+}
+
+/** Most text is plain, and looked at once. */
+export function measured(text: string): Measured {
+  if (PLAIN.test(text)) return { text, width: text.length };
+  const shown = printable(text);
+  return { text: shown, width: widthOf(shown) };
+}
+
 /** Printable text of `columns` at most: cut at its end, which "…" shows. */
 export function clip(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text;

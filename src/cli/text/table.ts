@@ -1,6 +1,6 @@
 // Columns in line, without frames, cut to the terminal's width.
-import { type Colors, coloured, colouredWidth, withinColour } from "./colors.ts";
-import { clip } from "./printable.ts";
+import { type Colors, coloured, colouredCell, withinColour } from "./colors.ts";
+import { clip, type Measured } from "./printable.ts";
 
 const GAP = "  ";
 /** No column is cut below so many characters; a table that is still too wide is left so. */
@@ -14,17 +14,16 @@ export function renderTable(
   columns?: number,
 ): string {
   const lines = [head.map((title) => colors.bold(title)), ...rows];
-  const wanted = widths(lines);
+  const cells = lines.map((line) => line.map(colouredCell));
+  const wanted = widths(cells);
   const given = columns === undefined ? wanted : shrunk(wanted, columns);
-  return lines.map((line) => rendered(line, given)).join("\n");
+  return lines.map((line, index) => rendered(line, cells[index] ?? [], given)).join("\n");
 }
 
-function widths(lines: readonly (readonly string[])[]): number[] {
+function widths(lines: readonly (readonly Measured[])[]): number[] {
   const found: number[] = [];
   for (const line of lines) {
-    for (const [index, cell] of line.entries()) {
-      found[index] = Math.max(found[index] ?? 0, colouredWidth(cell));
-    }
+    for (const [index, { width }] of line.entries()) found[index] = Math.max(found[index] ?? 0, width);
   }
   return found;
 }
@@ -50,13 +49,12 @@ function shrunk(wanted: readonly number[], columns: number): number[] {
 }
 
 /** The last column is not padded: no trailing spaces for whoever copies a line. */
-function rendered(line: readonly string[], given: readonly number[]): string {
-  return line
-    .map((cell, index) => {
+function rendered(line: readonly string[], cells: readonly Measured[], given: readonly number[]): string {
+  return cells
+    .map(({ text, width: own }, index) => {
       const width = given[index] ?? 0;
-      const own = colouredWidth(cell);
-      if (own > width) return coloured(withinColour(cell, (text) => clip(text, width)));
-      return coloured(cell) + " ".repeat(width - own);
+      if (own <= width) return text + " ".repeat(width - own);
+      return coloured(withinColour(line[index] ?? "", (whole) => clip(whole, width)));
     })
     .join(GAP)
     .trimEnd();
