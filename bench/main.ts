@@ -37,7 +37,7 @@ const size = short
   : {
       shims: 60,
       recoveries: 50,
-      kept: 200,
+      kept: 400,
       runs: 20,
       output: 5,
       outputMiB: 4096,

@@ -147,8 +147,8 @@ export const mutants: readonly Mutant[] = [
   {
     what: "a table is as wide as its widest cell",
     file: "src/cli/text/table.ts",
-    text: "if (own > width)",
-    replacement: "if (own > width * 1000)",
+    text: 'if (own <= width) return text + " ".repeat(width - own);',
+    replacement: 'return text + " ".repeat(Math.max(0, width - own));',
     tests: ["test/cli/printable.test.ts"],
   },
   {
