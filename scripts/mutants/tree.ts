@@ -82,15 +82,16 @@ async function sourcesOf(path: string, entries: readonly string[]): Promise<Read
 /** The engine's source at its place of always: what was compiled of it is found by its path. */
 const engineOf = (): { HOLDFAST_QUICKJS_SRC: string } => ({ HOLDFAST_QUICKJS_SRC: quickjs() });
 
-/** Builds these, or all. */
-function buildParts(path: string, parts: readonly Part[]): boolean {
+/** Builds these, or all; returns what the compiler says if it cannot. */
+function buildParts(path: string, parts: readonly Part[]): string | undefined {
   const only = parts.map((part) => `--only=${part}`);
-  const { status } = spawnSync("node", ["--import", "tsx", "scripts/build.ts", ...only], {
+  const { status, stderr } = spawnSync("node", ["--import", "tsx", "scripts/build.ts", ...only], {
     cwd: path,
     env: { ...process.env, ...engineOf() },
-    stdio: "ignore",
+    stdio: ["ignore", "ignore", "pipe"],
+    encoding: "utf8",
   });
-  return status === 0;
+  return status === 0 ? undefined : stderr;
 }
 
 export class Tree {
@@ -117,7 +118,7 @@ export class Tree {
     writeFileSync(join(this.path, file), withFault(source, mutant));
     if (parts.length === 0) return true;
     this.#areProgramsChanged = true;
-    if (!buildParts(this.path, parts)) return false;
+    if (buildParts(this.path, parts) !== undefined) return false;
     if (!this.#hasNewProgram()) throw new Error(`no program is another one with the fault in ${file}`);
     return true;
   }
@@ -132,7 +133,8 @@ export class Tree {
   /** All of them, without a fault, when the first test needs one. */
   #buildPrograms(): void {
     if (this.#areProgramsBuilt) return;
-    if (!buildParts(this.path, [])) throw new Error("the tree does not build without a fault");
+    const failure = buildParts(this.path, []);
+    if (failure !== undefined) throw new Error(`the tree does not build without a fault: ${failure}`);
     cpSync(join(this.path, "dist"), join(this.path, "dist.whole"), { recursive: true });
     this.#areProgramsBuilt = true;
   }
