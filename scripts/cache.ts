@@ -19,22 +19,34 @@ export function hashOf(parts: readonly (string | Buffer)[]): string {
   return hash.digest("hex").slice(0, 32);
 }
 
+/** What is being made, by its path: two programs may want the same file at once. */
+const making = new Map<string, Promise<string>>();
+
 /** The file build/`kind`/`name``suffix`; `make` writes it, to the path that it is given, if it is not there yet. */
-export async function cached(
+export function cached(
   kind: string,
   name: string,
   suffix: string,
   make: (path: string) => Promise<void>,
 ): Promise<string> {
   const path = join(cache, kind, name + suffix);
+  const known = making.get(path);
+  if (known !== undefined) return known;
+  // Under a name of our own until it is whole: another process may make the same file.
+  const made = filled(path, join(cache, kind, `${name}.${process.pid}${suffix}`), make).finally(() =>
+    making.delete(path),
+  );
+  making.set(path, made);
+  return made;
+}
+
+async function filled(path: string, fresh: string, make: (path: string) => Promise<void>): Promise<string> {
   if (existsSync(path)) {
     const now = new Date();
     utimesSync(path, now, now); // for prune()
     return path;
   }
   mkdirSync(dirname(path), { recursive: true });
-  // Under a name of our own until it is whole: another process may make the same file.
-  const fresh = join(cache, kind, `${name}.${process.pid}${suffix}`);
   await make(fresh);
   renameSync(fresh, path);
   return path;
