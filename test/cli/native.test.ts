@@ -218,6 +218,21 @@ test("a descriptor that the shell opens for it is there, also where it goes on i
   }
 });
 
+test("what the starter has closed is no file of ours", async () => {
+  const line = `run --rm --rootfs ${daemon.rootfs} sh -c 'echo out; echo err >&2; exit 3'`;
+  const ways = [
+    ["<&-", "out\n", "err\n"],
+    [">&-", "", "err\n"],
+    ["2>&-", "out\n", ""],
+    ["<&- >&- 2>&-", "", ""],
+  ] as const;
+  for (const [closed, ...printed] of ways) {
+    const { status, stdout, stderr } = await cli.shell(`$H ${line} ${closed}`).exited;
+    assert.deepEqual([status, stdout, stderr], [3, ...printed], closed);
+    assert.equal((await cli.shell(`$H ps ${closed}`).exited).status, 0, closed);
+  }
+});
+
 test("what the sources use of process is there", () => {
   const part = readFileSync(join(import.meta.dirname, "../../src/node-parts/process.ts"), "utf8");
   const root = join(import.meta.dirname, "../../src");
