@@ -4,7 +4,11 @@ import { runProgram } from "../../src/cli/program.ts";
 import { outputDone, watchOutput } from "../../src/cli/text/output.ts";
 import { errorText, FAILED } from "../../src/cli/text/problem.ts";
 import { complain } from "../../src/cli/text/screen.ts";
+import { goOnInNode } from "../../src/node-parts/go-on.ts";
 
+/** More words than the engine passes to a function. */
+const MOST_WORDS = 60_000;
+if (process.argv.length > MOST_WORDS) goOnInNode("so many arguments");
 watchOutput();
 
 async function main(): Promise<number> {

@@ -4,6 +4,9 @@
 
 #include "../host.h"
 
+// As main() got them.
+extern char **front_arguments;
+
 extern const struct host_exports system_exports, terminal_exports;
 
 #endif

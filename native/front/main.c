@@ -29,8 +29,12 @@ static void open_standard(void)
   }
 }
 
+char **front_arguments;
+
 int main(int argc, char **argv)
 {
+  if (argc == 0) abort();
+  front_arguments = argv;
   open_standard();
   process_start(false);
   engine_start(argc, argv);

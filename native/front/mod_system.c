@@ -158,17 +158,26 @@ static JSValue host_umask(JSContext *ctx, JSValueConst self, int argc, JSValueCo
   return JS_NewInt32(ctx, (int32_t)umask((mode_t)mode));
 }
 
-enum { RELEASE, MACHINE };
-
-static JSValue host_system_name(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv, int magic)
+static JSValue host_kernel_release(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
   (void)argc;
   (void)argv;
   struct utsname name;
   if (uname(&name) < 0) return throw_errno(ctx, errno, "uname", NULL);
-  const char *text = magic == RELEASE ? name.release : name.machine;
-  return new_text(ctx, text, strlen(text));
+  return new_text(ctx, name.release, strlen(name.release));
+}
+
+static JSValue host_architecture(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+  (void)self;
+  (void)argc;
+  (void)argv;
+#ifdef __aarch64__
+  return JS_NewString(ctx, "arm64");
+#else
+  return JS_NewString(ctx, "x64");
+#endif
 }
 
 static JSValue host_kill(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
@@ -192,23 +201,25 @@ static JSValue host_die_by(JSContext *ctx, JSValueConst self, int argc, JSValueC
   _exit(128 + (int)number); // by default it ends nobody
 }
 
-// The program gets its arguments and this process's environment, and signals as a program is started with them.
+// Arguments and environment are handed on as they came, whatever bytes they have, and signals as a program is started with them.
 static JSValue host_become(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
 {
   (void)self;
   (void)argc;
-  char **words = arg_strings(ctx, argv[1]);
-  const char *path = words == NULL ? NULL : arg_string(ctx, argv[0]);
-  if (path == NULL) {
-    free_strings(words);
-    return JS_EXCEPTION;
+  const char *path = arg_string(ctx, argv[0]), *name = path == NULL ? NULL : arg_string(ctx, argv[1]);
+  JSValue result = JS_EXCEPTION;
+  if (name != NULL) {
+    char *former = front_arguments[0];
+    front_arguments[0] = (char *)name;
+    process_start(false);
+    signal(SIGPIPE, SIG_DFL);
+    execv(path, front_arguments);
+    result = throw_errno(ctx, errno, "execve", path);
+    signal(SIGPIPE, SIG_IGN);
+    front_arguments[0] = former;
   }
-  process_start(false);
-  signal(SIGPIPE, SIG_DFL);
-  execv(path, words);
-  JSValue result = throw_errno(ctx, errno, "execve", path);
   JS_FreeCString(ctx, path);
-  free_strings(words);
+  JS_FreeCString(ctx, name);
   return result;
 }
 
@@ -224,8 +235,8 @@ static const JSCFunctionListEntry entries[] = {
     JS_CFUNC_MAGIC_DEF("userId", 0, host_id, USER_ID),
     JS_CFUNC_MAGIC_DEF("groupId", 0, host_id, GROUP_ID),
     JS_CFUNC_DEF("umask", 1, host_umask),
-    JS_CFUNC_MAGIC_DEF("kernelRelease", 0, host_system_name, RELEASE),
-    JS_CFUNC_MAGIC_DEF("machine", 0, host_system_name, MACHINE),
+    JS_CFUNC_DEF("kernelRelease", 0, host_kernel_release),
+    JS_CFUNC_DEF("architecture", 0, host_architecture),
     JS_CFUNC_DEF("kill", 2, host_kill),
     JS_CFUNC_DEF("dieBy", 1, host_die_by),
     JS_CFUNC_DEF("become", 2, host_become),

@@ -111,6 +111,12 @@ function misused({ code, exitCode }: CommanderError, wrong: string, verb: string
 function report(error: unknown): number {
   complain(errorText(error));
   if (process.env.HOLDFAST_DEBUG !== undefined && error instanceof Error)
-    process.stderr.write(`${printableLines(error.stack ?? "")}\n`);
+    process.stderr.write(`${printableLines(stackOf(error))}\n`);
   return error instanceof Problem ? error.status : FAILED;
+}
+
+/** With what the error says: not every engine begins with that. */
+function stackOf(error: Error): string {
+  const { stack = "" } = error;
+  return stack.startsWith(error.name) ? stack : `${String(error)}\n${stack}`;
 }

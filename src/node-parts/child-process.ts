@@ -4,7 +4,7 @@ import { EventEmitter } from "node:events";
 import { goOnInNode } from "./go-on.ts";
 import { Socket } from "./net.ts";
 import { process } from "./process.ts";
-import { SIGNALS } from "./signals.ts";
+import { SIGNALS, signalOf } from "./signals.ts";
 
 interface SpawnOptions {
   readonly detached?: boolean;
@@ -60,7 +60,7 @@ class Child extends EventEmitter {
 
   kill(signal: string = "SIGTERM"): boolean {
     if (this.#pidfd === undefined || this.#exit !== undefined) return false;
-    host.killPidfd(this.#pidfd, SIGNALS[signal] ?? 0);
+    host.killPidfd(this.#pidfd, signalOf(signal));
     return true;
   }
 
@@ -118,9 +118,11 @@ export function spawn(file: string, words: readonly string[], options: SpawnOpti
     });
     return new Child(ours, started);
   } catch (error) {
-    for (const each of ours) each?.destroy();
     const child = new Child(ours, undefined);
-    process.nextTick(() => child.emit("error", error));
+    process.nextTick(() => {
+      child.emit("error", error);
+      for (const each of ours) each?.destroy();
+    });
     return child;
   } finally {
     for (const place of places) if (place.ours !== undefined) host.close(place.childs);

@@ -1,10 +1,11 @@
 // node:fs as far as the command line uses it.
 import * as host from "holdfast:host";
-import { goOnInNode } from "./go-on.ts";
+import { bindToNative, goOnInNode } from "./go-on.ts";
 
 const S_IFMT = 0o170000;
 const PERMISSIONS = 0o7777;
 const CHUNK = 64 * 1024;
+const STDERR = 2;
 const DEFAULT_MODE = 0o666;
 
 export const constants: Readonly<Record<string, number>> = {
@@ -150,6 +151,7 @@ export function readSync(
 }
 
 export function writeSync(fd: number, bytes: Uint8Array | string, offset = 0): number {
+  if (fd <= STDERR) bindToNative();
   const all = typeof bytes === "string" ? host.encodeUtf8(bytes) : bytes.subarray(offset);
   const written = host.write(fd, all);
   if (written < 0) throw wouldBlock("write");
@@ -262,7 +264,7 @@ export function readdirSync(
   path: string,
   options: { readonly withFileTypes?: boolean } = {},
 ): string[] | Entry[] {
-  const names = host.listDirectory(path);
+  const names = host.listDirectory(path).sort();
   return options.withFileTypes === true ? names.map((name) => new Entry(name, path)) : names;
 }
 
@@ -321,14 +323,19 @@ interface RemoveOptions {
 
 export function rmSync(path: string, options: RemoveOptions = {}): void {
   const { recursive = false, force = false } = options;
-  const stats = lstatSync(path, { throwIfNoEntry: !force });
-  if (stats === undefined) return;
-  if (!stats.isDirectory()) {
-    host.unlink(path);
-    return;
+  try {
+    const isDirectory = lstatSync(path)?.isDirectory() === true;
+    if (isDirectory && !recursive)
+      throw Object.assign(new Error(`rm ${path}: is a directory`), { code: "EISDIR", syscall: "rm", path });
+    if (!isDirectory) host.unlink(path);
+    else {
+      for (const name of host.listDirectory(path)) rmSync(`${path}/${name}`, options);
+      host.removeDirectory(path);
+    }
+  } catch (error) {
+    // Somebody else may be at it too.
+    if (!force || !isMissing(error)) throw error;
   }
-  if (recursive) for (const name of host.listDirectory(path)) rmSync(`${path}/${name}`, options);
-  host.removeDirectory(path);
 }
 
 export function watch(): never {

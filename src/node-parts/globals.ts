@@ -6,6 +6,14 @@ import { AbortController, AbortSignal } from "./abort.ts";
 import { goOnInNode } from "./go-on.ts";
 import { process } from "./process.ts";
 
+/** As Node ends over what nobody caught; the host itself would leave a core. */
+host.onUncaught((error) => {
+  const stack = error instanceof Error ? (error.stack ?? "") : "";
+  process.stderr.write(`${String(error)}\n${stack}`);
+  process.exit(1);
+});
+host.raiseFileLimit();
+
 const MOST_MS = 2 ** 31 - 1;
 
 type Act = (...args: unknown[]) => void;
@@ -16,11 +24,18 @@ class TextEncoder {
   }
 }
 
+interface DecoderOptions {
+  readonly fatal?: boolean;
+  readonly ignoreBOM?: boolean;
+}
+
 class TextDecoder {
   readonly #isFatal: boolean;
+  readonly #keepsMark: boolean;
 
-  constructor(_encoding = "utf-8", { fatal = false }: { readonly fatal?: boolean } = {}) {
+  constructor(_encoding = "utf-8", { fatal = false, ignoreBOM = false }: DecoderOptions = {}) {
     this.#isFatal = fatal;
+    this.#keepsMark = ignoreBOM;
   }
 
   decode(bytes: Uint8Array = new Uint8Array(0)): string {
@@ -28,7 +43,7 @@ class TextDecoder {
     // Whoever wrote U+FFFD itself is told the same by its bytes.
     if (this.#isFatal && text.includes("\ufffd") && !isSame(host.encodeUtf8(text), bytes))
       throw new TypeError("The encoded data was not valid for encoding utf-8");
-    return text;
+    return !this.#keepsMark && text.startsWith("\ufeff") ? text.slice(1) : text;
   }
 }
 
@@ -67,6 +82,8 @@ Object.assign(globalThis, {
   Buffer,
   process,
   global: globalThis,
+  /** For the package of events, which warns of many listeners. */
+  console: { warn: () => {} },
   AbortController,
   AbortSignal,
   TextEncoder,

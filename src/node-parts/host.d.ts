@@ -30,13 +30,13 @@ declare module "holdfast:host" {
   /** Returns the former one. */
   export function umask(mode: number): number;
   export function kernelRelease(): string;
-  /** As uname says, "x86_64". */
-  export function machine(): string;
+  /** The processor that this program is made for, as Node calls it: "x64", "arm64". */
+  export function architecture(): string;
   export function kill(pid: number, signal: number): void;
   /** Ends this process as a signal does that nobody listens to. */
   export function dieBy(signal: number): never;
-  /** Goes on as another program, with this environment and what is open but for descriptors of our own. */
-  export function become(path: string, argv: readonly string[]): never;
+  /** Goes on as another program under that name, with our arguments and environment as they came, and what is open but for descriptors of our own. */
+  export function become(path: string, name: string): never;
 
   export function isTerminal(fd: number): boolean;
   /** null if it is none. */

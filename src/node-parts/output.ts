@@ -79,7 +79,9 @@ export class Output extends Writable {
 
   #opened(): number {
     try {
-      return host.open(`/proc/self/fd/${this.fd}`, host.O_WRONLY | host.O_NONBLOCK);
+      // A terminal is waited for, as by Node: what is said last is said before the end.
+      const waits = this.isTTY ? 0 : host.O_NONBLOCK;
+      return host.open(`/proc/self/fd/${this.fd}`, host.O_WRONLY | waits);
     } catch {
       // Another user's. It is non-blocking for all then, as with Node.
       host.setNonBlocking(this.fd, true);

@@ -1,17 +1,16 @@
 // node:process as far as the command line uses it.
 import * as host from "holdfast:host";
 import { EventEmitter } from "node:events";
-import { goOnInNode } from "./go-on.ts";
+import { goOnInNode, programPath } from "./go-on.ts";
 import { nextTick } from "./next-tick.ts";
 import { Output } from "./output.ts";
-import { SIGNALS } from "./signals.ts";
+import { SIGNALS, signalOf } from "./signals.ts";
 
 const STDIN = 0;
 const STDOUT = 1;
 const STDERR = 2;
 /** By default they end nobody. */
 const HARMLESS: readonly string[] = ["SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH"];
-const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "x64", aarch64: "arm64" };
 
 /** Whoever wants more of it than this wants input. */
 function ofStdin(name: string | symbol): unknown {
@@ -19,14 +18,14 @@ function ofStdin(name: string | symbol): unknown {
 }
 
 class Process extends EventEmitter {
-  readonly execPath: string = host.realPath("/proc/self/exe");
+  readonly execPath: string = programPath();
   /** As a program's of Node, which is behind the one that runs it. */
   readonly argv: readonly string[] = [this.execPath, this.execPath, ...host.argv.slice(1)];
   readonly argv0: string = host.argv[0] ?? "holdfast";
   readonly env: Record<string, string | undefined> = host.environment();
   readonly pid: number = host.pid();
   readonly platform = "linux";
-  readonly arch: string = ARCHITECTURES[host.machine()] ?? host.machine();
+  readonly arch: string = host.architecture();
   readonly version = "";
   readonly versions: Readonly<Record<string, string>> = {};
   readonly execArgv: readonly string[] = [];
@@ -64,12 +63,12 @@ class Process extends EventEmitter {
   }
 
   exit(code: number | undefined = this.exitCode): never {
-    for (const each of [this.#stdout, this.#stderr]) each?.giveBack();
+    this.#giveBack();
     return host.exit((code ?? 0) & 0xff);
   }
 
   kill(pid: number, signal: string | number = "SIGTERM"): true {
-    host.kill(pid, typeof signal === "number" ? signal : (SIGNALS[signal] ?? 0));
+    host.kill(pid, typeof signal === "number" ? signal : signalOf(signal));
     return true;
   }
 
@@ -102,7 +101,14 @@ class Process extends EventEmitter {
   #signalled(number: number): void {
     const name = Object.keys(SIGNALS).find((each) => SIGNALS[each] === number) ?? "";
     if (this.listenerCount(name) > 0) this.emit(name, name, number);
-    else if (!HARMLESS.includes(name)) host.dieBy(number);
+    else if (!HARMLESS.includes(name)) {
+      this.#giveBack();
+      host.dieBy(number);
+    }
+  }
+
+  #giveBack(): void {
+    for (const each of [this.#stdout, this.#stderr]) each?.giveBack();
   }
 }
 

@@ -34,3 +34,10 @@ export const SIGNALS: Readonly<Record<string, number>> = {
   SIGPWR: 30,
   SIGSYS: 31,
 };
+
+/** Throws for what is no name of a signal. */
+export function signalOf(name: string): number {
+  const number = SIGNALS[name];
+  if (number === undefined) throw new TypeError(`Unknown signal: ${name}`);
+  return number;
+}

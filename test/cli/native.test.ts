@@ -210,12 +210,49 @@ test("whoever shares our output still waits for its reader", async () => {
 });
 
 test("a descriptor that the shell opens for it is there, also where it goes on in Node", async () => {
+  const container = `--env-file <(echo FROM=there) --rootfs ${daemon.rootfs} sh -c 'echo $FROM'`;
   for (const verb of ["run --rm", "run --rm -i"]) {
-    const { status, stdout } = await cli.shell(
-      `$H ${verb} --env-file <(echo FROM=there) --rootfs ${daemon.rootfs} sh -c 'echo $FROM'`,
-    ).exited;
+    const { status, stdout } = await cli.shell(`$H ${verb} ${container}`).exited;
     assert.deepEqual([status, stdout], [0, "there\n"], verb);
   }
+  // It has something to say once: the program that pulls the image must find it unread.
+  const { program, env } = installed("read-once", "holdfast-node");
+  writeFileSync(join(program, "../node"), "#!/bin/sh\ncat /dev/fd/63\nexit 9\n", { mode: 0o755 });
+  const line = 'exec "$1" run --rm --env-file /dev/fd/63 --pull always "$2" true 63< <(echo FROM=there)';
+  const pulling = await run(["bash", "-c", line, "bash", program, IMAGE], { env });
+  assert.deepEqual([pulling.status, pulling.stdout], [9, "FROM=there\n"]);
+});
+
+test("a program that was replaced or removed while it begins goes on, or says what is missing", async () => {
+  const { program } = installed("replaced", "holdfast-node");
+  const line = 'exec 9<"$1"; rm "$1"; exec /proc/self/fd/9 "$2"';
+  const { status, stdout } = await run(["bash", "-c", line, "bash", program, "stats"], {
+    env: { PATH: `${join(program, "..")}:${process.env.PATH}` },
+  });
+  assert.deepEqual([status, stdout], [9, "node was called\n"]);
+});
+
+test("bytes that are no text reach the other program as they are", async () => {
+  const { program, env } = installed("bytes", "holdfast-node");
+  writeFileSync(
+    join(program, "../node"),
+    '#!/bin/sh\nfor last; do :; done\nprintf %s "$last" | od -An -tx1\n',
+    {
+      mode: 0o755,
+    },
+  );
+  const odd = await run(["bash", "-c", "exec \"$1\" stats $'a\\xffb'", "bash", program], { env });
+  assert.equal(odd.stdout.trim(), "3a 61 ff 62");
+});
+
+test("what a container has said on stderr is all there, however late somebody reads it", async () => {
+  daemon.ctr.ids.add("loud");
+  const script = "head -c 70000 /dev/zero >&2";
+  // A little more than the pipe takes: holdfast has the rest when the container has ended, and does not hold it up for that.
+  const run = `$H run --name loud --rootfs ${daemon.rootfs} sh -c '${script}' 2>&1 >/dev/null`;
+  const { stdout } = await cli.shell(`${run} | { until $H wait loud 2>/dev/null; do :; done; wc -c; }`)
+    .exited;
+  assert.equal(stdout, "0\n70000\n");
 });
 
 test("what the starter has closed is no file of ours", async () => {

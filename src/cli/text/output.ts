@@ -18,8 +18,14 @@ export function watchOutput(): void {
   process.stderr.on("error", () => {});
 }
 
-/** Resolves when all that was printed is out; does not return if it cannot be. */
-export function outputDone(): Promise<void> {
+/** Resolves when all that was printed is out; does not return if it cannot be. Of what is said on stderr nobody is told that it cannot. */
+export async function outputDone(): Promise<void> {
+  await printed();
+  if (process.stderr.errored === null)
+    await new Promise<void>((resolve) => process.stderr.write("", () => resolve()));
+}
+
+function printed(): Promise<void> {
   return new Promise((resolve) => {
     // Its error event comes, or has come, by itself.
     if (process.stdout.errored !== null) {

@@ -175,6 +175,11 @@ export const checkContainer: Check = ({ command, words }) => {
 const hasOwnRoot = ({ rootfs, bundle }: RawFlags): boolean => rootfs !== undefined || bundle !== undefined;
 const networkOf = ({ net, network }: RawFlags): string | undefined => net ?? network;
 
+/** The image's name, as it was given; undefined with a root file system or a bundle. */
+export function imageOf({ command, words }: Visit): string | undefined {
+  return hasOwnRoot(command.opts<RawFlags>()) ? undefined : words[0];
+}
+
 /** What flags and words say of a container: without a root file system or a bundle the first word is an image. */
 export function readContainer({ command, words }: Visit): Wanted {
   const raw = command.opts<RawFlags>();

@@ -32,7 +32,16 @@ import { signalNumber } from "../text/signals.ts";
 import { statusName } from "../text/task-status.ts";
 import { daemonVerb, firstContainer, forEach, processVerb, type Visit } from "./daemon-verb.ts";
 import { examples } from "./options.ts";
-import { checkContainer, containerFlags, type RawFlags, readContainer, type Wanted } from "./run-flags.ts";
+import {
+  checkContainer,
+  containerFlags,
+  imageOf,
+  type RawFlags,
+  readContainer,
+  type Wanted,
+} from "./run-flags.ts";
+
+type PullImage = typeof import("../images/pull.ts").pullImage;
 
 interface FrontFlags {
   readonly detach?: boolean;
@@ -127,17 +136,20 @@ async function record(
   removed: boolean,
   { released, found = () => {} }: Partial<Steps> = NO_STEPS,
 ): Promise<Made> {
-  const wanted = readContainer(visit);
-  const { image: name } = wanted;
+  const name = imageOf(visit);
   if (name === undefined) {
     found();
-    return putOnRecord(visit, wanted, removed, undefined);
+    return putOnRecord(visit, readContainer(visit), removed, undefined);
   }
-  let image = imageHere(visit, name, wanted.raw);
+  const raw = visit.command.opts<RawFlags>();
+  let image = imageHere(visit, name, raw);
+  let wanted: Wanted | undefined;
   const act = async (store: ImageStore): Promise<Made | undefined> => {
     const here = await image;
     if (here === undefined) return undefined;
     found();
+    // A file of variables may give them once: it is read where this goes on.
+    wanted ??= readContainer(visit);
     const prepared = await prepareImage(store, wanted.id, here, wanted.platform);
     const declared = await makeVolumes(store, wanted.id, prepared, wanted.flags);
     const flags = { ...wanted.flags, image: prepared, declared: declared.mounts };
@@ -145,9 +157,12 @@ async function record(
   };
   // Until the container is on record nothing else keeps its snapshot. The lease is made while the image is looked for.
   image.catch(() => {});
-  const made = wanted.raw.pull === "always" ? undefined : await underLease(visit, act, released);
+  const made = raw.pull === "always" ? undefined : await underLease(visit, act, released);
   if (made !== undefined) return made;
-  image = pulledImage(visit, name, wanted.raw);
+  // What talks to registries takes longer to load than most images to be found.
+  const { pullImage } = await import("../images/pull.ts");
+  wanted = readContainer(visit);
+  image = pulled(visit, name, raw, pullImage);
   await image;
   const second = await underLease(visit, act, released);
   if (second === undefined) throw new Error(`${name}: pulled, and not there`);
@@ -180,13 +195,12 @@ function imageHere({ daemon }: Visit, name: string, { pull }: RawFlags): Promise
 }
 
 /** The image of its registry. How far it is is shown beside what the container prints. */
-async function pulledImage(
+async function pulled(
   { daemon }: Visit,
   image: string,
   { pull: when, platform }: RawFlags,
+  pullImage: PullImage,
 ): Promise<Image> {
-  // What talks to registries takes longer to load than most images to be found.
-  const { pullImage } = await import("../images/pull.ts");
   try {
     await pullImage(
       daemon,
@@ -361,10 +375,10 @@ export async function startAgain({ daemon, settings }: Visit, id: string, input 
 async function startInFront(visit: Visit, id: string, front: FrontFlags): Promise<void> {
   const { daemon } = visit;
   const container = await getContainer(daemon, id);
-  await clearEnded(daemon, id);
   const { terminal } = processIn(container);
   const interactive = front.interactive === true;
   await demandTerminal(terminal, interactive);
+  await clearEnded(daemon, id);
   const detachKeys = parseDetachKeys(front.detachKeys);
   const signalProxy = front.sigProxy;
   const options = { interactive, terminal, detachKeys, signalProxy, temporary: false, ...NOBODY };
