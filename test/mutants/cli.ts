@@ -559,7 +559,7 @@ export const mutants: readonly Mutant[] = [
   {
     what: "whoever has our output too finds it non-blocking afterwards",
     file: "src/node-parts/output.ts",
-    text: "return host.open(`/proc/self/fd/${this.fd}`, host.O_WRONLY | host.O_NONBLOCK);",
+    text: "return host.open(`/proc/self/fd/${this.fd}`, host.O_WRONLY | waits);",
     replacement: "host.setNonBlocking(this.fd, true); return this.fd;",
     tests: ["test/cli/native.test.ts"],
     name: "whoever shares our output",
