@@ -196,7 +196,7 @@ test("a reader that is slow gets everything, and holds up no signal", async () =
 
 test("whoever shares our output still waits for its reader", async () => {
   // The flags of the pipe are those of everybody who has it.
-  const script = `"$1" run --rm --rootfs "$2" echo hi; grep flags: /proc/self/fdinfo/1`;
+  const script = `{ "$1" run --rm --rootfs "$2" echo hi; grep flags: /proc/self/fdinfo/1; } | cat`;
   const shell = new Running(["sh", "-c", script, "sh", cli.program, daemon.rootfs], {
     env: {
       HOLDFAST_ADDRESS: daemon.address,

@@ -571,6 +571,8 @@ export const mutants: readonly Mutant[] = [
     replacement: "",
     tests: ["test/cli/native.test.ts"],
     name: "nothing is left of a command line",
+    explained:
+      "the request is on its way before the program becomes another; what is waited for is the answer",
   },
   {
     what: "input is looked for when everything else has been done",
@@ -578,6 +580,6 @@ export const mutants: readonly Mutant[] = [
     text: "  await loadInput();",
     replacement: "",
     tests: ["test/cli/native.test.ts"],
-    name: "what is typed most needs no Node",
+    name: "nothing is left of a command line",
   },
 ];
