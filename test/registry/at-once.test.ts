@@ -24,11 +24,8 @@ after(async () => {
 });
 
 const LAYER_BYTES = 3_000_000;
-let images = 0;
 function offer(): { name: string; large: string } {
-  const image = makeImage({ layers: [LAYER_BYTES] });
-  registry.add(`v${++images}`, image);
-  return { name: `${registry.host}/app:v${images}`, large: image.layers[1]?.digest ?? "" };
+  return registry.offer(makeImage({ layers: [LAYER_BYTES] }));
 }
 
 const start = {

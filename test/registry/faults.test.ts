@@ -23,11 +23,9 @@ after(async () => {
   await daemon.close();
 });
 
-let images = 0;
 /** An image that no other test knows, with a large layer. */
 function offer(image: TestImage = makeImage({ layers: [4_000_000] })): { name: string; large: string } {
-  registry.add(`v${++images}`, image);
-  return { name: `${registry.host}/app:v${images}`, large: image.layers[1]?.digest ?? "" };
+  return registry.offer(image);
 }
 
 const pull = (name: string): Promise<Output> => cli.run(["pull", name]);

@@ -16,6 +16,7 @@ export class FaultyRegistry extends LoopbackServer {
   readonly #blobs = new Map<string, Blob>();
   /** Manifests under names too. */
   readonly #names = new Map<string, Blob>();
+  #offered = 0;
   readonly seen: SeenRequest[] = [];
   /** What goes wrong. */
   fault: Fault = () => false;
@@ -33,6 +34,13 @@ export class FaultyRegistry extends LoopbackServer {
   add(name: string, image: TestImage): void {
     for (const blob of [image.manifest, image.config, ...image.layers]) this.#blobs.set(blob.digest, blob);
     this.#names.set(name, image.manifest);
+  }
+
+  /** Has it under a name that no other image has; `large` is the layer of which makeImage() was told. */
+  offer(image: TestImage): { name: string; large: string } {
+    const tag = `v${++this.#offered}`;
+    this.add(tag, image);
+    return { name: `${this.host}/app:${tag}`, large: image.layers[1]?.digest ?? "" };
   }
 
   /** What was asked of it. */
