@@ -4,7 +4,7 @@ import { EventEmitter } from "node:events";
 import { goOnInNode } from "./go-on.ts";
 import { Socket } from "./net.ts";
 import { process } from "./process.ts";
-import { SIGNALS, signalOf } from "./signals.ts";
+import { signalName, signalOf } from "./signals.ts";
 
 interface SpawnOptions {
   readonly detached?: boolean;
@@ -87,7 +87,7 @@ class Child extends EventEmitter {
 
 function resultOf({ status, signal }: host.Exit): [status: number | null, signal: string | null] {
   if (signal === 0) return [status, null];
-  return [null, Object.keys(SIGNALS).find((name) => SIGNALS[name] === signal) ?? null];
+  return [null, signalName(signal) ?? null];
 }
 
 function placeOf(wanted: "pipe" | "ignore" | number, index: number): Place {

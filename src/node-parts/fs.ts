@@ -1,5 +1,6 @@
 // node:fs as far as the command line uses it.
 import * as host from "holdfast:host";
+import { isSystemError } from "../platform/platform.ts";
 import { bindToNative, goOnInNode } from "./go-on.ts";
 
 const S_IFMT = 0o170000;
@@ -32,11 +33,52 @@ const FLAGS: Readonly<Record<string, number>> = {
   a: host.O_WRONLY | host.O_CREAT | host.O_APPEND,
 };
 
-const KINDS = { fifo: 0o010000, character: 0o020000, directory: 0o040000, block: 0o060000, file: 0o100000 };
-const LINK = 0o120000;
-const SOCKET = 0o140000;
+/** Kinds of files, in the bits of S_IFMT. */
+const KIND = {
+  fifo: 0o010000,
+  character: 0o020000,
+  directory: 0o040000,
+  block: 0o060000,
+  file: 0o100000,
+  link: 0o120000,
+  socket: 0o140000,
+} as const;
 
-class Stats {
+/** What Node's Stats and Dirent both tell of a file. */
+abstract class Kinded {
+  /** One of KIND; undefined if the file has gone. */
+  protected abstract readonly kind: number | undefined;
+
+  isFile(): boolean {
+    return this.kind === KIND.file;
+  }
+
+  isDirectory(): boolean {
+    return this.kind === KIND.directory;
+  }
+
+  isFIFO(): boolean {
+    return this.kind === KIND.fifo;
+  }
+
+  isCharacterDevice(): boolean {
+    return this.kind === KIND.character;
+  }
+
+  isBlockDevice(): boolean {
+    return this.kind === KIND.block;
+  }
+
+  isSymbolicLink(): boolean {
+    return this.kind === KIND.link;
+  }
+
+  isSocket(): boolean {
+    return this.kind === KIND.socket;
+  }
+}
+
+class Stats extends Kinded {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
@@ -46,9 +88,12 @@ class Stats {
   readonly rdev: number;
   readonly nlink: number;
   readonly mtimeMs: number;
+  protected readonly kind: number;
 
   constructor({ mode, uid, gid, size, dev, ino, rdev, nlink, mtimeMs }: host.Status) {
+    super();
     this.mode = mode;
+    this.kind = mode & S_IFMT;
     this.uid = uid;
     this.gid = gid;
     this.size = size;
@@ -58,34 +103,6 @@ class Stats {
     this.nlink = nlink;
     this.mtimeMs = mtimeMs;
   }
-
-  isFile(): boolean {
-    return (this.mode & S_IFMT) === KINDS.file;
-  }
-
-  isDirectory(): boolean {
-    return (this.mode & S_IFMT) === KINDS.directory;
-  }
-
-  isFIFO(): boolean {
-    return (this.mode & S_IFMT) === KINDS.fifo;
-  }
-
-  isCharacterDevice(): boolean {
-    return (this.mode & S_IFMT) === KINDS.character;
-  }
-
-  isBlockDevice(): boolean {
-    return (this.mode & S_IFMT) === KINDS.block;
-  }
-
-  isSymbolicLink(): boolean {
-    return (this.mode & S_IFMT) === LINK;
-  }
-
-  isSocket(): boolean {
-    return (this.mode & S_IFMT) === SOCKET;
-  }
 }
 
 interface StatOptions {
@@ -93,8 +110,7 @@ interface StatOptions {
 }
 
 function isMissing(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return code === "ENOENT" || code === "ENOTDIR";
+  return isSystemError(error, "ENOENT") || isSystemError(error, "ENOTDIR");
 }
 
 function look(path: string, follow: boolean, { throwIfNoEntry = true }: StatOptions): Stats | undefined {
@@ -217,46 +233,16 @@ export function writeFileSync(
   }
 }
 
-/** As Node's Dirent. */
-class Entry {
+/** As Node's Dirent, whose kind is as it was when it was read. */
+class Entry extends Kinded {
   readonly name: string;
-  readonly parentPath: string;
+  protected readonly kind: number | undefined;
 
-  constructor(name: string, parentPath: string) {
+  constructor(name: string, directory: string) {
+    super();
     this.name = name;
-    this.parentPath = parentPath;
-  }
-
-  isDirectory(): boolean {
-    return this.#stats?.isDirectory() === true;
-  }
-
-  isFile(): boolean {
-    return this.#stats?.isFile() === true;
-  }
-
-  isSymbolicLink(): boolean {
-    return this.#stats?.isSymbolicLink() === true;
-  }
-
-  isCharacterDevice(): boolean {
-    return this.#stats?.isCharacterDevice() === true;
-  }
-
-  isBlockDevice(): boolean {
-    return this.#stats?.isBlockDevice() === true;
-  }
-
-  isFIFO(): boolean {
-    return this.#stats?.isFIFO() === true;
-  }
-
-  isSocket(): boolean {
-    return this.#stats?.isSocket() === true;
-  }
-
-  get #stats(): Stats | undefined {
-    return lstatSync(`${this.parentPath}/${this.name}`, { throwIfNoEntry: false });
+    const stats = lstatSync(`${directory}/${name}`, { throwIfNoEntry: false });
+    this.kind = stats === undefined ? undefined : stats.mode & S_IFMT;
   }
 }
 
@@ -279,7 +265,7 @@ export function mkdirSync(path: string, options: DirectoryOptions = {}): void {
     host.makeDirectory(path, mode & PERMISSIONS);
   } catch (error) {
     if (!recursive) throw error;
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") {
+    if (isSystemError(error, "ENOENT")) {
       const parent = path.replace(/\/+[^/]*\/*$/, "");
       if (parent === "" || parent === path) throw error;
       mkdirSync(parent, options);
@@ -298,14 +284,6 @@ export function readlinkSync(path: string): string {
 
 export function realpathSync(path: string): string {
   return host.realPath(path);
-}
-
-export function renameSync(from: string, to: string): void {
-  host.rename(from, to);
-}
-
-export function unlinkSync(path: string): void {
-  host.unlink(path);
 }
 
 export function rmdirSync(path: string): void {

@@ -4,7 +4,7 @@ import { EventEmitter } from "node:events";
 import { goOnInNode, programPath } from "./go-on.ts";
 import { nextTick } from "./next-tick.ts";
 import { Output } from "./output.ts";
-import { SIGNALS, signalOf } from "./signals.ts";
+import { SIGNALS, signalName, signalOf } from "./signals.ts";
 
 const STDIN = 0;
 const STDOUT = 1;
@@ -99,7 +99,7 @@ class Process extends EventEmitter {
   }
 
   #signalled(number: number): void {
-    const name = Object.keys(SIGNALS).find((each) => SIGNALS[each] === number) ?? "";
+    const name = signalName(number) ?? "";
     if (this.listenerCount(name) > 0) this.emit(name, name, number);
     else if (!HARMLESS.includes(name)) {
       this.#giveBack();

@@ -35,6 +35,11 @@ export const SIGNALS: Readonly<Record<string, number>> = {
   SIGSYS: 31,
 };
 
+/** The first of its names; undefined for a real-time signal. */
+export function signalName(number: number): string | undefined {
+  return Object.keys(SIGNALS).find((name) => SIGNALS[name] === number);
+}
+
 /** Throws for what is no name of a signal. */
 export function signalOf(name: string): number {
   const number = SIGNALS[name];

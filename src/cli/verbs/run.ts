@@ -129,12 +129,10 @@ interface Steps {
   readonly found: () => void;
 }
 
-const NO_STEPS: Partial<Steps> = {};
-
 async function record(
   visit: Visit,
   removed: boolean,
-  { released, found = () => {} }: Partial<Steps> = NO_STEPS,
+  { released, found = () => {} }: Partial<Steps> = {},
 ): Promise<Made> {
   const name = imageOf(visit);
   if (name === undefined) {
